@@ -1,0 +1,310 @@
+//! The contract between the engine and whatever holds a zone.
+//!
+//! A provider adds and removes single TXT values, many at once, in one zone a call. It never replaces an RRset and
+//! never removes a value that it was not told to remove; adding what is there and removing what is not are both
+//! success. It answers for each change, so that one bad name fails alone. It knows nothing of ACME, and the engine
+//! knows nothing of it beyond this trait. The zone writer owns the futures it returns: a call is never dropped half-way.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::dns::DomainName;
+use crate::dns::Identifier;
+use crate::dns::TxtValue;
+
+/// Something that can write TXT values into zones: a vendor's API, a name server, a plugin.
+#[async_trait]
+pub trait DnsProvider: fmt::Debug + Send + Sync {
+    /// What this provider can do; constant for its life.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Where it writes to, as a person would say it: `ns1.example.com:53`, `the Cloudflare API`.
+    fn endpoint(&self) -> String;
+
+    /// The deepest zone this account holds that contains `owner`.
+    async fn zone_of(&self, owner: &DomainName) -> Result<Zone, ProviderError>;
+
+    /// Adds and removes single TXT values in one zone.
+    ///
+    /// Answers with one [`Outcome`] for each change, in the order of `changes`. `Err` means that the whole call failed
+    /// and nothing is known to be applied; the caller may repeat it, because every change is idempotent.
+    async fn apply(&self, zone: &Zone, changes: &[TxtChange]) -> Result<Applied, ProviderError>;
+
+    /// Whether the provider itself says that what `receipt` stands for is served everywhere.
+    async fn settled(&self, _receipt: &Receipt) -> Result<Settlement, ProviderError> {
+        Ok(Settlement::Unknown)
+    }
+
+    /// The TXT values at `owner` as the provider tells them; `None` where it cannot.
+    async fn values(
+        &self,
+        _zone: &Zone,
+        _owner: &DomainName,
+    ) -> Result<Option<Vec<TxtValue>>, ProviderError> {
+        Ok(None)
+    }
+}
+
+/// What a provider can do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Capabilities {
+    /// The most values it lets one owner name hold, where there is such a limit.
+    pub max_values: Option<usize>,
+    /// The TTL in seconds for challenge values: the smallest it allows unless configured.
+    pub ttl: u32,
+    /// How long to let a change settle after the evidence is there, for anycast services.
+    pub settle: Duration,
+    /// Whether [`DnsProvider::settled`] ever answers anything but [`Settlement::Unknown`].
+    pub tells_settled: bool,
+    /// Whether machines that know nothing of each other may write one owner name.
+    pub write_safety: WriteSafety,
+}
+
+/// What happens when two machines write one owner name at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WriteSafety {
+    /// Writes are conditional on what was read, and are repeated when somebody else wrote.
+    CompareAndSwap,
+    /// Each value is an object of its own.
+    PerValue,
+    /// A write may lose another machine's value.
+    ReadModifyWrite,
+}
+
+/// A zone as one provider account holds it.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub struct Zone {
+    /// The provider's own identifier of the zone; empty where the name is enough.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// The apex of the zone.
+    pub name: DomainName,
+}
+
+/// One value to add or to remove.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TxtChange {
+    /// What to do with the value.
+    pub action: Action,
+    /// What the provider answered when the value was added; only with [`Action::Remove`].
+    pub handle: Option<Handle>,
+    /// The challenge that the value answers, for contracts of other tools that ask for it.
+    pub origin: Option<Origin>,
+    /// The owner name, inside the zone.
+    pub owner: DomainName,
+    /// The TTL in seconds for an added value.
+    pub ttl: u32,
+    /// The value.
+    pub value: TxtValue,
+}
+
+/// The two writes there are.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Action {
+    /// Put the value beside whatever is at the owner.
+    Add,
+    /// Take this value away and leave every other one.
+    Remove,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Add => "add",
+            Self::Remove => "remove",
+        })
+    }
+}
+
+/// The challenge a value comes from (RFC 8555 section 8.4).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Origin {
+    /// The identifier that is being validated.
+    pub identifier: Identifier,
+    /// token "." thumbprint of the account key.
+    pub key_authorization: String,
+    /// How many challenges of the same batch come after this one.
+    pub remaining: usize,
+    /// The token of the challenge.
+    pub token: String,
+}
+
+/// A provider's own word for one added value, such as a record id; opaque to the engine, kept in the head.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Handle(pub String);
+
+/// What became of a batch.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Applied {
+    /// One for each change, in the same order.
+    pub outcomes: Vec<Outcome>,
+    /// What [`DnsProvider::settled`] can be asked about.
+    pub receipt: Receipt,
+}
+
+impl Applied {
+    /// All of `changes` applied, without handles and without a receipt.
+    pub fn all(changes: &[TxtChange]) -> Self {
+        Self {
+            outcomes: vec![Outcome::Applied { handle: None }; changes.len()],
+            receipt: Receipt::default(),
+        }
+    }
+}
+
+/// What became of one change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// The zone is as the change wants it.
+    Applied {
+        /// Kept, and given back with the removal.
+        handle: Option<Handle>,
+    },
+    /// Refused for good; repeating it changes nothing.
+    Refused {
+        /// The server's words, and what to do.
+        reason: String,
+    },
+    /// Nobody knows; the change may be repeated.
+    Unknown {
+        /// What happened instead of an answer.
+        reason: String,
+    },
+}
+
+/// What a provider wants to be asked about later, such as change ids; may be empty.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Receipt(pub Vec<String>);
+
+/// A provider's answer to whether a change is served.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Settlement {
+    /// A person has to do something first.
+    AwaitsPerson(String),
+    /// Not yet; ask again after this long.
+    Pending(Duration),
+    /// Served everywhere.
+    Settled,
+    /// The provider cannot tell.
+    Unknown,
+}
+
+/// Why a provider's call failed as a whole.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProviderError {
+    /// Somebody else wrote at the same time, and the conditional write did not happen.
+    #[error(
+        "{endpoint} refused the change because somebody else changed {zone} at the same time: {detail}"
+    )]
+    Conflict {
+        /// The server's words.
+        detail: String,
+        /// Where.
+        endpoint: String,
+        /// The zone that was being written.
+        zone: DomainName,
+    },
+    /// Key, token or signature not accepted, or without a right it needs.
+    #[error("{endpoint} refused the credentials: {detail}")]
+    Credentials {
+        /// The server's words.
+        detail: String,
+        /// Where.
+        endpoint: String,
+        /// Which permission is missing, or how to make better credentials.
+        hint: Option<String>,
+    },
+    /// The settings of the provider contradict each other or the zone.
+    #[error("{detail}")]
+    Misconfigured {
+        /// What does not fit.
+        detail: String,
+        /// What to set instead.
+        hint: Option<String>,
+    },
+    /// Too many requests.
+    #[error("{endpoint} asks to come back later: {detail}")]
+    RateLimited {
+        /// The server's words.
+        detail: String,
+        /// Where.
+        endpoint: String,
+        /// How long to stay away, where it says so.
+        retry_after: Option<Duration>,
+    },
+    /// Refused for good.
+    #[error("{endpoint} refused: {detail}")]
+    Refused {
+        /// The server's words.
+        detail: String,
+        /// Where.
+        endpoint: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// No answer, or one that says that trying again may help.
+    #[error("{endpoint} did not answer: {detail}")]
+    Unreachable {
+        /// What happened instead: time-out, connection refused, a 5xx, SERVFAIL.
+        detail: String,
+        /// Where.
+        endpoint: String,
+    },
+    /// The provider cannot do this at all.
+    #[error("{endpoint} cannot do this: {detail}")]
+    Unsupported {
+        /// What it cannot do.
+        detail: String,
+        /// Where.
+        endpoint: String,
+    },
+    /// The account holds no zone that contains the owner name.
+    #[error("{endpoint} holds no zone that contains {owner}")]
+    ZoneNotFound {
+        /// Where.
+        endpoint: String,
+        /// Zones the account does hold, where it can tell; may be cut short.
+        held: Vec<DomainName>,
+        /// The name that should be written.
+        owner: DomainName,
+    },
+}
+
+impl ProviderError {
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Conflict { .. } | Self::RateLimited { .. } | Self::Unreachable { .. }
+        )
+    }
+
+    /// How long the server asked to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Credentials { hint, .. }
+            | Self::Misconfigured { hint, .. }
+            | Self::Refused { hint, .. } => hint.clone(),
+            Self::ZoneNotFound { held, .. } if !held.is_empty() => {
+                let held: Vec<&str> = held.iter().map(DomainName::as_str).collect();
+                Some(format!("the account holds {}", held.join(", ")))
+            }
+            _ => None,
+        }
+    }
+}
