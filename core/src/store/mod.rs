@@ -1,6 +1,281 @@
 //! What outlives a run: accounts, certificate heads, versions; and the locks that keep runs apart.
+//!
+//! A [`Store`] is a small map from keys to bytes with compare-and-swap, so that the same engine runs on a directory
+//! and, later, on object storage. What stands in it is defined here: a [`Head`] for each certificate, which alone changes and says
+//! everything about it; immutable versions; and [`StoredAccount`]s. Keys of certificates and accounts go in and come out as
+//! [`secrecy`] strings.
 
+mod account;
 mod cert_id;
+mod dir;
+mod directory;
+mod head;
+mod version;
 
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+pub use account::AccountId;
+pub use account::StoredAccount;
 pub use cert_id::CertId;
 pub use cert_id::CertIdError;
+pub(crate) use dir::Dir;
+pub use dir::FileError;
+pub(crate) use dir::Kind;
+pub use dir::Mode;
+pub use directory::DirectoryStore;
+pub use head::Head;
+pub use head::HeadSession;
+pub use head::InFlight;
+pub use head::Published;
+pub use head::Wanted;
+pub use head::Worker;
+pub use version::Version;
+pub use version::VersionFile;
+
+/// A map from keys to bytes that outlives the process.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync {
+    /// The content under `key` and its tag.
+    async fn get(&self, key: &Key) -> Result<Option<(Vec<u8>, Tag)>, StoreError>;
+
+    /// Writes `content` unless there is something under `key`: then [`StoreError::Changed`].
+    async fn put_if_absent(&self, key: &Key, content: Vec<u8>) -> Result<Tag, StoreError>;
+
+    /// Writes `content` if what is there still has this tag: else [`StoreError::Changed`].
+    async fn put_if_match(&self, key: &Key, content: Vec<u8>, tag: &Tag)
+    -> Result<Tag, StoreError>;
+
+    /// The keys that begin with `prefix`, in order.
+    async fn list(&self, prefix: &Key) -> Result<Vec<Key>, StoreError>;
+
+    /// Removes what is under `key`, or everything below it; nothing there is success.
+    async fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// Waits for the lock `name`, at most `patience`, and holds it until the guard is dropped.
+    async fn lock(
+        &self,
+        name: &LockName,
+        patience: Patience<'_>,
+    ) -> Result<Box<dyn LockGuard>, StoreError>;
+
+    /// Removes what killed runs left half-written below `prefix`; only for whoever holds the lock over it.
+    async fn tidy(&self, prefix: &Key) -> Result<(), StoreError>;
+}
+
+/// How long to wait for a lock, and whom to tell.
+pub struct Patience<'a> {
+    /// Gives up when this is cancelled.
+    pub cancel: &'a CancellationToken,
+    /// Gives up after this long.
+    pub at_most: Duration,
+    /// Called once, with who holds it, when there is something to wait for.
+    pub on_wait: &'a (dyn Fn(&str) + Send + Sync),
+}
+
+impl fmt::Debug for Patience<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Patience")
+            .field("at_most", &self.at_most)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A lock that is held until this is dropped.
+pub trait LockGuard: Send + Sync {}
+
+/// Where something is in the store: components that are each a safe file name.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Key(Vec<String>);
+
+impl Key {
+    /// The account `id`.
+    pub fn account(id: &AccountId) -> Self {
+        Self(vec!["accounts".into(), format!("{id}.json")])
+    }
+
+    /// All accounts.
+    pub fn accounts() -> Self {
+        Self(vec!["accounts".into()])
+    }
+
+    /// Everything about the certificate `id`.
+    pub fn certificate(id: &CertId) -> Self {
+        Self(vec!["certificates".into(), id.to_string()])
+    }
+
+    /// All certificates.
+    pub fn certificates() -> Self {
+        Self(vec!["certificates".into()])
+    }
+
+    /// The head of the certificate `id`.
+    pub fn head(id: &CertId) -> Self {
+        Self(vec![
+            "certificates".into(),
+            id.to_string(),
+            "head.json".into(),
+        ])
+    }
+
+    /// One file of one version of the certificate `id`.
+    pub fn version(id: &CertId, version: u32, file: VersionFile) -> Self {
+        Self(vec![
+            "certificates".into(),
+            id.to_string(),
+            "versions".into(),
+            format!("{version:04}.{}", file.suffix()),
+        ])
+    }
+
+    /// The components.
+    pub fn components(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("/"))
+    }
+}
+
+/// The name of a lock: one safe file name.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct LockName(String);
+
+impl LockName {
+    /// Over everything about one account.
+    pub fn account(id: &AccountId) -> Self {
+        Self(format!("account-{id}"))
+    }
+
+    /// Over everything about one certificate.
+    pub fn certificate(id: &CertId) -> Self {
+        Self(format!("certificate-{id}"))
+    }
+
+    /// Over orders that a CA cannot tell apart: same account, identifiers and profile.
+    pub fn order(fingerprint: &str) -> Self {
+        Self(format!("order-{fingerprint}"))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What the content under a key was when it was read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Tag(pub(crate) String);
+
+/// Why the store could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Cancelled while waiting for a lock.
+    #[error("interrupted while waiting for the lock on {what}")]
+    Cancelled {
+        /// What the lock is over.
+        what: String,
+    },
+    /// Somebody else changed it since it was read.
+    #[error("{key} was changed by somebody else at the same time")]
+    Changed {
+        /// Which.
+        key: String,
+    },
+    /// What is stored cannot be understood.
+    #[error("{key} in the store cannot be read: {detail}")]
+    Corrupt {
+        /// Which.
+        key: String,
+        /// Where and why.
+        detail: String,
+    },
+    /// The directory behind the store.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Another run holds the lock.
+    #[error("{holder} holds the lock on {what}, still after {waited:?}")]
+    Locked {
+        /// Who, as far as it is known.
+        holder: String,
+        /// What the lock is over.
+        what: String,
+        /// How long we waited.
+        waited: Duration,
+    },
+    /// Written by a newer program.
+    #[error("{key} has format {found}, and this program knows formats up to {known}")]
+    Newer {
+        /// The format that stands there.
+        found: u32,
+        /// Which.
+        key: String,
+        /// The newest format this program knows.
+        known: u32,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Changed { .. } | Self::Locked { .. })
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Corrupt { key, .. } => Some(format!(
+                "put {key} back from a backup, or move it away; nothing else is affected"
+            )),
+            Self::File(error) => error.hint(),
+            Self::Locked { .. } => Some("wait for the other run to end, or stop it".to_owned()),
+            Self::Newer { .. } => Some("use the newer dnseal; nothing was touched".to_owned()),
+            Self::Cancelled { .. } | Self::Changed { .. } => None,
+        }
+    }
+}
+
+/// Reads what [`to_json`] wrote, and refuses what a newer program wrote before looking at anything else.
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(
+    key: &Key,
+    content: &[u8],
+) -> Result<T, StoreError> {
+    #[derive(serde::Deserialize)]
+    struct Schema {
+        schema: u32,
+    }
+
+    let corrupt = |e: serde_json::Error| StoreError::Corrupt {
+        key: key.to_string(),
+        detail: e.to_string(),
+    };
+    let Schema { schema } = serde_json::from_slice(content).map_err(corrupt)?;
+    if schema > SCHEMA {
+        return Err(StoreError::Newer {
+            found: schema,
+            key: key.to_string(),
+            known: SCHEMA,
+        });
+    }
+    serde_json::from_slice(content).map_err(corrupt)
+}
+
+/// Indented, because people look into their store.
+pub(crate) fn to_json<T: serde::Serialize>(key: &Key, value: &T) -> Result<Vec<u8>, StoreError> {
+    let mut json = serde_json::to_vec_pretty(value).map_err(|e| StoreError::Corrupt {
+        key: key.to_string(),
+        detail: e.to_string(),
+    })?;
+    json.push(b'\n');
+    Ok(json)
+}
+
+/// The format of everything in the store; raised when an older program would misread what a newer one writes.
+pub(crate) const SCHEMA: u32 = 1;

@@ -1,0 +1,138 @@
+//! One open directory, and the few things we do in it.
+//!
+//! Every write is a temporary file, fsync, rename and fsync of the directory; every step goes relative to the open
+//! directory and follows no symbolic link, so that nobody who may write elsewhere can bend it. The two
+//! implementations have the same functions: `unix` by file descriptors, `portable` by paths for systems without them.
+
+#[cfg(not(unix))]
+mod portable;
+#[cfg(unix)]
+mod unix;
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+#[cfg(not(unix))]
+pub(crate) use portable::Dir;
+#[cfg(unix)]
+pub(crate) use unix::Dir;
+
+/// Owner, group and mode of what is written; on systems without them, nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Mode(pub u32);
+
+impl Mode {
+    /// Files only their owner reads.
+    pub const PRIVATE_FILE: Self = Self(0o600);
+    /// Files everybody may read.
+    pub const PUBLIC_FILE: Self = Self(0o644);
+    /// Directories only their owner enters.
+    pub const PRIVATE_DIR: Self = Self(0o700);
+}
+
+/// What is in a directory under one name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    Directory,
+    File,
+    Other,
+}
+
+/// Why something on disk could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Something that is no plain file or directory stands where one should.
+    #[error("{} is a symbolic link, and none is followed here", path.display())]
+    Link {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Somebody else may change what we trust.
+    #[error("{} may be changed by others: {detail}", path.display())]
+    Unsafe {
+        /// Where.
+        path: PathBuf,
+        /// By whom and how.
+        detail: String,
+    },
+}
+
+impl FileError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Io {
+            action,
+            path: path.into(),
+            source,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io { source, path, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    Some(format!(
+                        "run as a user that may write to {}, or choose another place with `--dir DIR`",
+                        path.display()
+                    ))
+                }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Some("make room and run the same command again; nothing was lost".to_owned())
+                }
+                _ => None,
+            },
+            Self::Link { path } => Some(format!(
+                "remove {}, or choose another `--dir`",
+                path.display()
+            )),
+            Self::Unsafe { path, .. } => Some(format!("`chmod go-w {}`", path.display())),
+        }
+    }
+
+    /// Whether the disk was full.
+    pub fn is_storage_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+/// A name for a temporary file that no other process uses; recognized by [`is_temporary`].
+fn temporary_name() -> String {
+    format!(
+        "{TEMPORARY}{}-{:016x}",
+        std::process::id(),
+        rand::random::<u64>()
+    )
+}
+
+/// Whether a name is that of a temporary file of ours, left behind by a killed run.
+fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY)
+}
+
+/// Only names of one component may be used inside a directory.
+fn component(dir: &Path, name: &str) -> Result<(), FileError> {
+    let mut parts = Path::new(name).components();
+    match (parts.next(), parts.next()) {
+        (Some(std::path::Component::Normal(_)), None) => Ok(()),
+        _ => Err(FileError::io(
+            "use",
+            dir.join(name),
+            io::Error::from(io::ErrorKind::InvalidInput),
+        )),
+    }
+}
+
+const TEMPORARY: &str = ".dnseal-tmp-";

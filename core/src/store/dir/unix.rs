@@ -1,0 +1,391 @@
+//! A directory by its file descriptor.
+
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::AtFlags;
+use rustix::fs::FileType;
+use rustix::fs::Mode as RawMode;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::FileError;
+use super::Kind;
+use super::Mode;
+use super::component;
+use super::is_temporary;
+use super::temporary_name;
+
+/// An open directory; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Dir {
+    fd: Arc<OwnedFd>,
+    /// For messages only.
+    path: PathBuf,
+}
+
+impl Dir {
+    /// Opens a directory by its path, which may lead over links; makes it and its parents where they are missing.
+    pub(crate) fn open(path: &Path, mode: Mode) -> Result<Self, FileError> {
+        match Self::open_existing(path)? {
+            Some(dir) => Ok(dir),
+            None => {
+                use std::os::unix::fs::DirBuilderExt;
+                std::fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(mode.0)
+                    .create(path)
+                    .map_err(|e| FileError::io("create the directory", path, e))?;
+                Self::open_existing(path)?
+                    .ok_or_else(|| FileError::io("open", path, io::ErrorKind::NotFound.into()))
+            }
+        }
+    }
+
+    /// Opens a directory by its path where there is one.
+    pub(crate) fn open_existing(path: &Path) -> Result<Option<Self>, FileError> {
+        match rustix::fs::open(
+            path,
+            OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
+            RawMode::empty(),
+        ) {
+            Ok(fd) => Ok(Some(Self {
+                fd: Arc::new(fd),
+                path: path.to_owned(),
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(FileError::io("open the directory", path, e.into())),
+        }
+    }
+
+    /// The path, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Refuses a directory that somebody other than root and this user may change.
+    pub(crate) fn check_private(&self) -> Result<(), FileError> {
+        let stat = rustix::fs::fstat(&*self.fd)
+            .map_err(|e| FileError::io("look at", &self.path, e.into()))?;
+        let me = rustix::process::geteuid().as_raw();
+        let unsafe_because = |detail: String| FileError::Unsafe {
+            path: self.path.clone(),
+            detail,
+        };
+        if stat.st_uid != me && stat.st_uid != 0 {
+            return Err(unsafe_because(format!("user {} owns it", stat.st_uid)));
+        }
+        if stat.st_mode & 0o022 != 0 {
+            return Err(unsafe_because(format!(
+                "its mode is {:04o}",
+                stat.st_mode & 0o7777
+            )));
+        }
+        Ok(())
+    }
+
+    /// The directory `name` in this one, made where it is missing.
+    pub(crate) fn subdir(&self, name: &str, mode: Mode) -> Result<Self, FileError> {
+        if let Some(dir) = self.existing(name)? {
+            return Ok(dir);
+        }
+        match rustix::fs::mkdirat(&*self.fd, name, raw(mode)) {
+            Ok(()) => self.sync()?,
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(self.error("create the directory", name, e)),
+        }
+        self.existing(name)?
+            .ok_or_else(|| self.error("open the directory", name, Errno::NOENT))
+    }
+
+    /// The directory `name` in this one, where there is one.
+    pub(crate) fn existing(&self, name: &str) -> Result<Option<Self>, FileError> {
+        component(&self.path, name)?;
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+        match rustix::fs::openat(&*self.fd, name, flags, RawMode::empty()) {
+            Ok(fd) => Ok(Some(Self {
+                fd: Arc::new(fd),
+                path: self.path.join(name),
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::LOOP | Errno::NOTDIR) if self.read_link(name)?.is_some() => {
+                Err(FileError::Link {
+                    path: self.path.join(name),
+                })
+            }
+            Err(e) => Err(self.error("open the directory", name, e)),
+        }
+    }
+
+    /// The content of the file `name`, where there is one.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, FileError> {
+        component(&self.path, name)?;
+        let flags = OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let mut file = match rustix::fs::openat(&*self.fd, name, flags, RawMode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => {
+                return Err(FileError::Link {
+                    path: self.path.join(name),
+                });
+            }
+            Err(e) => return Err(self.error("read", name, e)),
+        };
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)
+            .map_err(|e| FileError::io("read", self.path.join(name), e))?;
+        Ok(Some(content))
+    }
+
+    /// Writes the file `name` unless there is one; whether it was written.
+    pub(crate) fn write_new(
+        &self,
+        name: &str,
+        content: &[u8],
+        mode: Mode,
+    ) -> Result<bool, FileError> {
+        component(&self.path, name)?;
+        let temporary = self.write_temporary(content, mode)?;
+        let linked = rustix::fs::linkat(&*self.fd, &temporary, &*self.fd, name, AtFlags::empty());
+        let removed = self.remove(&temporary);
+        match linked {
+            Ok(()) => {
+                removed?;
+                self.sync()?;
+                Ok(true)
+            }
+            Err(Errno::EXIST) => Ok(false),
+            Err(e) => Err(self.error("write", name, e)),
+        }
+    }
+
+    /// Writes the file `name`, replacing one at once.
+    pub(crate) fn replace(&self, name: &str, content: &[u8], mode: Mode) -> Result<(), FileError> {
+        component(&self.path, name)?;
+        let temporary = self.write_temporary(content, mode)?;
+        if let Err(e) = rustix::fs::renameat(&*self.fd, &temporary, &*self.fd, name) {
+            let _ = self.remove(&temporary);
+            return Err(self.error("write", name, e));
+        }
+        self.sync()
+    }
+
+    /// Removes the file or link `name`; one that is not there is success.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), FileError> {
+        component(&self.path, name)?;
+        match rustix::fs::unlinkat(&*self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(self.error("remove", name, e)),
+        }
+    }
+
+    /// Removes the directory `name` with everything in it, following no link.
+    pub(crate) fn remove_tree(&self, name: &str) -> Result<(), FileError> {
+        let Some(dir) = self.existing(name)? else {
+            return Ok(());
+        };
+        for (entry, kind) in dir.list()? {
+            match kind {
+                Kind::Directory => dir.remove_tree(&entry)?,
+                Kind::File | Kind::Other => dir.remove(&entry)?,
+            }
+        }
+        match rustix::fs::unlinkat(&*self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => self.sync(),
+            Err(e) => Err(self.error("remove the directory", name, e)),
+        }
+    }
+
+    /// What is in the directory, without `.`, `..` and temporary files, in order of name.
+    pub(crate) fn list(&self) -> Result<Vec<(String, Kind)>, FileError> {
+        let mut entries = self.entries()?;
+        entries.retain(|(name, _)| !is_temporary(name));
+        Ok(entries)
+    }
+
+    /// Removes temporary files of killed runs; only for whoever holds the lock over this directory.
+    pub(crate) fn tidy(&self) -> Result<(), FileError> {
+        for (name, _) in self
+            .entries()?
+            .iter()
+            .filter(|(name, _)| is_temporary(name))
+        {
+            self.remove(name)?;
+        }
+        Ok(())
+    }
+
+    /// Points the symbolic link `name` at `target`, replacing a link at once.
+    pub(crate) fn swap_link(&self, name: &str, target: &str) -> Result<(), FileError> {
+        component(&self.path, name)?;
+        let temporary = temporary_name();
+        rustix::fs::symlinkat(target, &*self.fd, &temporary)
+            .map_err(|e| self.error("write the link", name, e))?;
+        if let Err(e) = rustix::fs::renameat(&*self.fd, &temporary, &*self.fd, name) {
+            let _ = self.remove(&temporary);
+            return Err(self.error("write the link", name, e));
+        }
+        self.sync()
+    }
+
+    /// Where the symbolic link `name` points; `None` where there is no link.
+    pub(crate) fn read_link(&self, name: &str) -> Result<Option<String>, FileError> {
+        component(&self.path, name)?;
+        match rustix::fs::readlinkat(&*self.fd, name, Vec::new()) {
+            Ok(target) => Ok(target.into_string().ok()),
+            Err(Errno::NOENT | Errno::INVAL) => Ok(None),
+            Err(e) => Err(self.error("read the link", name, e)),
+        }
+    }
+
+    /// Opens a file to be locked, made where it is missing; never removed, so that two processes lock the same one.
+    pub(crate) fn lock_file(&self, name: &str) -> Result<File, FileError> {
+        component(&self.path, name)?;
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&*self.fd, name, flags, raw(Mode::PRIVATE_FILE))
+            .map(File::from)
+            .map_err(|e| self.error("open the lock", name, e))
+    }
+
+    fn entries(&self) -> Result<Vec<(String, Kind)>, FileError> {
+        let wrap = |e: Errno| FileError::io("list", &self.path, e.into());
+        let mut entries = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&*self.fd).map_err(wrap)? {
+            let entry = entry.map_err(wrap)?;
+            let Ok(name) = entry.file_name().to_str() else {
+                continue;
+            };
+            if matches!(name, "." | "..") {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                FileType::Directory => Kind::Directory,
+                FileType::RegularFile => Kind::File,
+                FileType::Unknown => self.kind_by_stat(name)?,
+                _ => Kind::Other,
+            };
+            entries.push((name.to_owned(), kind));
+        }
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(entries)
+    }
+
+    /// For file systems whose directories do not tell types.
+    fn kind_by_stat(&self, name: &str) -> Result<Kind, FileError> {
+        let stat = rustix::fs::statat(&*self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|e| self.error("look at", name, e))?;
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Kind::Directory,
+            FileType::RegularFile => Kind::File,
+            _ => Kind::Other,
+        })
+    }
+
+    fn write_temporary(&self, content: &[u8], mode: Mode) -> Result<String, FileError> {
+        let name = temporary_name();
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&*self.fd, &name, flags, raw(mode))
+            .map_err(|e| self.error("create a file in", "", e))?;
+        let mut file = File::from(fd);
+        // The umask may have taken bits that the caller wants.
+        let written = rustix::fs::fchmod(&file, raw(mode))
+            .map_err(io::Error::from)
+            .and_then(|()| file.write_all(content))
+            .and_then(|()| file.sync_all());
+        match written {
+            Ok(()) => Ok(name),
+            Err(e) => {
+                let _ = self.remove(&name);
+                Err(FileError::io("write to", &self.path, e))
+            }
+        }
+    }
+
+    fn sync(&self) -> Result<(), FileError> {
+        match rustix::fs::fsync(&*self.fd) {
+            // Some network file systems cannot sync a directory.
+            Ok(()) | Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
+            Err(e) => Err(FileError::io("sync", &self.path, e.into())),
+        }
+    }
+
+    fn error(&self, action: &'static str, name: &str, errno: Errno) -> FileError {
+        let path = match name {
+            "" => self.path.clone(),
+            _ => self.path.join(name),
+        };
+        FileError::io(action, path, errno.into())
+    }
+}
+
+fn raw(mode: Mode) -> RawMode {
+    RawMode::from_raw_mode(mode.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn writes_are_whole_and_follow_no_link() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Dir::open(&root.path().join("a/b"), Mode::PRIVATE_DIR).unwrap();
+        assert!(dir.write_new("f", b"1", Mode::PRIVATE_FILE).unwrap());
+        assert!(!dir.write_new("f", b"2", Mode::PRIVATE_FILE).unwrap());
+        assert_eq!(dir.read("f").unwrap().unwrap(), b"1");
+        dir.replace("f", b"3", Mode::PUBLIC_FILE).unwrap();
+        assert_eq!(dir.read("f").unwrap().unwrap(), b"3");
+        let mode = std::fs::metadata(root.path().join("a/b/f"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o644);
+        assert_eq!(dir.list().unwrap(), [("f".to_owned(), Kind::File)]);
+
+        std::fs::write(root.path().join("outside"), "x").unwrap();
+        std::os::unix::fs::symlink("../../outside", root.path().join("a/b/l")).unwrap();
+        assert!(matches!(dir.read("l"), Err(FileError::Link { .. })));
+        std::os::unix::fs::symlink("../..", root.path().join("a/b/d")).unwrap();
+        assert!(matches!(
+            dir.subdir("d", Mode::PRIVATE_DIR),
+            Err(FileError::Link { .. })
+        ));
+        // Replacing puts a file where the link was and leaves what it pointed at.
+        dir.replace("l", b"4", Mode::PRIVATE_FILE).unwrap();
+        assert_eq!(std::fs::read(root.path().join("outside")).unwrap(), b"x");
+        for bad in ["..", ".", "a/b", "/etc", ""] {
+            assert!(dir.read(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn links_are_swapped_at_once_and_leftovers_are_tidied() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Dir::open(root.path(), Mode::PRIVATE_DIR).unwrap();
+        assert_eq!(dir.read_link("l").unwrap(), None);
+        dir.swap_link("l", "one").unwrap();
+        dir.swap_link("l", "two").unwrap();
+        assert_eq!(dir.read_link("l").unwrap().as_deref(), Some("two"));
+        std::fs::write(root.path().join(temporary_name()), "half").unwrap();
+        dir.tidy().unwrap();
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_others_may_write_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Dir::open(root.path(), Mode::PRIVATE_DIR).unwrap();
+        dir.check_private().unwrap();
+        std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o770)).unwrap();
+        assert!(matches!(dir.check_private(), Err(FileError::Unsafe { .. })));
+    }
+}

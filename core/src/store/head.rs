@@ -1,0 +1,272 @@
+//! The head of a certificate: the one record that changes, and from which every run goes on.
+//!
+//! A value stands in [`Head::published`] before it is in DNS and until it is gone from there; the URL of the order and the
+//! number of the version whose key it will use stand in [`Head::order`] before the order is finalized. Whoever changes a head holds the
+//! lock over the certificate and writes by compare-and-swap through a [`HeadSession`].
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use crate::acme::KeyType;
+use crate::dns::DomainName;
+use crate::dns::Handle;
+use crate::dns::Identifier;
+use crate::dns::TxtValue;
+use crate::dns::Zone;
+use crate::store::AccountId;
+use crate::store::CertId;
+use crate::store::Key;
+use crate::store::SCHEMA;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::Tag;
+use crate::store::Version;
+use crate::store::from_json;
+use crate::store::to_json;
+
+/// Everything about one certificate.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Head {
+    schema: u32,
+    /// Its name.
+    pub id: CertId,
+    /// What was asked for last.
+    pub wanted: Wanted,
+    /// The version in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<Version>,
+    /// The highest number a version was ever given, also one that came to nothing.
+    #[serde(default)]
+    pub last_version: u32,
+    /// The order that is not finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<InFlight>,
+    /// Values that may be in DNS and have to leave it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<Published>,
+    /// Who works on it, or worked on it and was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<Worker>,
+}
+
+impl Head {
+    /// A certificate of which there is no version yet.
+    pub fn new(id: CertId, wanted: Wanted) -> Self {
+        Self {
+            schema: SCHEMA,
+            id,
+            wanted,
+            current: None,
+            last_version: 0,
+            order: None,
+            published: Vec::new(),
+            worker: None,
+        }
+    }
+
+    /// The head of `id`, where there is one.
+    pub async fn load(store: &dyn Store, id: &CertId) -> Result<Option<(Self, Tag)>, StoreError> {
+        let key = Key::head(id);
+        match store.get(&key).await? {
+            Some((content, tag)) => Ok(Some((from_json(&key, &content)?, tag))),
+            None => Ok(None),
+        }
+    }
+}
+
+/// What a certificate should be.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Wanted {
+    /// Its names, in the order they were asked for.
+    pub names: Vec<Identifier>,
+    /// The type of its key.
+    pub key_type: KeyType,
+    /// The CA's profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The CA.
+    pub directory: String,
+    /// The account there.
+    pub account: AccountId,
+}
+
+impl Wanted {
+    /// Whether both want the same names, in whatever order.
+    pub fn same_names(&self, other: &[Identifier]) -> bool {
+        let sorted = |names: &[Identifier]| {
+            let mut names = names.to_vec();
+            names.sort();
+            names
+        };
+        sorted(&self.names) == sorted(other)
+    }
+}
+
+/// An order that is not finished.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct InFlight {
+    /// What it was made for; a later wish that differs begins anew.
+    pub wanted: Wanted,
+    /// The URL of the account.
+    pub account_url: String,
+    /// The URL of the order.
+    pub url: String,
+    /// The version whose key the order is finalized with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// When it was made.
+    pub begun: Timestamp,
+}
+
+/// A value that may be in DNS.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Published {
+    /// The configured name of the provider it was given to.
+    pub provider: String,
+    /// The zone, as that provider knows it.
+    pub zone: Zone,
+    /// The owner name.
+    pub owner: DomainName,
+    /// The value.
+    pub value: TxtValue,
+    /// The TTL in seconds.
+    pub ttl: u32,
+    /// What the provider answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handle: Option<Handle>,
+    /// Since when it is written down here.
+    pub since: Timestamp,
+}
+
+/// A run that works on a certificate.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Worker {
+    /// The process.
+    pub process: u32,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A head that is being worked on: changed in memory and in the store together.
+#[derive(Clone, Debug)]
+pub struct HeadSession {
+    inner: Arc<Mutex<Inner>>,
+    store: Arc<dyn Store>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    head: Head,
+    tag: Option<Tag>,
+}
+
+impl HeadSession {
+    /// Goes on from what [`Head::load`] gave, or with a new head that is written at the first change.
+    pub fn new(store: Arc<dyn Store>, head: Head, tag: Option<Tag>) -> Self {
+        Self {
+            inner: Arc::new(Mutex::new(Inner { head, tag })),
+            store,
+        }
+    }
+
+    /// The head as it is now.
+    pub async fn head(&self) -> Head {
+        self.inner.lock().await.head.clone()
+    }
+
+    /// Changes the head, in the store first. Writes nothing where `change` changes nothing.
+    pub async fn update<T>(&self, change: impl FnOnce(&mut Head) -> T) -> Result<T, StoreError> {
+        let mut inner = self.inner.lock().await;
+        let mut head = inner.head.clone();
+        let result = change(&mut head);
+        if head == inner.head && inner.tag.is_some() {
+            return Ok(result);
+        }
+        let key = Key::head(&head.id);
+        let content = to_json(&key, &head)?;
+        let tag = match &inner.tag {
+            Some(tag) => self.store.put_if_match(&key, content, tag).await?,
+            None => self.store.put_if_absent(&key, content).await?,
+        };
+        inner.head = head;
+        inner.tag = Some(tag);
+        Ok(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::DirectoryStore;
+
+    fn wanted() -> Wanted {
+        Wanted {
+            names: vec![
+                "example.com".parse().unwrap(),
+                "*.example.com".parse().unwrap(),
+            ],
+            key_type: KeyType::EcdsaP256,
+            profile: None,
+            directory: "https://ca.test/dir".to_owned(),
+            account: AccountId::for_directory(&"https://ca.test/dir".parse().unwrap()),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_updated_is_what_the_next_run_finds() {
+        let root = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(DirectoryStore::open(&root.path().join("s")).unwrap());
+        let id: CertId = "example.com".parse().unwrap();
+        let session = HeadSession::new(store.clone(), Head::new(id.clone(), wanted()), None);
+        session.update(|head| head.last_version = 7).await.unwrap();
+        let (head, tag) = Head::load(&*store, &id).await.unwrap().unwrap();
+        assert_eq!(head, session.head().await);
+
+        let other = HeadSession::new(store.clone(), head, Some(tag));
+        other.update(|head| head.last_version = 8).await.unwrap();
+        let lost = session
+            .update(|head| head.last_version = 9)
+            .await
+            .unwrap_err();
+        assert!(matches!(lost, StoreError::Changed { .. }), "{lost}");
+        assert_eq!(session.head().await.last_version, 7);
+    }
+
+    #[tokio::test]
+    async fn a_newer_format_is_refused_untouched() {
+        let root = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(&root.path().join("s")).unwrap();
+        let id: CertId = "example.com".parse().unwrap();
+        let content = br#"{"schema": 99, "surprise": true}"#.to_vec();
+        store.put_if_absent(&Key::head(&id), content).await.unwrap();
+        let error = Head::load(&store, &id).await.unwrap_err();
+        assert!(
+            matches!(error, StoreError::Newer { found: 99, .. }),
+            "{error}"
+        );
+        store.delete(&Key::head(&id)).await.unwrap();
+        store
+            .put_if_absent(&Key::head(&id), b"{\"schema\": 1".to_vec())
+            .await
+            .unwrap();
+        let error = Head::load(&store, &id).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("certificates/example.com/head.json"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn names_are_compared_as_a_set() {
+        let wanted = wanted();
+        let swapped: Vec<Identifier> = wanted.names.iter().rev().cloned().collect();
+        assert!(wanted.same_names(&swapped));
+        assert!(!wanted.same_names(&swapped[..1]));
+    }
+}
