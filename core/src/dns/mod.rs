@@ -5,6 +5,10 @@
 
 mod name;
 mod provider;
+mod route;
+#[cfg(test)]
+pub(crate) mod testing;
+mod writer;
 
 pub use name::DomainName;
 pub use name::Identifier;
@@ -24,3 +28,12 @@ pub use provider::Settlement;
 pub use provider::TxtChange;
 pub use provider::WriteSafety;
 pub use provider::Zone;
+pub use route::NamedProvider;
+pub use route::RouteError;
+pub use route::Routes;
+pub use writer::Announcement;
+pub use writer::Submission;
+pub use writer::WriteError;
+pub use writer::WriteProblem;
+pub use writer::Written;
+pub use writer::ZoneWriters;
