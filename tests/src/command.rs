@@ -39,6 +39,7 @@ pub fn dnseal() -> &'static Path {
 /// A call of `dnseal`.
 #[derive(Clone, Debug)]
 pub struct Dnseal {
+    program: PathBuf,
     home: PathBuf,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
@@ -72,7 +73,12 @@ pub struct Running {
 impl Dnseal {
     /// A call with this home directory, in which everything that a test's calls share may live.
     pub fn new(home: impl AsRef<Path>) -> Self {
+        Self::of(dnseal(), home)
+    }
+
+    fn of(program: &Path, home: impl AsRef<Path>) -> Self {
         Self {
+            program: program.to_owned(),
             home: home.as_ref().to_owned(),
             args: Vec::new(),
             env: Vec::new(),
@@ -143,10 +149,10 @@ impl Dnseal {
             Some(time) => {
                 let mut command =
                     Command::new(Peer::Faketime.path().expect("faketime is installed"));
-                command.args(["-f", time]).arg(dnseal());
+                command.args(["-f", time]).arg(&self.program);
                 command
             }
-            None => Command::new(dnseal()),
+            None => Command::new(&self.program),
         };
         command
             .args(&self.args)
@@ -162,7 +168,7 @@ impl Dnseal {
         let started = Instant::now();
         let mut child = command
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {}: {error}", dnseal().display()));
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()));
         let mut stdin = child.stdin.take().expect("it is piped");
         let input = self.stdin.clone();
         // A command that does not read must not block the test, and one that ends early has closed the pipe.
@@ -345,4 +351,76 @@ fn build() -> PathBuf {
     let status = command.status().expect("cargo can be run");
     assert!(status.success(), "cargo build of dnseal: {status}");
     profile_dir.join(format!("dnseal{}", env::consts::EXE_SUFFIX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environment_holds_only_what_is_said() {
+        let home = TempDir::new().unwrap();
+        let run = shell(
+            &home,
+            "pwd; echo $HOME; echo $SAID; echo ${CARGO_MANIFEST_DIR:-nothing}; cat",
+        )
+        .env("SAID", "said")
+        .stdin("input")
+        .run()
+        .success();
+        let dir = home.path().display();
+        assert_eq!(run.stdout, format!("{dir}\n{dir}\nsaid\nnothing\ninput"));
+    }
+
+    #[test]
+    fn input_that_nobody_reads_blocks_nobody() {
+        let home = TempDir::new().unwrap();
+        let run = shell(&home, "echo error >&2; exit 3")
+            .stdin(vec![b'x'; 1 << 20])
+            .run();
+        assert_eq!(run.code(), 3);
+        assert_eq!(run.stderr, "error\n");
+    }
+
+    #[test]
+    fn signal_reaches_it() {
+        let home = TempDir::new().unwrap();
+        let script = "trap 'echo caught; exit 4' TERM; echo ready; while :; do sleep 0.02; done";
+        let running = shell(&home, script).spawn();
+        running.wait_stdout("ready");
+        running.signal("TERM");
+        assert_eq!(running.wait().expect_code(4).stdout, "ready\ncaught\n");
+    }
+
+    #[test]
+    fn kill_leaves_no_chance() {
+        let home = TempDir::new().unwrap();
+        let running = shell(
+            &home,
+            "trap 'echo caught' EXIT TERM; echo ready; while :; do sleep 0.02; done",
+        )
+        .spawn();
+        running.wait_stdout("ready");
+        running.kill();
+        let run = running.wait();
+        assert_eq!(run.status.code(), None);
+        assert_eq!(run.stdout, "ready\n");
+    }
+
+    #[test]
+    fn another_time_is_shown() {
+        if crate::require(Peer::Faketime).is_none() {
+            return;
+        }
+        let home = TempDir::new().unwrap();
+        let run = shell(&home, "date +%Y-%m-%d")
+            .faketime("@2031-02-03 12:00:00")
+            .run()
+            .success();
+        assert_eq!(run.stdout, "2031-02-03\n");
+    }
+
+    fn shell(home: &TempDir, script: &str) -> Dnseal {
+        Dnseal::of(Path::new("/bin/sh"), home.path()).args(["-c", script])
+    }
 }

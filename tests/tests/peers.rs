@@ -1,5 +1,10 @@
 //! Each environment starts, answers, takes an update, shows what it logged, and is gone when it is dropped.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, which clippy does not count among the tests"
+)]
+
 use std::{
     net::{SocketAddr, TcpStream},
     time::Duration,
