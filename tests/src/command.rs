@@ -10,7 +10,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Mutex, OnceLock},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -255,17 +255,17 @@ impl Running {
 
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
-        self.child.lock().unwrap().try_wait().unwrap().is_some()
+        self.child().try_wait().unwrap().is_some()
     }
 
     /// Sends a signal by its name: `INT`, `TERM`, `HUP`.
     pub fn signal(&self, signal: &str) {
-        send_signal(self.child.lock().unwrap().id(), signal);
+        send_signal(self.child().id(), signal);
     }
 
     /// Ends it without a chance to clean up, as `kill -9` does.
     pub fn kill(&self) {
-        self.child.lock().unwrap().kill().unwrap();
+        self.child().kill().unwrap();
     }
 
     /// Waits for its end.
@@ -284,7 +284,7 @@ impl Running {
             self.stdout(),
             self.stderr()
         );
-        let status = self.child.lock().unwrap().wait().unwrap();
+        let status = self.child().wait().unwrap();
         Run {
             status,
             stdout: self.stdout(),
@@ -310,6 +310,11 @@ impl Running {
         said
     }
 
+    // A thread that panicked while it held the lock has not harmed the child.
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn read(&self, stream: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.output.path().join(stream)).unwrap()).into_owned()
     }
@@ -317,7 +322,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let child = self.child.get_mut().unwrap();
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
         // Both fail for a command that has ended and was waited for.
         let _ = child.kill();
         let _ = child.wait();

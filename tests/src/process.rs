@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -131,7 +131,7 @@ impl Process {
 
     /// How the process ended, if it did.
     pub fn exited(&self) -> Option<ExitStatus> {
-        self.child.lock().unwrap().try_wait().unwrap()
+        self.child().try_wait().unwrap()
     }
 
     /// Stops the process where it stands: its ports stay open, and nothing answers.
@@ -146,14 +146,19 @@ impl Process {
 
     /// Ends the process at once, as if the machine had lost power. Its ports close.
     pub fn kill(&self) {
-        let mut child = self.child.lock().unwrap();
+        let mut child = self.child();
         // Killing fails for a process that has ended already, which is what is wanted.
         let _ = child.kill();
         let _ = child.wait();
     }
 
+    // A thread that panicked while it held the lock has not harmed the child.
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn signal(&self, signal: &str) {
-        send_signal(self.child.lock().unwrap().id(), signal);
+        send_signal(self.child().id(), signal);
     }
 }
 
@@ -199,12 +204,12 @@ pub fn wait_until(timeout: Duration, condition: impl Fn() -> bool) -> bool {
     true
 }
 
-/// Sends a signal by its name. `kill` does it, because Rust has no safe call for it.
+/// Sends a signal by its name. The shell does it: Rust has no safe call for it, and a small system no `kill` program.
 pub(crate) fn send_signal(pid: u32, signal: &str) {
-    let status = Command::new("kill")
-        .args(["-s", signal, &pid.to_string()])
+    let status = Command::new("sh")
+        .args(["-c", &format!("kill -s {signal} {pid}")])
         .status()
-        .expect("there is a kill command");
+        .expect("there is a shell");
     assert!(status.success(), "kill -s {signal} {pid}: {status}");
 }
 
