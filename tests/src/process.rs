@@ -137,6 +137,13 @@ impl Process {
     /// Stops the process where it stands: its ports stay open, and nothing answers.
     pub fn pause(&self) {
         self.signal("STOP");
+        // The signal is sent at once, but each thread runs on until the kernel next looks at it.
+        let pid = self.child().id();
+        assert!(
+            wait_until(WAIT_TIMEOUT, || is_stopped(pid)),
+            "{} does not stop",
+            self.name
+        );
     }
 
     /// Lets a paused process go on, with all that has arrived meanwhile.
@@ -211,6 +218,17 @@ pub(crate) fn send_signal(pid: u32, signal: &str) {
         .status()
         .expect("there is a shell");
     assert!(status.success(), "kill -s {signal} {pid}: {status}");
+}
+
+/// Whether every thread of a process is stopped, by field 3 of proc_pid_stat(5).
+fn is_stopped(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.into_iter().all(|thread| {
+        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        // The command's name, in parentheses, may itself contain any character.
+        let state = stat.rsplit_once(") ").map(|(_, fields)| fields);
+        state.is_some_and(|fields| fields.starts_with('T'))
+    })
 }
 
 fn append(path: &Path) -> File {
