@@ -55,6 +55,7 @@ pub struct LoggedQuery {
 pub struct Bind {
     addr: SocketAddr,
     process: Process,
+    own_queries: usize,
 }
 
 impl BindOptions {
@@ -107,7 +108,13 @@ impl Bind {
             if could_not_listen(&process) {
                 return Err(PortTaken);
             }
-            Ok(Self { addr, process })
+            let mut bind = Self {
+                addr,
+                process,
+                own_queries: 0,
+            };
+            bind.own_queries = bind.queries().len();
+            Ok(bind)
         }))
     }
 
@@ -125,10 +132,12 @@ impl Bind {
         log.lines().filter(|line| line.contains(&text)).count()
     }
 
-    /// Every query since it started, our own question for the SOA at the start included.
+    /// Every query since it had started. A secondary's questions and a test's own ([`txt_values`](crate::txt_values))
+    /// are among them.
     pub fn queries(&self) -> Vec<LoggedQuery> {
         let log = self.process.log();
-        log.lines().filter_map(LoggedQuery::parse).collect()
+        let queries = log.lines().filter_map(LoggedQuery::parse);
+        queries.skip(self.own_queries).collect()
     }
 }
 

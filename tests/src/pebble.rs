@@ -78,7 +78,7 @@ pub struct Profile {
 pub struct LoggedRequest {
     /// `GET`, `HEAD` or `POST`.
     pub method: String,
-    /// The path, with the resource's identifier.
+    /// The resource's path as far as Pebble logs it: `/my-order/`, without the identifier that follows.
     pub path: String,
 }
 
@@ -88,6 +88,7 @@ pub struct Pebble {
     addr: SocketAddr,
     management: SocketAddr,
     process: Process,
+    own_requests: usize,
 }
 
 impl PebbleOptions {
@@ -163,16 +164,18 @@ impl Pebble {
                 command.arg("-strict");
             }
             let process = Process::spawn("pebble", dir, &mut command);
-            let pebble = Self {
+            let mut pebble = Self {
                 addr,
                 management,
                 process,
+                own_requests: 0,
             };
             pebble.process.await_start(|| {
                 pebble.get(&pebble.directory_url())?;
                 pebble.get(&pebble.management_url("roots/0"))?;
                 Ok(())
             })?;
+            pebble.own_requests = pebble.requests().len();
             Ok(pebble)
         }))
     }
@@ -211,10 +214,18 @@ impl Pebble {
         request(&self.ca_pem_path(), &url, Some(body)).unwrap();
     }
 
-    /// Every request to the ACME side since it started, our own look at the directory included.
+    /// Every request to the ACME side that found its resource, except our own before it had started.
     pub fn requests(&self) -> Vec<LoggedRequest> {
         let log = self.process.log();
-        log.lines().filter_map(LoggedRequest::parse).collect()
+        let requests = log.lines().filter_map(LoggedRequest::parse);
+        requests.skip(self.own_requests).collect()
+    }
+
+    /// How many of the requests are these: `count("POST", "/order-plz")`.
+    pub fn count(&self, method: &str, path: &str) -> usize {
+        let requests = self.requests();
+        let is_it = |it: &&LoggedRequest| it.method == method && it.path == path;
+        requests.iter().filter(is_it).count()
     }
 
     /// The process behind it: its log, its signals, its end.
@@ -332,10 +343,10 @@ mod tests {
 
     #[test]
     fn request_line_is_read() {
-        let line = "Pebble 2026/11/21 18:19:33 POST /my-order/abc -> calling handler()";
+        let line = "Pebble 2026/11/21 18:19:33 POST /my-order/ -> calling handler()";
         let request = LoggedRequest::parse(line).unwrap();
         assert_eq!(request.method, "POST");
-        assert_eq!(request.path, "/my-order/abc");
+        assert_eq!(request.path, "/my-order/");
         assert_eq!(
             LoggedRequest::parse("Pebble 2026/11/21 18:19:32 Listening on: 127.0.0.1:1"),
             None
