@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+pub mod conformance;
 mod registry;
 mod rfc2136;
 mod settings;

@@ -36,6 +36,9 @@ impl Asked<'_> {
             Ok(answer) => answer.metadata.response_code,
             // An unsigned refusal is only believed to be a refusal; an unsigned success is not believed.
             Err(VerifyError::Unsigned(octets)) => match exchange::parse(&octets, request) {
+                Ok(answer) if answer.metadata.response_code == ResponseCode::NotAuth => {
+                    return Err(self.unknown_key());
+                }
                 Ok(answer) if answer.metadata.response_code != ResponseCode::NoError => {
                     answer.metadata.response_code
                 }
@@ -117,6 +120,23 @@ impl Asked<'_> {
         }
     }
 
+    /// PowerDNS says NOTAUTH without any signature when it does not know the key.
+    fn unknown_key(&self) -> ProviderError {
+        let key = verify_error(self.client, &VerifyError::Tsig(TsigError::BadKey));
+        match key {
+            ProviderError::Credentials { endpoint, hint, .. } => ProviderError::Credentials {
+                detail: format!(
+                    "it answered NOTAUTH without a signature, so that it does not know the key {}, or is not authoritative for {}",
+                    key_in_words(self.client),
+                    self.zone
+                ),
+                endpoint,
+                hint,
+            },
+            other => other,
+        }
+    }
+
     fn owners_in_words(&self) -> String {
         match self.owners {
             [] => self.zone.to_string(),
@@ -137,10 +157,7 @@ impl Asked<'_> {
 /// Why an answer is not believed, as an error of the provider.
 pub(super) fn verify_error(client: &Client, error: &VerifyError) -> ProviderError {
     let endpoint = client.server.to_string();
-    let (name, algorithm) = match &client.key {
-        Some(key) => (key.name().as_str(), key.algorithm().name()),
-        None => ("none", "none"),
-    };
+    let (name, algorithm) = names(client);
     let credentials = |detail: String, hint: Option<String>| ProviderError::Credentials {
         detail,
         endpoint: endpoint.clone(),
@@ -221,6 +238,18 @@ pub(super) fn mnemonic(code: ResponseCode) -> String {
         ResponseCode::YXRRSet => "YXRRSET".to_owned(),
         other => format!("response code {}", u16::from(other)),
     }
+}
+
+fn key_in_words(client: &Client) -> String {
+    let (name, algorithm) = names(client);
+    format!("`{name}` with {algorithm}")
+}
+
+/// Name and algorithm of the key; only asked for where there is one.
+fn names(client: &Client) -> (&str, &str) {
+    client.key.as_ref().map_or(("", ""), |key| {
+        (key.name().as_str(), key.algorithm().name())
+    })
 }
 
 fn ahead_or_behind(skew: i64) -> String {

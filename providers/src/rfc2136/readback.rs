@@ -91,7 +91,11 @@ async fn ask(
     let Ok(questions) = questions else {
         return nothing();
     };
-    for signed in [true, false] {
+    // Signed questions first, for the reason that `Rfc2136::query` gives.
+    for signed in [true, false]
+        .into_iter()
+        .skip(usize::from(provider.client.key.is_none()))
+    {
         match provider.client.ask(connection, &questions, signed).await {
             Ok(answers) => {
                 let answers: Vec<Option<Message>> = answers
