@@ -4,10 +4,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hickory_proto::op::{OpCode, ResponseCode};
+use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::RecordType;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use super::net::Inbound;
+use super::record;
 
 /// How a request came in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,6 +56,32 @@ pub struct LoggedQuery {
     pub key: Option<String>,
     /// What was answered; none if nothing or garbage was.
     pub rcode: Option<ResponseCode>,
+}
+
+impl LoggedQuery {
+    pub(super) fn new(
+        inbound: &Inbound,
+        at: Instant,
+        request: &Message,
+        question: &Query,
+        key: Option<String>,
+        rcode: Option<ResponseCode>,
+    ) -> Self {
+        let asked = question.name().to_ascii();
+        Self {
+            at,
+            client: inbound.client,
+            transport: inbound.transport,
+            opcode: request.metadata.op_code,
+            qname: record::text(question.name()),
+            asked: asked.strip_suffix('.').unwrap_or(&asked).to_owned(),
+            qtype: question.query_type(),
+            recursion_desired: request.metadata.recursion_desired,
+            payload: request.edns.as_ref().map(Edns::max_payload),
+            key,
+            rcode,
+        }
+    }
 }
 
 /// How many updates there were.

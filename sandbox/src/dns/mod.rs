@@ -28,8 +28,11 @@
 //! # }
 //! ```
 //!
+//! [`Cache`] is a caching resolver in front of such servers.
+//!
 //! Not here: zone transfers, NOTIFY, DNSSEC.
 
+mod cache;
 mod fault;
 mod log;
 mod lookup;
@@ -45,6 +48,7 @@ mod zone;
 pub use hickory_proto::op::{OpCode, ResponseCode};
 pub use hickory_proto::rr::RecordType;
 
+pub use cache::{Cache, CacheBuilder};
 pub use fault::{Fault, FaultKind};
 pub use log::{Log, LoggedQuery, Transport, Updates};
 pub use record::{Data, Record};

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -16,6 +17,9 @@ use super::log::Transport;
 
 /// How often to look for a port that is free for UDP and TCP at every address.
 const PORT_TRIES: usize = 64;
+
+/// How long to leave the listener alone after it failed to accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A message and where it came from.
 #[derive(Debug)]
@@ -158,10 +162,10 @@ async fn serve_tcp<S: Service>(listener: TcpListener, service: Arc<S>) {
             Ok((stream, client)) => {
                 running.spawn(serve_stream(stream, client, Arc::clone(&service)));
             }
-            // Out of file descriptors, mostly: let other tasks run and end.
+            // Out of file descriptors, mostly, and some connection has to end first.
             Err(error) => {
                 tracing::warn!(%error, "failed to accept a connection");
-                tokio::task::yield_now().await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }

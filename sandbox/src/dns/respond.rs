@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{DNSClass, Name, RecordType};
+use hickory_proto::rr::{DNSClass, RecordType};
 
 use super::fault::{FaultKind, Faults, Struck};
 use super::log::{LoggedQuery, Recorder, Transport};
@@ -18,7 +18,7 @@ use super::tsig::{self, Key, Signer, Verdict};
 use super::update;
 
 /// Octets of a DNS header.
-const HEADER: usize = 12;
+pub(super) const HEADER: usize = 12;
 
 /// The payload of a client without EDNS (RFC 1035 section 4.2.1).
 const PLAIN_PAYLOAD: usize = 512;
@@ -67,13 +67,7 @@ impl Responder {
                 qtype: question.query_type(),
             })
         };
-        let silent = match fault {
-            Some(FaultKind::Close) => Some(Reply::Close),
-            Some(FaultKind::Drop) => Some(Reply::Silence),
-            Some(FaultKind::Garbage) => Some(Reply::Send(garbage(octets))),
-            _ => None,
-        };
-        if let Some(reply) = silent {
+        if let Some(reply) = silence(fault, octets) {
             self.log(inbound, &request, &question, &verdict, None);
             return (delay, reply);
         }
@@ -225,19 +219,8 @@ impl Responder {
             Verdict::Good(signer) => signer.key().map(|key| record::text(&key.name)),
             _ => None,
         };
-        let entry = LoggedQuery {
-            at: self.clock.now(),
-            client: inbound.client,
-            transport: inbound.transport,
-            opcode: request.metadata.op_code,
-            qname: record::text(question.name()),
-            asked: spelt(question.name()),
-            qtype: question.query_type(),
-            recursion_desired: request.metadata.recursion_desired,
-            payload: request.edns.as_ref().map(Edns::max_payload),
-            key,
-            rcode,
-        };
+        let at = self.clock.now();
+        let entry = LoggedQuery::new(inbound, at, request, question, key, rcode);
         self.recorder.write(|log| log.queries.push(entry));
     }
 
@@ -246,6 +229,16 @@ impl Responder {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.map_or(0, |now| now.as_secs());
         now.saturating_add_signed(self.skew.load(Ordering::Relaxed))
+    }
+}
+
+/// What takes the place of an answer.
+pub(super) fn silence(fault: Option<FaultKind>, request: &[u8]) -> Option<Reply> {
+    match fault? {
+        FaultKind::Close => Some(Reply::Close),
+        FaultKind::Drop => Some(Reply::Silence),
+        FaultKind::Garbage => Some(Reply::Send(garbage(request))),
+        _ => None,
     }
 }
 
@@ -298,9 +291,4 @@ fn garbage(request: &[u8]) -> Vec<u8> {
     let mut octets = request[..2].to_vec();
     octets.extend([0xff; 30]);
     octets
-}
-
-fn spelt(name: &Name) -> String {
-    let ascii = name.to_ascii();
-    ascii.strip_suffix('.').unwrap_or(&ascii).to_owned()
 }

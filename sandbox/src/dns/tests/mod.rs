@@ -1,5 +1,6 @@
 //! Tests over real sockets, with a small client of their own.
 
+mod caches;
 mod faults;
 mod queries;
 mod tools;

@@ -432,3 +432,31 @@ fn keys_are_read_and_keep_their_secret() {
         assert_eq!(text.parse::<TsigKey>().unwrap_err(), error);
     }
 }
+
+/// A task that panics leaves a request without an answer, and this test hanging.
+#[tokio::test]
+async fn mangled_requests_are_answered_all_the_same() {
+    let server = keyed(key(TsigAlgorithm::HmacSha256)).await;
+    let signer = signer("acme", wire::TsigAlgorithm::HmacSha256, SECRET);
+    let mut message = with_edns(addition("t.example.test"), 1232);
+    message.add_answer(bare("t.example.test", DNSClass::ANY, RecordType::TXT));
+    message.finalize(&signer, now()).unwrap();
+    let octets = message.to_vec().unwrap();
+    for length in 12..octets.len() {
+        let answer = udp_raw(server.addr(), &octets[..length]).await;
+        assert_eq!(
+            Message::from_vec(&answer).unwrap().metadata.id,
+            message.metadata.id
+        );
+    }
+    for at in (0..octets.len()).filter(|at| *at != 2) {
+        for bit in 0..8 {
+            let mut octets = octets.clone();
+            octets[at] ^= 1 << bit;
+            let answer = udp_raw(server.addr(), &octets).await;
+            assert_eq!(answer[..2], octets[..2], "octet {at}, bit {bit}");
+        }
+    }
+    // Under a signature only the id and the spelling of the key are free to change.
+    assert!(["one", "two"].iter().eq(&server.values("t.example.test")));
+}
