@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The DNS providers of dnseal, and the registry that finds one by its kind.
+//!
+//! A provider adds and removes single TXT values in a zone ([`dnseal_core::dns::DnsProvider`]). What it needs to be told is
+//! described by its [`Kind`]: the same description makes the help, the check of a configuration file and the names of the
+//! environment variables. Nothing here reads a file, an environment variable or the terminal; the caller hands everything over.
+
+#![warn(missing_docs)]
+
+pub mod conformance;
+mod registry;
+mod rfc2136;
+mod settings;
+
+pub use registry::BuildError;
+pub use registry::Context;
+pub use registry::Form;
+pub use registry::Kind;
+pub use registry::Setting;
+pub use registry::UnknownKind;
+pub use registry::build;
+pub use registry::kind;
+pub use registry::kinds;
+pub use settings::Settings;
+pub use settings::SettingsError;
+pub use settings::Value;

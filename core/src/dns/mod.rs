@@ -3,14 +3,42 @@
 //! Everything here speaks of owner names, zones and TXT values; nothing knows ACME beyond the label
 //! `_acme-challenge`. The only write is to add or to remove one value.
 
+mod delegation;
+mod discovery;
 mod name;
+mod propagation;
 mod provider;
+mod query;
+mod route;
+#[cfg(test)]
+pub(crate) mod testing;
+mod writer;
 
+pub use delegation::Location;
+pub use discovery::Discovery;
+pub use discovery::DiscoveryError;
+pub use discovery::DiscoveryOptions;
+pub use discovery::NameServer;
+pub use discovery::Tried;
+pub use discovery::ZoneServers;
+/// The types of DNS records, as the question functions take them.
+pub use hickory_proto::rr::RecordType;
 pub use name::DomainName;
 pub use name::Identifier;
 pub use name::NameError;
 pub use name::TxtValue;
 pub use name::TxtValueError;
+pub use propagation::NameReport;
+pub use propagation::Propagation;
+pub use propagation::PropagationError;
+pub use propagation::PropagationPolicy;
+pub use propagation::Proven;
+pub use propagation::Quorum;
+pub use propagation::Report;
+pub use propagation::Row;
+pub use propagation::Unusable;
+pub use propagation::Verdict;
+pub use propagation::Wanted;
 pub use provider::Action;
 pub use provider::Applied;
 pub use provider::Capabilities;
@@ -24,3 +52,20 @@ pub use provider::Settlement;
 pub use provider::TxtChange;
 pub use provider::WriteSafety;
 pub use provider::Zone;
+pub use query::AskError;
+pub use query::Asker;
+pub use query::AskerOptions;
+pub use query::Family;
+pub use query::Problem;
+pub use query::Reply;
+pub use query::Soa;
+pub use query::Transport;
+pub use route::NamedProvider;
+pub use route::RouteError;
+pub use route::Routes;
+pub use writer::Announcement;
+pub use writer::Submission;
+pub use writer::WriteError;
+pub use writer::WriteProblem;
+pub use writer::Written;
+pub use writer::ZoneWriters;

@@ -1,0 +1,88 @@
+//! Finding the servers that a CA will ask, without poisoning any cache.
+//!
+//! The walk goes from the top down. A recursive resolver is asked for the name servers of the top-level domain (or of
+//! the first name below it that it knows any of, but never at or below the challenge name) and for addresses of servers
+//! elsewhere; everything below a zone whose servers are known and reachable is asked there. The full name is only shown
+//! to servers that have proven to be an authority for their zone, so that nobody who answers in their place learns it
+//! and remembers that it does not exist (RFC 8020). What was learned is kept for the life of the value, so keep one for
+//! a run and not for days.
+
+mod error;
+mod resolve;
+mod walk;
+mod zones;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use hickory_proto::rr::RecordType;
+
+pub use self::error::DiscoveryError;
+pub use self::error::Tried;
+pub(in crate::dns) use self::walk::Answer;
+use self::zones::Cache;
+pub(in crate::dns) use self::zones::Known;
+pub use self::zones::NameServer;
+use self::zones::Servers;
+pub use self::zones::ZoneServers;
+use crate::dns::DomainName;
+use crate::dns::query::Asker;
+use crate::dns::query::Reply;
+
+/// Where to begin, and what not to search for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct DiscoveryOptions {
+    /// Recursive resolvers; those of the system's configuration where there is none.
+    pub resolvers: Vec<SocketAddr>,
+    /// Servers that are asked and probed for everything instead of searching; no resolver is asked then.
+    pub nameservers: Vec<SocketAddr>,
+    /// The same for single zones and what is below them; the longest suffix wins.
+    pub zone_nameservers: Vec<(DomainName, Vec<SocketAddr>)>,
+}
+
+/// Finds zones and their servers, and follows aliases; cheap to clone, and the clones share what they learn.
+#[derive(Clone, Debug)]
+pub struct Discovery {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    asker: Asker,
+    cache: Cache,
+    /// The servers given for everything.
+    given: Option<Arc<Known>>,
+    options: DiscoveryOptions,
+    resolvers: OnceLock<Result<Vec<SocketAddr>, DiscoveryError>>,
+}
+
+impl Discovery {
+    /// A discovery that knows nothing yet. Reads and asks nothing before it is used.
+    pub fn new(asker: Asker, options: DiscoveryOptions) -> Self {
+        let given = match options.nameservers.as_slice() {
+            [] => None,
+            addresses => Some(Known::new(None, true, Servers::given(addresses))),
+        };
+        let cache = Cache::default();
+        for (zone, addresses) in &options.zone_nameservers {
+            let known = Known::new(Some(zone.clone()), true, Servers::given(addresses));
+            cache.put(zone, known);
+        }
+        Self {
+            inner: Arc::new(Inner {
+                asker,
+                cache,
+                given,
+                options,
+                resolvers: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// Asks an authoritative server of the zone that holds `name`; aliases are not followed.
+    pub async fn ask(&self, name: &DomainName, rtype: RecordType) -> Result<Reply, DiscoveryError> {
+        let (_, reply) = self.walk(name, rtype).await?;
+        Ok(reply)
+    }
+}

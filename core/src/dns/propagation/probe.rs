@@ -1,0 +1,94 @@
+//! From a reply to a verdict: one TXT question at one address.
+
+use std::net::SocketAddr;
+
+use hickory_proto::rr::RData;
+use hickory_proto::rr::RecordType;
+
+use super::Wanted;
+use super::verdict::Unusable;
+use super::verdict::Verdict;
+use crate::dns::TxtValue;
+use crate::dns::query::AskError;
+use crate::dns::query::Asker;
+use crate::dns::query::Problem;
+use crate::dns::query::Reply;
+use crate::dns::query::Transport;
+use crate::dns::query::from_wire;
+
+/// Asks one address for the TXT values at the wanted name.
+pub(super) async fn probe(
+    asker: &Asker,
+    address: SocketAddr,
+    wanted: &Wanted,
+) -> (Verdict, Option<Transport>) {
+    match asker.ask(address, &wanted.owner, RecordType::TXT).await {
+        Ok(reply) => (judge(&reply, wanted), Some(reply.transport)),
+        Err(error) => (
+            Verdict::Unusable(Unusable::Silent(why_silent(&error))),
+            None,
+        ),
+    }
+}
+
+/// What a reply says about the wanted values.
+fn judge(reply: &Reply, wanted: &Wanted) -> Verdict {
+    if !reply.is_conclusive() {
+        return Verdict::Unusable(Unusable::Rcode(reply.rcode_name()));
+    }
+    if !reply.authoritative {
+        return Verdict::Unusable(Unusable::NotAuthoritative);
+    }
+
+    // Only what stands at the name itself: the end of an alias that the server followed is another name.
+    let at_owner = || {
+        reply
+            .answers
+            .iter()
+            .filter(|record| from_wire(&record.name).as_ref() == Some(&wanted.owner))
+    };
+    let values: Vec<TxtValue> = at_owner()
+        .filter_map(|record| match &record.data {
+            RData::TXT(txt) => TxtValue::from_bytes(txt.txt_data.concat()).ok(),
+            _ => None,
+        })
+        .collect();
+    let alias = at_owner().find_map(|record| match &record.data {
+        RData::CNAME(target) => Some(target.0.to_ascii().trim_end_matches('.').to_owned()),
+        _ => None,
+    });
+
+    let found = wanted.values.iter().filter(|v| values.contains(v)).count();
+    let others = values.iter().filter(|v| !wanted.values.contains(v)).count();
+    match found == wanted.values.len() && alias.is_none() {
+        true => Verdict::HasIt { others },
+        false => Verdict::LacksIt {
+            alias,
+            found,
+            others,
+            rcode: reply.rcode_name(),
+            serial: reply
+                .soa()
+                .filter(|soa| soa.zone == wanted.zone.zone)
+                .map(|soa| soa.serial),
+        },
+    }
+}
+
+fn why_silent(error: &AskError) -> Option<String> {
+    match error {
+        AskError::NoAnswer {
+            tcp: Problem::TimedOut,
+            udp: Problem::TimedOut,
+            ..
+        } => None,
+        AskError::NoAnswer {
+            tcp,
+            udp: Problem::Truncated,
+            ..
+        } => Some(format!("truncated over udp, then {tcp} over tcp")),
+        AskError::NoAnswer { tcp, udp, .. } if tcp == udp => Some(tcp.to_string()),
+        AskError::NoAnswer { tcp, udp, .. } => Some(format!("udp: {udp}, tcp: {tcp}")),
+        other => Some(other.to_string()),
+    }
+}

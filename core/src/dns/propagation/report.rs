@@ -1,0 +1,221 @@
+//! What every server said, for people and for programs.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::Serializer;
+
+use super::verdict::Verdict;
+use crate::dns::DomainName;
+use crate::dns::query::Transport;
+
+/// The last verdicts, by owner name. `Display` is a table without colour; it ends without a line break.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// One for each owner name, in the order they were asked for.
+    pub names: Vec<NameReport>,
+}
+
+/// What the servers of one zone say about one owner name.
+#[derive(Clone, Debug, Serialize)]
+pub struct NameReport {
+    /// The owner name.
+    pub owner: DomainName,
+    /// The zone that holds it.
+    pub zone: DomainName,
+    /// Whether the quorum is reached.
+    pub proven: bool,
+    /// One for each server address, and one for a server without any.
+    pub rows: Vec<Row>,
+}
+
+/// One line of the table.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The server, as the NS record names it.
+    pub server: String,
+    /// Its address; `None` where the name has none.
+    pub address: Option<SocketAddr>,
+    /// Over what the answer came.
+    pub transport: Option<Transport>,
+    /// What it answered; `None` where it was not asked yet.
+    #[serde(flatten)]
+    pub verdict: Option<Verdict>,
+    /// How long it has been answering that.
+    #[serde(rename = "since_ms", serialize_with = "as_millis")]
+    pub since: Duration,
+    /// The zone's serial number at this address, where it is known.
+    pub zone_serial: Option<u32>,
+    /// What is wrong with the server itself, such as a name without addresses.
+    pub problem: Option<String>,
+}
+
+impl Report {
+    /// The names that are not proven.
+    pub fn unproven(&self) -> impl Iterator<Item = &NameReport> {
+        self.names.iter().filter(|name| !name.proven)
+    }
+
+    /// Whether every name is proven.
+    pub fn is_proven(&self) -> bool {
+        self.names.iter().all(|name| name.proven)
+    }
+
+    /// One line that says what is missing and where.
+    pub fn summary(&self) -> String {
+        let unproven: Vec<&NameReport> = self.unproven().collect();
+        match unproven.as_slice() {
+            [] => "TXT value visible at every name server".to_owned(),
+            [name] => format!("TXT value {}", name.summary()),
+            [first, rest @ ..] => format!(
+                "TXT values of {} names not visible; at {} {}",
+                rest.len() + 1,
+                first.owner,
+                first.summary()
+            ),
+        }
+    }
+}
+
+impl NameReport {
+    fn summary(&self) -> String {
+        let without = self.rows.iter().filter(|row| !row.has_it()).count();
+        let servers = match self.rows.len() {
+            1 => "the 1 name server".to_owned(),
+            n => format!("{without} of {n} name servers"),
+        };
+        match self.rows.is_empty() {
+            true => format!("not visible: no name server of {} is known", self.zone),
+            false => format!("not visible at {servers} of {}", self.zone),
+        }
+    }
+
+    /// The newest version of the zone that shows the value.
+    fn newest(&self) -> Option<(&str, u32)> {
+        self.rows
+            .iter()
+            .filter(|row| row.has_it())
+            .filter_map(|row| Some((row.server.as_str(), row.zone_serial?)))
+            .max_by(|(_, a), (_, b)| newer(*a, *b))
+    }
+}
+
+impl Row {
+    fn has_it(&self) -> bool {
+        self.verdict.as_ref().is_some_and(Verdict::has_it)
+    }
+
+    fn says(&self, newest: Option<(&str, u32)>) -> String {
+        let mut text = match (&self.verdict, &self.problem) {
+            (Some(verdict), _) => verdict.to_string(),
+            (None, Some(problem)) => return problem.clone(),
+            (None, None) => return "not asked".to_owned(),
+        };
+        if let (Some(Verdict::LacksIt { .. }), Some(serial)) = (&self.verdict, self.zone_serial) {
+            text.push_str(&format!(", serial {serial}"));
+            if let Some((server, ahead)) = newest.filter(|(_, ahead)| *ahead != serial) {
+                let host = server.split('.').next().unwrap_or(server);
+                text.push_str(&format!(" ({host} is at {ahead})"));
+            }
+        }
+        if self.since >= Duration::from_secs(1) {
+            text.push_str(&format!(", since {}", brief(self.since)));
+        }
+        text
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unproven: Vec<&NameReport> = self.unproven().collect();
+        let shown: Vec<&NameReport> = match unproven.is_empty() {
+            true => self.names.iter().collect(),
+            false => unproven,
+        };
+        let mut lines = Vec::new();
+        for name in shown.iter().take(SHOWN_NAMES) {
+            if self.names.len() > 1 {
+                lines.push(format!("  {}", name.owner));
+            }
+            lines.extend(name.lines());
+        }
+        match shown.len().saturating_sub(SHOWN_NAMES) {
+            0 => {}
+            more => lines.push(format!("  and {more} more names")),
+        }
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl fmt::Display for NameReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines().join("\n"))
+    }
+}
+
+impl NameReport {
+    fn lines(&self) -> Vec<String> {
+        let newest = self.newest();
+        let cells: Vec<[String; 4]> = self
+            .rows
+            .iter()
+            .map(|row| {
+                [
+                    row.server.clone(),
+                    row.address.map_or_else(|| "-".to_owned(), address),
+                    row.transport.map_or("-", Transport::as_str).to_owned(),
+                    row.says(newest),
+                ]
+            })
+            .collect();
+        let width = |column: usize| {
+            cells
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(String::len)
+                .max()
+                .unwrap_or(0)
+        };
+        let (server_width, address_width) = (width(0), width(1));
+        cells
+            .iter()
+            .map(|[server, address, transport, says]| {
+                format!(
+                    "  {server:server_width$}  {address:address_width$}  {transport:3}   {says}"
+                )
+            })
+            .collect()
+    }
+}
+
+/// An address without its port where that is the usual one.
+fn address(address: SocketAddr) -> String {
+    match address.port() {
+        53 => address.ip().to_string(),
+        _ => address.to_string(),
+    }
+}
+
+/// A length of time as people say it: `3s`, `2m 5s`.
+pub(super) fn brief(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => format!("{}ms", duration.as_millis()),
+        s @ 1..60 => format!("{s}s"),
+        s @ 60..3600 => format!("{}m {}s", s / 60, s % 60),
+        s => format!("{}h {}m", s / 3600, s % 3600 / 60),
+    }
+}
+
+/// Which of two serial numbers is the newer (RFC 1982 section 3.2).
+fn newer(a: u32, b: u32) -> std::cmp::Ordering {
+    a.wrapping_sub(b).cast_signed().cmp(&0)
+}
+
+fn as_millis<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Names whose tables are shown to people; programs get all of them.
+const SHOWN_NAMES: usize = 20;

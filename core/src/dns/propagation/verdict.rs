@@ -1,0 +1,359 @@
+//! What one server address says about one owner name, and when that is proof enough.
+//!
+//! A [`Verdict`] is one answer; a [`Board`] holds the last one of every address for every owner name, and says by the
+//! quorum which names are proven. It has no clock and no sockets of its own: time comes in with each call.
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::Wanted;
+use crate::dns::DomainName;
+use crate::dns::query::Transport;
+
+/// How many servers have to show the values.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quorum {
+    /// Every server that can be used; see [`PropagationPolicy::grace`](super::PropagationPolicy::grace) for the others.
+    #[default]
+    All,
+    /// One address of any server.
+    Any,
+    /// More than half of the servers, by name.
+    Majority,
+}
+
+/// What one server address answered about one owner name.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
+pub enum Verdict {
+    /// With authority, and every wanted value is among the answers.
+    HasIt {
+        /// Values at the name that nobody asked about.
+        others: usize,
+    },
+    /// With authority, and at least one wanted value is not among the answers.
+    LacksIt {
+        /// The target, where the answer is an alias.
+        alias: Option<String>,
+        /// Wanted values that are there.
+        found: usize,
+        /// Values at the name that nobody asked about.
+        others: usize,
+        /// The response code: `NOERROR` or `NXDOMAIN`.
+        rcode: String,
+        /// The zone's serial number, where the answer told it.
+        serial: Option<u32>,
+    },
+    /// Nothing that says anything about the name.
+    Unusable(Unusable),
+}
+
+impl Verdict {
+    /// Whether the values are there.
+    pub fn has_it(&self) -> bool {
+        matches!(self, Self::HasIt { .. })
+    }
+
+    /// Whether the server answered, and the values are not there.
+    pub fn lacks_it(&self) -> bool {
+        matches!(self, Self::LacksIt { .. })
+    }
+
+    /// Whether both say the same, apart from a serial number that moves on.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let without_serial = |verdict: &Self| {
+            let mut verdict = verdict.clone();
+            if let Self::LacksIt { serial, .. } = &mut verdict {
+                *serial = None;
+            }
+            verdict
+        };
+        without_serial(self) == without_serial(other)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HasIt { others: 0 } => f.write_str("has it"),
+            Self::HasIt { others } => write!(f, "has it and {}", values(*others)),
+            Self::LacksIt {
+                alias: Some(target),
+                ..
+            } => write!(f, "CNAME to {target}"),
+            Self::LacksIt {
+                found,
+                others,
+                rcode,
+                ..
+            } => match (found, others) {
+                (0, 0) if rcode == "NOERROR" => f.write_str("no TXT record"),
+                (0, 0) => f.write_str(rcode),
+                (0, others) => f.write_str(&values(*others)),
+                (found, 0) => write!(f, "only {found} of the wanted values"),
+                (found, others) => {
+                    write!(
+                        f,
+                        "only {found} of the wanted values and {}",
+                        values(*others)
+                    )
+                }
+            },
+            Self::Unusable(reason) => reason.fmt(f),
+        }
+    }
+}
+
+/// Why an answer, or its absence, says nothing about the name.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(tag = "reason", content = "detail", rename_all = "kebab-case")]
+pub enum Unusable {
+    /// The server did not set AA: it is no authority for the name, or somebody answers in its place.
+    NotAuthoritative,
+    /// No answer over UDP and none over TCP; says why where it is not just silence.
+    Silent(Option<String>),
+    /// SERVFAIL, REFUSED or another response code that says nothing about the name.
+    Rcode(String),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAuthoritative => f.write_str("not authoritative"),
+            Self::Rcode(rcode) => f.write_str(rcode),
+            Self::Silent(None) => f.write_str("no answer"),
+            Self::Silent(Some(detail)) => write!(f, "no answer ({detail})"),
+        }
+    }
+}
+
+/// The last verdict of every address about every wanted owner name.
+#[derive(Debug)]
+pub(super) struct Board {
+    pub(super) names: Vec<NameState>,
+    /// Serial numbers that were asked for on their own, by zone and address.
+    pub(super) serials: HashMap<(DomainName, SocketAddr), u32>,
+    quorum: Quorum,
+    grace: Duration,
+    started: Instant,
+}
+
+/// One owner name on the board.
+#[derive(Debug)]
+pub(super) struct NameState {
+    pub(super) wanted: Wanted,
+    pub(super) cells: Vec<Cell>,
+    pub(super) proven: bool,
+}
+
+/// One server address for one owner name.
+#[derive(Debug)]
+pub(super) struct Cell {
+    pub(super) address: SocketAddr,
+    /// Index into the zone's servers.
+    pub(super) server: usize,
+    pub(super) seen: Option<Seen>,
+    /// Whether the last answer that could be used lacked a value.
+    lacked: bool,
+}
+
+/// A verdict, and since when it has been the same.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) since: Instant,
+    pub(super) transport: Option<Transport>,
+    pub(super) verdict: Verdict,
+}
+
+/// What the quorum says about one name.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Standing {
+    /// Enough servers show the values; these servers of the zone were passed over as broken.
+    Proven { broken: Vec<usize> },
+    /// Not enough yet.
+    Waiting,
+}
+
+impl Board {
+    pub(super) fn new(
+        wanted: Vec<Wanted>,
+        quorum: Quorum,
+        grace: Duration,
+        started: Instant,
+    ) -> Self {
+        let names = wanted.into_iter().map(NameState::new).collect();
+        Self {
+            names,
+            serials: HashMap::new(),
+            quorum,
+            grace,
+            started,
+        }
+    }
+
+    /// Every address with the places (name, cell) where it occurs.
+    pub(super) fn by_address(&self) -> Vec<(SocketAddr, Vec<(usize, usize)>)> {
+        let mut places: Vec<(SocketAddr, Vec<(usize, usize)>)> = Vec::new();
+        let mut index = HashMap::new();
+        for (n, name) in self.names.iter().enumerate() {
+            for (c, cell) in name.cells.iter().enumerate() {
+                let at = *index.entry(cell.address).or_insert_with(|| {
+                    places.push((cell.address, Vec::new()));
+                    places.len() - 1
+                });
+                if let Some((_, list)) = places.get_mut(at) {
+                    list.push((n, c));
+                }
+            }
+        }
+        places
+    }
+
+    pub(super) fn cell(&self, (name, cell): (usize, usize)) -> Option<&Cell> {
+        self.names.get(name)?.cells.get(cell)
+    }
+
+    /// Whether this address still has to be asked about this name.
+    pub(super) fn is_open(&self, place: (usize, usize)) -> bool {
+        let proven = self.names.get(place.0).is_none_or(|name| name.proven);
+        let shown = self
+            .cell(place)
+            .and_then(|cell| cell.seen.as_ref())
+            .is_some_and(|seen| seen.verdict.has_it());
+        !proven && !shown
+    }
+
+    /// Takes a verdict; answers whether it differs from the one before.
+    pub(super) fn record(
+        &mut self,
+        (name, cell): (usize, usize),
+        verdict: Verdict,
+        transport: Option<Transport>,
+        now: Instant,
+    ) -> bool {
+        let Some(cell) = self
+            .names
+            .get_mut(name)
+            .and_then(|name| name.cells.get_mut(cell))
+        else {
+            return false;
+        };
+        let unchanged = cell
+            .seen
+            .as_ref()
+            .filter(|seen| seen.verdict.is_like(&verdict));
+        let since = unchanged.map_or(now, |seen| seen.since);
+        let changed = unchanged.is_none();
+        match &verdict {
+            Verdict::HasIt { .. } => cell.lacked = false,
+            Verdict::LacksIt { .. } => cell.lacked = true,
+            Verdict::Unusable(_) => {}
+        }
+        cell.seen = Some(Seen {
+            since,
+            transport,
+            verdict,
+        });
+        changed
+    }
+
+    /// What the quorum says about one name.
+    pub(super) fn standing(&self, name: usize, now: Instant) -> Standing {
+        let Some(state) = self.names.get(name) else {
+            return Standing::Waiting;
+        };
+        let waited_out = now.duration_since(self.started) >= self.grace;
+        let servers: BTreeSet<usize> = (0..state.wanted.zone.servers.len()).collect();
+        let having: BTreeSet<usize> = state
+            .cells
+            .iter()
+            .filter(|cell| cell.has_it())
+            .map(|cell| cell.server)
+            .collect();
+        let lacking: BTreeSet<usize> = state
+            .cells
+            .iter()
+            .filter(|cell| cell.still_lacks(now, self.grace))
+            .map(|cell| cell.server)
+            .collect();
+
+        match self.quorum {
+            Quorum::Any => match having.is_empty() {
+                true => Standing::Waiting,
+                false => Standing::Proven { broken: Vec::new() },
+            },
+            Quorum::Majority => match having.difference(&lacking).count() * 2 > servers.len() {
+                true => Standing::Proven { broken: Vec::new() },
+                false => Standing::Waiting,
+            },
+            Quorum::All => {
+                let unheard = state.cells.iter().any(|cell| cell.seen.is_none());
+                let broken: Vec<usize> = servers.difference(&having).copied().collect();
+                let may_be_passed_over = broken.is_empty() || waited_out;
+                match !having.is_empty() && lacking.is_empty() && !unheard && may_be_passed_over {
+                    true => Standing::Proven { broken },
+                    false => Standing::Waiting,
+                }
+            }
+        }
+    }
+}
+
+impl NameState {
+    fn new(wanted: Wanted) -> Self {
+        let mut seen = BTreeSet::new();
+        let mut cells = Vec::new();
+        for (server, ns) in wanted.zone.servers.iter().enumerate() {
+            for &address in &ns.addresses {
+                // Two names for one server are two names to prove, with one address to ask for each.
+                if seen.insert((server, address)) {
+                    cells.push(Cell {
+                        address,
+                        server,
+                        seen: None,
+                        lacked: false,
+                    });
+                }
+            }
+        }
+        Self {
+            wanted,
+            cells,
+            proven: false,
+        }
+    }
+}
+
+impl Cell {
+    fn has_it(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.verdict.has_it())
+    }
+
+    /// Whether it lacks a value as far as anybody knows: a server that did and then falls silent for a moment has not
+    /// come to have it.
+    fn still_lacks(&self, now: Instant, grace: Duration) -> bool {
+        match &self.seen {
+            Some(seen) => match seen.verdict {
+                Verdict::HasIt { .. } => false,
+                Verdict::LacksIt { .. } => true,
+                Verdict::Unusable(_) => self.lacked && now.duration_since(seen.since) < grace,
+            },
+            None => false,
+        }
+    }
+}
+
+fn values(n: usize) -> String {
+    match n {
+        1 => "1 other value".to_owned(),
+        n => format!("{n} other values"),
+    }
+}

@@ -1,0 +1,655 @@
+//! Writing to zones: one task a zone, so that every change of a zone goes through one place.
+//!
+//! An order announces itself when it begins ([`ZoneWriters::announce`]) and hands over all changes of a zone at once. The zone's
+//! task waits for the other announced orders, at most [`COALESCE`], and gives the provider what they all brought as one
+//! batch. It retries what is retryable, and bisects a batch that is refused for one bad change, so that one bad name
+//! fails alone. The task owns the provider's futures: whoever stops waiting for an answer never cuts a write in half. Values are counted: one that
+//! two orders share is written once, and removed when both have let go of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::dns::Action;
+use crate::dns::Applied;
+use crate::dns::DomainName;
+use crate::dns::Handle;
+use crate::dns::NamedProvider;
+use crate::dns::Outcome;
+use crate::dns::ProviderError;
+use crate::dns::Receipt;
+use crate::dns::TxtChange;
+use crate::dns::TxtValue;
+use crate::dns::Zone;
+use crate::event::Events;
+use crate::event::What;
+
+/// The writers of all zones of a run.
+#[derive(Debug)]
+pub struct ZoneWriters {
+    announced: Arc<watch::Sender<usize>>,
+    events: Events,
+    zones: Mutex<HashMap<(String, Zone), mpsc::UnboundedSender<Job>>>,
+}
+
+impl ZoneWriters {
+    /// No zone has a writer yet; each gets one with its first change.
+    pub fn new(events: Events) -> Self {
+        Self {
+            announced: Arc::new(watch::Sender::new(0)),
+            events,
+            zones: Mutex::default(),
+        }
+    }
+
+    /// Says that an order will bring changes soon. Zones with changes wait for it until the answer is dropped.
+    pub fn announce(&self) -> Announcement {
+        self.announced.send_modify(|n| *n += 1);
+        Announcement {
+            announced: self.announced.clone(),
+        }
+    }
+
+    /// Hands changes to a zone's writer; the answer comes in the order of `changes`.
+    ///
+    /// The changes are handed over before this returns, so that an announcement may be dropped then. `cancel` stops waiting for
+    /// a provider that asks to come back later; it never stops a call that runs.
+    pub fn submit(
+        &self,
+        provider: &NamedProvider,
+        zone: &Zone,
+        changes: Vec<TxtChange>,
+        cancel: &CancellationToken,
+    ) -> Submission {
+        let (reply, answer) = oneshot::channel();
+        let mut job = Job {
+            cancel: cancel.clone(),
+            changes,
+            reply,
+        };
+        let key = (provider.name.clone(), zone.clone());
+        let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = zones.get(&key) {
+            match sender.send(job) {
+                Ok(()) => return Submission { answer },
+                // Its task ended with the runtime that had started it.
+                Err(back) => job = back.0,
+            }
+        }
+        let (sender, jobs) = mpsc::unbounded_channel();
+        let writer = ZoneWriter {
+            announced: self.announced.subscribe(),
+            counts: HashMap::new(),
+            events: self.events.clone(),
+            jobs,
+            provider: provider.clone(),
+            zone: zone.clone(),
+        };
+        // The receiver lives in the task below.
+        let _ = sender.send(job);
+        tokio::spawn(writer.run());
+        zones.insert(key, sender);
+        Submission { answer }
+    }
+}
+
+/// An order that has not brought its changes yet.
+#[derive(Debug)]
+pub struct Announcement {
+    announced: Arc<watch::Sender<usize>>,
+}
+
+impl Drop for Announcement {
+    fn drop(&mut self) {
+        self.announced.send_modify(|n| *n = n.saturating_sub(1));
+    }
+}
+
+/// Changes that are with a zone's writer.
+#[derive(Debug)]
+pub struct Submission {
+    answer: oneshot::Receiver<Written>,
+}
+
+impl Submission {
+    /// Waits for what became of them.
+    pub async fn written(self) -> Option<Written> {
+        self.answer.await.ok()
+    }
+}
+
+/// What became of the changes of one submission.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// What the provider can be asked about.
+    pub receipt: Receipt,
+    /// One for each change.
+    pub results: Vec<Result<Option<Handle>, WriteError>>,
+}
+
+/// Why one value could not be added or removed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "cannot {action} the value at {owner} in zone {zone} through provider `{provider}`: {reason}"
+)]
+pub struct WriteError {
+    /// What was to be done.
+    pub action: Action,
+    /// At which name.
+    pub owner: DomainName,
+    /// In which zone.
+    pub zone: DomainName,
+    /// By whom.
+    pub provider: String,
+    /// What went wrong.
+    pub reason: WriteProblem,
+}
+
+impl WriteError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match &self.reason {
+            WriteProblem::Provider(error) => error.hint(),
+            WriteProblem::Refused(_) | WriteProblem::Unknown(_) => None,
+        }
+    }
+
+    /// Whether trying again later may help.
+    pub fn is_retryable(&self) -> bool {
+        match &self.reason {
+            WriteProblem::Provider(error) => error.is_retryable(),
+            WriteProblem::Refused(_) => false,
+            WriteProblem::Unknown(_) => true,
+        }
+    }
+
+    /// How long the provider asked to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match &self.reason {
+            WriteProblem::Provider(error) => error.retry_after(),
+            WriteProblem::Refused(_) | WriteProblem::Unknown(_) => None,
+        }
+    }
+}
+
+/// The three ways in which a change fails.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WriteProblem {
+    /// The whole call failed.
+    #[error(transparent)]
+    Provider(ProviderError),
+    /// This change was refused for good.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody knows whether it happened, also after trying again.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+#[derive(Debug)]
+struct Job {
+    cancel: CancellationToken,
+    changes: Vec<TxtChange>,
+    reply: oneshot::Sender<Written>,
+}
+
+type ValueKey = (DomainName, TxtValue);
+type ChangeResult = Result<Option<Handle>, WriteProblem>;
+
+struct ZoneWriter {
+    announced: watch::Receiver<usize>,
+    counts: HashMap<ValueKey, usize>,
+    events: Events,
+    jobs: mpsc::UnboundedReceiver<Job>,
+    provider: NamedProvider,
+    zone: Zone,
+}
+
+impl ZoneWriter {
+    async fn run(mut self) {
+        while let Some(first) = self.jobs.recv().await {
+            let jobs = self.gather(first).await;
+            self.write(jobs).await;
+        }
+    }
+
+    /// Everything that the announced orders bring, as far as it comes in time.
+    async fn gather(&mut self, first: Job) -> Vec<Job> {
+        let mut jobs = vec![first];
+        let deadline = Instant::now() + COALESCE;
+        loop {
+            while let Ok(job) = self.jobs.try_recv() {
+                jobs.push(job);
+            }
+            if *self.announced.borrow_and_update() == 0 {
+                return jobs;
+            }
+            tokio::select! {
+                changed = self.announced.changed() => if changed.is_err() { return jobs },
+                job = self.jobs.recv() => match job {
+                    Some(job) => jobs.push(job),
+                    None => return jobs,
+                },
+                () = tokio::time::sleep_until(deadline) => return jobs,
+            }
+        }
+    }
+
+    async fn write(&mut self, jobs: Vec<Job>) {
+        let mut batch: Vec<TxtChange> = Vec::new();
+        let mut index: HashMap<ValueKey, usize> = HashMap::new();
+        for change in jobs.iter().flat_map(|job| &job.changes) {
+            let key = (change.owner.clone(), change.value.clone());
+            let count = self.counts.entry(key.clone()).or_default();
+            match change.action {
+                Action::Add => *count += 1,
+                Action::Remove => *count = count.saturating_sub(1),
+            }
+            let needed = match change.action {
+                Action::Add => true,
+                Action::Remove => *count == 0,
+            };
+            match index.get(&key) {
+                // The last word about a value decides: it stays while anybody counts on it.
+                Some(&at) if needed => batch[at] = change.clone(),
+                Some(_) => {}
+                None if needed => {
+                    index.insert(key, batch.len());
+                    batch.push(change.clone());
+                }
+                None => {}
+            }
+        }
+
+        let cancels: Vec<CancellationToken> = jobs.iter().map(|j| j.cancel.clone()).collect();
+        let (results, receipt) = self.apply(&batch, &cancels).await;
+
+        for job in jobs {
+            let results = job
+                .changes
+                .iter()
+                .map(|change| {
+                    let key = (change.owner.clone(), change.value.clone());
+                    let result = match index.get(&key) {
+                        Some(&at) => results[at].clone(),
+                        None => Ok(None),
+                    };
+                    if result.is_err()
+                        && change.action == Action::Add
+                        && let Some(count) = self.counts.get_mut(&key)
+                    {
+                        *count = count.saturating_sub(1);
+                    }
+                    result.map_err(|reason| WriteError {
+                        action: change.action,
+                        owner: change.owner.clone(),
+                        zone: self.zone.name.clone(),
+                        provider: self.provider.name.clone(),
+                        reason,
+                    })
+                })
+                .collect();
+            // Whoever does not wait any more has written down what it has to withdraw.
+            let _ = job.reply.send(Written {
+                receipt: receipt.clone(),
+                results,
+            });
+        }
+        self.counts.retain(|_, count| *count > 0);
+    }
+
+    /// Applies a batch; what is refused as a whole is halved until each bad change stands alone.
+    async fn apply(
+        &self,
+        batch: &[TxtChange],
+        cancels: &[CancellationToken],
+    ) -> (Vec<ChangeResult>, Receipt) {
+        let mut receipt = Receipt::default();
+        let unanswered = WriteProblem::Unknown("the provider gave no answer for it".to_owned());
+        let mut results: Vec<ChangeResult> = vec![Err(unanswered); batch.len()];
+        let mut parts: Vec<Vec<usize>> = vec![(0..batch.len()).collect()];
+        let mut calls = 0;
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let changes: Vec<TxtChange> = part.iter().map(|&i| batch[i].clone()).collect();
+            calls += 1;
+            match self.apply_patiently(&changes, cancels).await {
+                Ok(applied) => {
+                    receipt.0.extend(applied.receipt.0);
+                    for (&at, outcome) in part.iter().zip(applied.outcomes) {
+                        results[at] = match outcome {
+                            Outcome::Applied { handle } => Ok(handle),
+                            Outcome::Refused { reason } => Err(WriteProblem::Refused(reason)),
+                            Outcome::Unknown { reason } => Err(WriteProblem::Unknown(reason)),
+                        };
+                    }
+                }
+                Err(error @ ProviderError::Refused { .. })
+                    if part.len() > 1 && calls < MAX_BISECTING_CALLS =>
+                {
+                    tracing::debug!(zone = %self.zone.name, %error, changes = part.len(), "bisecting");
+                    let (left, right) = part.split_at(part.len() / 2);
+                    parts.push(right.to_vec());
+                    parts.push(left.to_vec());
+                }
+                Err(error) => {
+                    for &at in &part {
+                        results[at] = Err(WriteProblem::Provider(error.clone()));
+                    }
+                }
+            }
+        }
+        (results, receipt)
+    }
+
+    /// Applies changes, and tries again what may succeed then.
+    async fn apply_patiently(
+        &self,
+        changes: &[TxtChange],
+        cancels: &[CancellationToken],
+    ) -> Result<Applied, ProviderError> {
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let result = self.apply_once(changes).await;
+            let again = match &result {
+                Ok(applied) => applied
+                    .outcomes
+                    .iter()
+                    .any(|o| matches!(o, Outcome::Unknown { .. })),
+                Err(error) => error.is_retryable(),
+            };
+            let asked = result.as_ref().err().and_then(ProviderError::retry_after);
+            let wait = asked.unwrap_or(pause).max(pause);
+            if !again || started.elapsed() + wait > PATIENCE {
+                return result;
+            }
+            let reason = match &result {
+                Ok(_) => format!(
+                    "{} to confirm changes of {}",
+                    self.provider.provider.endpoint(),
+                    self.zone.name
+                ),
+                Err(error) => error.to_string(),
+            };
+            self.events.emit(What::Waiting {
+                reason,
+                at_most: Some(wait),
+            });
+            tokio::select! {
+                () = tokio::time::sleep(jittered(wait)) => {}
+                () = all_cancelled(cancels) => return result,
+            }
+            pause = (pause * 2).min(SLOWEST_PAUSE);
+        }
+    }
+
+    async fn apply_once(&self, changes: &[TxtChange]) -> Result<Applied, ProviderError> {
+        let started = Instant::now();
+        let result = self.provider.provider.apply(&self.zone, changes).await;
+        let adds = changes.iter().filter(|c| c.action == Action::Add).count();
+        self.events.emit(What::ProviderCall {
+            provider: self.provider.name.clone(),
+            call: "apply",
+            zone: Some(self.zone.name.clone()),
+            adds,
+            removes: changes.len() - adds,
+            error: result.as_ref().err().map(ToString::to_string),
+            elapsed: started.elapsed(),
+        });
+        match result {
+            Ok(applied) if applied.outcomes.len() != changes.len() => Err(ProviderError::Refused {
+                detail: format!(
+                    "it answered for {} of {} changes, which is a bug in the provider",
+                    applied.outcomes.len(),
+                    changes.len()
+                ),
+                endpoint: self.provider.provider.endpoint(),
+                hint: None,
+            }),
+            other => other,
+        }
+    }
+}
+
+async fn all_cancelled(cancels: &[CancellationToken]) {
+    for cancel in cancels {
+        cancel.cancelled().await;
+    }
+}
+
+/// Up to a quarter more, so that machines that were refused together do not come back together.
+fn jittered(wait: Duration) -> Duration {
+    wait + wait.mul_f64(rand::random::<f64>() / 4.0)
+}
+
+/// How long a zone with changes waits for orders that announced themselves: long enough for orders that begin together,
+/// and nothing beside the propagation that follows.
+const COALESCE: Duration = Duration::from_millis(200);
+/// Provider calls spent on finding bad changes in one batch: enough for some bad names among hundreds.
+const MAX_BISECTING_CALLS: usize = 64;
+/// The first pause after a failed call.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Calls that fail again and again are not further apart than this.
+const SLOWEST_PAUSE: Duration = Duration::from_secs(15);
+/// After this long a provider that fails is a failure of the order.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::testing::MemoryProvider;
+
+    fn provider(memory: MemoryProvider) -> (Arc<MemoryProvider>, NamedProvider) {
+        let memory = Arc::new(memory);
+        let named = NamedProvider {
+            name: "memory".to_owned(),
+            provider: memory.clone(),
+        };
+        (memory, named)
+    }
+
+    fn zone() -> Zone {
+        Zone {
+            id: String::new(),
+            name: "a.test".parse().unwrap(),
+        }
+    }
+
+    fn change(action: Action, owner: &str, value: &str) -> TxtChange {
+        TxtChange {
+            action,
+            handle: None,
+            origin: None,
+            owner: owner.parse().unwrap(),
+            ttl: 1,
+            value: value.parse().unwrap(),
+        }
+    }
+
+    async fn submit(
+        writers: &ZoneWriters,
+        provider: &NamedProvider,
+        changes: Vec<TxtChange>,
+    ) -> Vec<Result<Option<Handle>, WriteError>> {
+        let cancel = CancellationToken::new();
+        let submission = writers.submit(provider, &zone(), changes, &cancel);
+        submission.written().await.unwrap().results
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn announced_orders_share_one_call() {
+        let (memory, provider) = provider(MemoryProvider::default());
+        let writers = ZoneWriters::new(Events::silent());
+        let cancel = CancellationToken::new();
+        let first = writers.announce();
+        let second = writers.announce();
+        let one = writers.submit(
+            &provider,
+            &zone(),
+            vec![change(Action::Add, "x.a.test", "1")],
+            &cancel,
+        );
+        drop(first);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(memory.calls.lock().unwrap().is_empty());
+        let two = writers.submit(
+            &provider,
+            &zone(),
+            vec![change(Action::Add, "x.a.test", "2")],
+            &cancel,
+        );
+        drop(second);
+        assert!(one.written().await.unwrap().results[0].is_ok());
+        assert!(two.written().await.unwrap().results[0].is_ok());
+        assert_eq!(*memory.calls.lock().unwrap(), [2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_announced_order_that_never_comes_delays_by_200_ms() {
+        let (_, provider) = provider(MemoryProvider::default());
+        let writers = ZoneWriters::new(Events::silent());
+        let _silent = writers.announce();
+        let started = Instant::now();
+        let results = submit(
+            &writers,
+            &provider,
+            vec![change(Action::Add, "x.a.test", "1")],
+        )
+        .await;
+        assert!(results[0].is_ok());
+        assert_eq!(started.elapsed(), COALESCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_bad_change_fails_alone() {
+        let (memory, provider) = provider(MemoryProvider {
+            poison: Some("bad.a.test".parse().unwrap()),
+            ..MemoryProvider::default()
+        });
+        let writers = ZoneWriters::new(Events::silent());
+        let mut changes: Vec<TxtChange> = (0..99)
+            .map(|i| change(Action::Add, &format!("n{i}.a.test"), "v"))
+            .collect();
+        changes.insert(40, change(Action::Add, "bad.a.test", "v"));
+        let results = submit(&writers, &provider, changes).await;
+        let failed: Vec<usize> = (0..100).filter(|&i| results[i].is_err()).collect();
+        assert_eq!(failed, [40]);
+        assert_eq!(memory.values.lock().unwrap().len(), 99);
+        assert!(memory.calls.lock().unwrap().len() <= 15);
+        let text = results[40].as_ref().unwrap_err().to_string();
+        assert!(
+            text.contains("bad.a.test") && text.contains("REFUSED"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shared_value_lives_until_both_let_go() {
+        let (memory, provider) = provider(MemoryProvider::default());
+        let writers = ZoneWriters::new(Events::silent());
+        for _ in 0..2 {
+            submit(
+                &writers,
+                &provider,
+                vec![change(Action::Add, "x.a.test", "v")],
+            )
+            .await;
+        }
+        submit(
+            &writers,
+            &provider,
+            vec![change(Action::Remove, "x.a.test", "v")],
+        )
+        .await;
+        assert_eq!(memory.values.lock().unwrap().len(), 1);
+        submit(
+            &writers,
+            &provider,
+            vec![change(Action::Remove, "x.a.test", "v")],
+        )
+        .await;
+        assert_eq!(memory.values.lock().unwrap().len(), 0);
+        // What an earlier process wrote is removed without having been counted.
+        submit(
+            &writers,
+            &provider,
+            vec![change(Action::Add, "x.a.test", "v")],
+        )
+        .await;
+        let fresh = ZoneWriters::new(Events::silent());
+        submit(
+            &fresh,
+            &provider,
+            vec![change(Action::Remove, "x.a.test", "v")],
+        )
+        .await;
+        assert_eq!(memory.values.lock().unwrap().len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_succeed_later_is_tried_again_until_cancelled() {
+        let (memory, provider) = provider(MemoryProvider::default());
+        memory
+            .failures
+            .store(3, std::sync::atomic::Ordering::Relaxed);
+        let writers = ZoneWriters::new(Events::silent());
+        let results = submit(
+            &writers,
+            &provider,
+            vec![change(Action::Add, "x.a.test", "v")],
+        )
+        .await;
+        assert!(results[0].is_ok());
+        assert_eq!(memory.calls.lock().unwrap().len(), 4);
+
+        memory
+            .failures
+            .store(usize::MAX, std::sync::atomic::Ordering::Relaxed);
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let changes = vec![change(Action::Add, "x.a.test", "w")];
+        let written = writers
+            .submit(&provider, &zone(), changes, &cancel)
+            .written()
+            .await
+            .unwrap();
+        let error = written.results[0].as_ref().unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+        assert_eq!(memory.calls.lock().unwrap().len(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_leaves_cuts_nothing_in_half() {
+        let (memory, provider) = provider(MemoryProvider {
+            delay: Duration::from_secs(1),
+            ..MemoryProvider::default()
+        });
+        let writers = ZoneWriters::new(Events::silent());
+        let cancel = CancellationToken::new();
+        drop(writers.submit(
+            &provider,
+            &zone(),
+            vec![change(Action::Add, "x.a.test", "v")],
+            &cancel,
+        ));
+        // The next submission waits behind the one that was left.
+        submit(
+            &writers,
+            &provider,
+            vec![change(Action::Add, "x.a.test", "w")],
+        )
+        .await;
+        assert_eq!(memory.values.lock().unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,176 @@
+//! What every provider must do, as cases that run against a real one.
+//!
+//! The engine relies on the contract of [`DnsProvider`] without asking which provider it has: values at one name live side by
+//! side, adding and removing are idempotent, a batch answers for each change. Each case writes below a base name that nobody
+//! uses, looks at the result from outside through [`Options::read`], and removes exactly what it wrote, whatever happened.
+
+mod bench;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+use std::time::Instant;
+
+use dnseal_core::dns::DnsProvider;
+use dnseal_core::dns::DomainName;
+use dnseal_core::dns::ProviderError;
+use dnseal_core::dns::TxtValue;
+
+use crate::conformance::bench::Bench;
+
+/// Runs every case, one after the other.
+pub async fn run(provider: &dyn DnsProvider, options: &Options<'_>) -> Vec<CaseResult> {
+    let mut results = Vec::with_capacity(Case::ALL.len());
+    for case in Case::ALL {
+        let began = Instant::now();
+        let mut bench = Bench::new(provider, options, case);
+        let verdict = match bench.play(case).await {
+            Ok(()) => bench.clean().await,
+            Err(verdict) => {
+                // The case's own verdict says more than that of the cleaning.
+                let _ = bench.clean().await;
+                Err(verdict)
+            }
+        };
+        results.push(CaseResult {
+            name: case.name(),
+            outcome: match verdict {
+                Ok(()) => Outcome::Pass,
+                Err(Verdict::Fail(reason)) => Outcome::Fail(reason),
+                Err(Verdict::NotSupported(reason)) => Outcome::NotSupported(reason),
+            },
+            took: began.elapsed(),
+        });
+    }
+    results
+}
+
+/// Where to write, and how to look.
+pub struct Options<'a> {
+    /// A name in a zone of the account; everything is written below it, apart from one value at the zone's apex.
+    pub base: DomainName,
+    /// The apex of a zone that the account holds inside another zone that it holds.
+    pub deeper_zone: Option<DomainName>,
+    /// A name in no zone of the account.
+    pub foreign: DomainName,
+    /// The same provider with credentials that are not good.
+    pub impostor: Option<&'a dyn DnsProvider>,
+    /// How long a change may take to be seen from outside.
+    pub patience: Duration,
+    /// The TXT values at a name as the world sees them, or why they cannot be seen.
+    pub read: &'a Reader,
+}
+
+impl fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("base", &self.base)
+            .field("deeper_zone", &self.deeper_zone)
+            .field("foreign", &self.foreign)
+            .field("impostor", &self.impostor)
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads the TXT values at a name; none where there is no such name.
+pub type Reader = dyn Fn(DomainName) -> Reading + Send + Sync;
+
+/// What a [`Reader`] gives.
+pub type Reading = Pin<Box<dyn Future<Output = Result<Vec<TxtValue>, String>> + Send>>;
+
+/// What became of one case.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CaseResult {
+    /// The case, such as `remove-one-of-two`.
+    pub name: &'static str,
+    /// Whether the provider does it.
+    pub outcome: Outcome,
+    /// How long it took, with cleaning.
+    pub took: Duration,
+}
+
+/// Whether a provider does what a case wants.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// It does not, and should.
+    Fail(String),
+    /// It says that it cannot, or the options lack what the case needs.
+    NotSupported(String),
+    /// It does.
+    Pass,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Case {
+    AddTwice,
+    Apex,
+    BadCredentials,
+    DeepestZone,
+    Capitals,
+    LongValues,
+    ManyNames,
+    OneRefused,
+    OwnWord,
+    RemoveAbsent,
+    RemoveOneOfTwo,
+    SixteenWriters,
+    TwoValues,
+    UnknownZone,
+}
+
+impl Case {
+    /// In the order they run: what others build on comes first.
+    const ALL: [Self; 14] = [
+        Self::TwoValues,
+        Self::AddTwice,
+        Self::RemoveOneOfTwo,
+        Self::RemoveAbsent,
+        Self::Capitals,
+        Self::LongValues,
+        Self::Apex,
+        Self::ManyNames,
+        Self::OneRefused,
+        Self::SixteenWriters,
+        Self::OwnWord,
+        Self::DeepestZone,
+        Self::UnknownZone,
+        Self::BadCredentials,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::AddTwice => "add-twice",
+            Self::Apex => "apex-as-owner",
+            Self::BadCredentials => "bad-credentials",
+            Self::DeepestZone => "deepest-zone",
+            Self::Capitals => "values-that-differ-by-case",
+            Self::LongValues => "values-of-255-and-300-octets",
+            Self::ManyNames => "many-names-in-one-call",
+            Self::OneRefused => "one-refused-among-good",
+            Self::OwnWord => "own-word-agrees",
+            Self::RemoveAbsent => "remove-what-is-not-there",
+            Self::RemoveOneOfTwo => "remove-one-of-two",
+            Self::SixteenWriters => "sixteen-writers-at-one-name",
+            Self::TwoValues => "two-values-at-one-name",
+            Self::UnknownZone => "unknown-zone",
+        }
+    }
+}
+
+enum Verdict {
+    Fail(String),
+    NotSupported(String),
+}
+
+impl From<ProviderError> for Verdict {
+    fn from(error: ProviderError) -> Self {
+        match error {
+            ProviderError::Unsupported { .. } => Self::NotSupported(error.to_string()),
+            error => Self::Fail(error.to_string()),
+        }
+    }
+}
+
+type Played = Result<(), Verdict>;

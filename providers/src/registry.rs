@@ -1,0 +1,247 @@
+//! From the word after `kind:` to a provider.
+//!
+//! Each provider module describes itself in one constant [`Kind`]: its settings with their environment variables, the
+//! least permissions it needs, and its constructor. Everything that lists, documents or checks providers reads that.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use dnseal_core::dns::DnsProvider;
+use dnseal_core::dns::WriteSafety;
+
+use crate::rfc2136;
+use crate::settings::Checked;
+use crate::settings::Settings;
+use crate::settings::SettingsError;
+use crate::settings::nearest;
+
+/// Every provider there is, in the order of their kinds.
+pub fn kinds() -> &'static [Kind] {
+    KINDS
+}
+
+/// The provider called `kind`.
+pub fn kind(kind: &str) -> Result<&'static Kind, UnknownKind> {
+    KINDS
+        .iter()
+        .find(|k| k.kind == kind)
+        .ok_or_else(|| UnknownKind {
+            kind: kind.to_owned(),
+            nearest: nearest(kind, KINDS.iter().map(|k| k.kind)),
+        })
+}
+
+/// Makes a provider of `kind`, called `name` in messages, from its settings.
+///
+/// Nothing is contacted.
+pub fn build(
+    kind: &str,
+    name: &str,
+    settings: Settings,
+    context: &Context,
+) -> Result<Arc<dyn DnsProvider>, BuildError> {
+    let kind = self::kind(kind)?;
+    settings
+        .check(kind)
+        .and_then(|settings| (kind.build)(&settings, context))
+        .map_err(|source| BuildError::Settings {
+            kind: kind.kind,
+            name: name.to_owned(),
+            source,
+        })
+}
+
+/// What there is to know about a provider before it is made.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Kind {
+    /// Where its interface is described.
+    pub docs: &'static str,
+    /// The word in `kind:` and `--provider`.
+    pub kind: &'static str,
+    /// The least rights that suffice, with examples to copy; several lines.
+    pub permissions: &'static str,
+    /// Everything it can be told.
+    pub settings: &'static [Setting],
+    /// What it is, in a few words.
+    pub title: &'static str,
+    /// Whether machines that know nothing of each other may write one owner name.
+    pub write_safety: WriteSafety,
+
+    pub(crate) build: Build,
+}
+
+impl Kind {
+    /// The setting called `key`, or that has it as an alias.
+    pub fn setting(&self, key: &str) -> Option<&'static Setting> {
+        self.settings
+            .iter()
+            .find(|s| s.key == key || s.aliases.contains(&key))
+    }
+}
+
+/// One thing a provider can be told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Setting {
+    /// Other keys that mean the same.
+    pub aliases: &'static [&'static str],
+    /// What holds where it is not given.
+    pub default: Option<&'static str>,
+    /// Environment variables, the first that is set wins; each also as `…_FILE`, unless it names a file anyway.
+    pub env: &'static [&'static str],
+    /// How its value is written.
+    pub form: Form,
+    /// One sentence.
+    pub help: &'static str,
+    /// Its dotted key.
+    pub key: &'static str,
+    /// Whether it must be given.
+    pub required: bool,
+}
+
+/// How the value of a setting is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    /// `10s`, `2m`, or a number of seconds.
+    Duration,
+    /// A path; the caller reads the file and hands over what is in it.
+    File,
+    /// `true` or `false`.
+    Flag,
+    /// A number that is not negative.
+    Number,
+    /// Text that must not be shown.
+    Secret,
+    /// Text.
+    Text,
+}
+
+/// What providers get from their surroundings.
+#[derive(Clone)]
+pub struct Context {
+    clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+}
+
+impl Context {
+    /// The same, with another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        (self.clock)()
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemTime::now),
+        }
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").finish_non_exhaustive()
+    }
+}
+
+/// Why there is no provider.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The settings are not what the kind needs.
+    #[error("provider `{name}` ({kind}): {source}")]
+    Settings {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name in the configuration.
+        name: String,
+        /// What is wrong with them.
+        source: SettingsError,
+    },
+    /// There is no such kind.
+    #[error(transparent)]
+    UnknownKind(#[from] UnknownKind),
+}
+
+impl BuildError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Settings { source, .. } => source.hint(),
+            Self::UnknownKind(unknown) => Some(unknown.hint()),
+        }
+    }
+}
+
+/// There is no provider of that kind.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("there is no provider of kind `{kind}`")]
+pub struct UnknownKind {
+    kind: String,
+    nearest: Option<&'static str>,
+}
+
+impl UnknownKind {
+    /// The near miss, or all kinds there are.
+    pub fn hint(&self) -> String {
+        match self.nearest {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => {
+                let kinds: Vec<&str> = KINDS.iter().map(|k| k.kind).collect();
+                format!("there is {}", kinds.join(", "))
+            }
+        }
+    }
+}
+
+pub(crate) type Build = fn(&Checked, &Context) -> Result<Arc<dyn DnsProvider>, SettingsError>;
+
+const KINDS: &[Kind] = &[rfc2136::KIND];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_misses_are_suggested() {
+        assert_eq!(
+            kind("rfc2163").unwrap_err().hint(),
+            "did you mean `rfc2136`?"
+        );
+        assert!(
+            kind("manual")
+                .unwrap_err()
+                .hint()
+                .starts_with("there is rfc2136")
+        );
+    }
+
+    #[test]
+    fn keys_and_variables_are_unique_within_a_kind() {
+        for kind in kinds() {
+            let mut keys: Vec<&str> = kind
+                .settings
+                .iter()
+                .flat_map(|s| s.aliases.iter().copied().chain([s.key]))
+                .collect();
+            let mut variables: Vec<&str> = kind
+                .settings
+                .iter()
+                .flat_map(|s| s.env.iter().copied())
+                .collect();
+            for list in [&mut keys, &mut variables] {
+                let count = list.len();
+                list.sort_unstable();
+                list.dedup();
+                assert_eq!(list.len(), count, "{}", kind.kind);
+            }
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Any name server that takes dynamic updates (RFC 2136): BIND, Knot, PowerDNS, Windows DNS with TSIG before it, and others.
+//!
+//! All changes of a zone go out in one UPDATE over TCP, signed with TSIG (RFC 8945). Each value is a record of its own, so
+//! that other values at the same name, whoever wrote them, are never touched. After the server has said yes the added values
+//! are read back from it, because some additions are silently ignored (RFC 2136 section 3.4.2.2).
+
+mod answer;
+mod config;
+mod exchange;
+mod keyfile;
+mod readback;
+mod tsig;
+mod update;
+mod wire;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dnseal_core::dns::Applied;
+use dnseal_core::dns::Capabilities;
+use dnseal_core::dns::DnsProvider;
+use dnseal_core::dns::DomainName;
+use dnseal_core::dns::Outcome;
+use dnseal_core::dns::ProviderError;
+use dnseal_core::dns::Receipt;
+use dnseal_core::dns::TxtChange;
+use dnseal_core::dns::TxtValue;
+use dnseal_core::dns::WriteSafety;
+use dnseal_core::dns::Zone;
+use hickory_proto::ProtoError;
+use hickory_proto::op::Message;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RData;
+
+pub(crate) use crate::rfc2136::config::KIND;
+
+use crate::rfc2136::answer::Asked;
+use crate::rfc2136::exchange::Client;
+use crate::rfc2136::exchange::Connection;
+use crate::rfc2136::tsig::TsigError;
+use crate::rfc2136::tsig::VerifyError;
+
+/// A server, and what to know about its zones.
+#[derive(Debug)]
+struct Rfc2136 {
+    client: Client,
+    ttl: u32,
+    zone: Option<DomainName>,
+}
+
+#[async_trait]
+impl DnsProvider for Rfc2136 {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            max_values: None,
+            ttl: self.ttl,
+            settle: Duration::ZERO,
+            tells_settled: false,
+            write_safety: WriteSafety::PerValue,
+        }
+    }
+
+    fn endpoint(&self) -> String {
+        self.client.server.to_string()
+    }
+
+    async fn zone_of(&self, owner: &DomainName) -> Result<Zone, ProviderError> {
+        if let Some(zone) = &self.zone {
+            return match owner.is_within(zone) {
+                true => Ok(named(zone.clone())),
+                false => Err(ProviderError::Misconfigured {
+                    detail: format!(
+                        "{owner} is not in {zone}, which is the `zone` set for {}",
+                        self.endpoint()
+                    ),
+                    hint: Some(
+                        "leave `zone` out, or route the name to another provider".to_owned(),
+                    ),
+                }),
+            };
+        }
+
+        let mut connection = Connection::default();
+        let mut next = Some(owner.clone());
+        while let Some(name) = next {
+            let question = update::soa_query(&name).map_err(|e| self.unwritable(&e))?;
+            let answer = self.query(&mut connection, &question).await?;
+            match answer.metadata.response_code {
+                ResponseCode::NoError | ResponseCode::NXDomain => {}
+                ResponseCode::Refused | ResponseCode::NotAuth => break,
+                code => {
+                    return Err(ProviderError::Unreachable {
+                        detail: format!(
+                            "it answered {} when asked for the zone of {name}",
+                            answer::mnemonic(code)
+                        ),
+                        endpoint: self.endpoint(),
+                    });
+                }
+            }
+            match Held::read(&name, &answer) {
+                Held::Zone(zone) => return Ok(named(zone)),
+                Held::LookAbove(child) => next = child.parent(),
+                Held::Nothing => break,
+            }
+        }
+        Err(ProviderError::ZoneNotFound {
+            endpoint: self.endpoint(),
+            held: Vec::new(),
+            owner: owner.clone(),
+        })
+    }
+
+    async fn apply(&self, zone: &Zone, changes: &[TxtChange]) -> Result<Applied, ProviderError> {
+        let mut outcomes: Vec<Option<Outcome>> = changes
+            .iter()
+            .map(|change| unfit(zone, change).map(|reason| Outcome::Refused { reason }))
+            .collect();
+        let good = changes
+            .iter()
+            .zip(&outcomes)
+            .enumerate()
+            .filter(|(_, (_, outcome))| outcome.is_none())
+            .map(|(place, (change, _))| (place, change));
+        let parts = update::parts(&zone.name, good).map_err(|e| self.unwritable(&e))?;
+
+        let mut connection = Connection::default();
+        for part in &parts {
+            let mut owners: Vec<&DomainName> = part
+                .places
+                .iter()
+                .filter_map(|&place| changes.get(place))
+                .map(|change| &change.owner)
+                .collect();
+            owners.sort_unstable();
+            owners.dedup();
+            let answer = self.ask_one(&mut connection, &part.message, true).await?;
+            // A later part that fails fails the call too: repeating what was applied changes nothing.
+            Asked {
+                client: &self.client,
+                owners: &owners,
+                zone: &zone.name,
+            }
+            .update(&part.message, answer)?;
+            tracing::debug!(
+                server = %self.client.server, zone = %zone.name, changes = part.places.len(), "updated"
+            );
+        }
+
+        readback::check(self, &mut connection, changes, &mut outcomes).await;
+        Ok(Applied {
+            outcomes: outcomes
+                .into_iter()
+                .map(|outcome| outcome.unwrap_or(Outcome::Applied { handle: None }))
+                .collect(),
+            receipt: Receipt::default(),
+        })
+    }
+
+    async fn values(
+        &self,
+        _zone: &Zone,
+        owner: &DomainName,
+    ) -> Result<Option<Vec<TxtValue>>, ProviderError> {
+        let question = update::txt_query(owner).map_err(|e| self.unwritable(&e))?;
+        let answer = self.query(&mut Connection::default(), &question).await?;
+        Ok(readback::authoritative(&answer).then(|| readback::values(owner, &answer)))
+    }
+}
+
+impl Rfc2136 {
+    /// Asks a question; signed, because a server with views may choose the view by the key, and unsigned where it does
+    /// not want signed questions.
+    async fn query(
+        &self,
+        connection: &mut Connection,
+        question: &Message,
+    ) -> Result<Message, ProviderError> {
+        let mut refusal = None;
+        if self.client.key.is_some() {
+            match self.ask_one(connection, question, true).await? {
+                Ok(answer) if !declined(&answer) => return Ok(answer),
+                Ok(_) => {}
+                // A key may be good for updates only, and then is none for questions.
+                Err(
+                    error @ (VerifyError::OtherKey
+                    | VerifyError::Tsig(TsigError::BadKey)
+                    | VerifyError::Unsigned(_)),
+                ) => refusal = Some(error),
+                Err(error) => return Err(answer::verify_error(&self.client, &error)),
+            }
+        }
+        let answer = self
+            .ask_one(connection, question, false)
+            .await?
+            .map_err(|e| answer::verify_error(&self.client, &e))?;
+        match refusal {
+            Some(refusal) if declined(&answer) => Err(answer::verify_error(&self.client, &refusal)),
+            _ => Ok(answer),
+        }
+    }
+
+    async fn ask_one(
+        &self,
+        connection: &mut Connection,
+        message: &Message,
+        signed: bool,
+    ) -> Result<Result<Message, VerifyError>, ProviderError> {
+        let answers = self
+            .client
+            .ask(connection, std::slice::from_ref(message), signed)
+            .await
+            .map_err(|e| answer::exchange_error(&self.client, &e))?;
+        Ok(answers
+            .into_iter()
+            .next()
+            .unwrap_or(Err(VerifyError::Malformed)))
+    }
+
+    fn unwritable(&self, error: &ProtoError) -> ProviderError {
+        ProviderError::Refused {
+            detail: format!("the message could not be written: {error}"),
+            endpoint: self.endpoint(),
+            hint: None,
+        }
+    }
+}
+
+/// What an answer to a SOA question says about the zones of the server.
+#[derive(Debug, Eq, PartialEq)]
+enum Held {
+    /// Not this name, but perhaps a zone above it.
+    LookAbove(DomainName),
+    Nothing,
+    Zone(DomainName),
+}
+
+impl Held {
+    fn read(name: &DomainName, answer: &Message) -> Self {
+        let apex = |records: &[hickory_proto::rr::Record]| {
+            records
+                .iter()
+                .filter(|r| matches!(r.data, RData::SOA(_)))
+                .filter_map(|r| update::domain_name(&r.name))
+                .find(|apex| name.is_within(apex))
+        };
+        if !answer.metadata.authoritative {
+            // A referral: the server holds the zone above, if any.
+            return answer
+                .authorities
+                .iter()
+                .filter(|r| answer.answers.is_empty() && matches!(r.data, RData::NS(_)))
+                .filter_map(|r| update::domain_name(&r.name))
+                .find(|cut| name.is_within(cut))
+                .map_or(Self::Nothing, Self::LookAbove);
+        }
+        // An alias is no apex, and the SOA that comes with it may be its target's.
+        if answer
+            .answers
+            .iter()
+            .any(|r| matches!(r.data, RData::CNAME(_)))
+        {
+            return Self::LookAbove(name.clone());
+        }
+        apex(&answer.answers)
+            .or_else(|| apex(&answer.authorities))
+            .map_or(Self::Nothing, Self::Zone)
+    }
+}
+
+/// Why a change cannot even be asked for.
+fn unfit(zone: &Zone, change: &TxtChange) -> Option<String> {
+    if !change.owner.is_within(&zone.name) {
+        return Some(format!("{} is not in the zone {}", change.owner, zone.name));
+    }
+    if !update::fits(change) {
+        return Some(format!(
+            "a value of {} octets does not fit a DNS message",
+            change.value.as_bytes().len()
+        ));
+    }
+    None
+}
+
+/// Whether the server wants another kind of question, as far as its answer tells.
+fn declined(answer: &Message) -> bool {
+    matches!(
+        answer.metadata.response_code,
+        ResponseCode::Refused | ResponseCode::NotAuth | ResponseCode::FormErr
+    )
+}
+
+fn named(name: DomainName) -> Zone {
+    Zone {
+        id: String::new(),
+        name,
+    }
+}

@@ -1,0 +1,371 @@
+//! What a provider has been told, wherever it was written.
+//!
+//! The caller gathers a flat map from dotted key to value (`tsig.name`, `tsig.secret`, `server`), from a configuration file,
+//! from `--set`, or from the environment by [`Settings::from_env`]. The registry checks it against the [`Kind`]; provider
+//! modules then read it through typed getters, whose errors name the key and the variables that would do as well.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use secrecy::ExposeSecret;
+use secrecy::SecretString;
+
+use crate::registry::Form;
+use crate::registry::Kind;
+use crate::registry::Setting;
+
+/// Values by dotted key, not checked yet.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    values: BTreeMap<String, Value>,
+}
+
+/// One value; for [`Form::File`] what the file holds.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// Must not be shown.
+    Secret(SecretString),
+    /// May be shown.
+    Text(String),
+}
+
+impl Settings {
+    /// No values.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the environment says about a provider of `kind`.
+    ///
+    /// For each setting the first variable that is set and not empty wins, and a variable wins over its `…_FILE`.
+    /// `read_file` gets the path that such a variable holds, and that of a [`Form::File`] setting.
+    pub fn from_env(
+        kind: &Kind,
+        lookup: &dyn Fn(&str) -> Option<String>,
+        read_file: &dyn Fn(&str) -> io::Result<String>,
+    ) -> Result<Self, SettingsError> {
+        let lookup = |variable: &str| lookup(variable).filter(|v| !v.is_empty());
+        let read = |variable: &str, path: &str| {
+            read_file(path).map_err(|source| SettingsError::Unreadable {
+                path: path.to_owned(),
+                source,
+                variable: variable.to_owned(),
+            })
+        };
+
+        let mut settings = Self::new();
+        for setting in kind.settings {
+            for &variable in setting.env {
+                let file_variable = format!("{variable}_FILE");
+                let value = match (lookup(variable), setting.form) {
+                    (Some(path), Form::File) => Some(read(variable, &path)?),
+                    (Some(value), _) => Some(value),
+                    (None, Form::File) => None,
+                    (None, _) => match lookup(&file_variable) {
+                        // Editors and `echo` end a file with a newline that nobody means.
+                        Some(path) => Some(read(&file_variable, &path)?.trim_end().to_owned()),
+                        None => None,
+                    },
+                };
+                if let Some(value) = value {
+                    settings.insert(setting.key, Value::new(setting.form, value));
+                    break;
+                }
+            }
+        }
+        Ok(settings)
+    }
+
+    /// The value at `key`, by exactly that key.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.values.get(key)
+    }
+
+    /// Sets `key`; gives back what it was before.
+    pub fn insert(&mut self, key: impl Into<String>, value: Value) -> Option<Value> {
+        self.values.insert(key.into(), value)
+    }
+
+    /// Whether there is no value at all.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The keys in alphabetical order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    /// Takes every value of `other` for a key that has none here.
+    pub fn fill_from(&mut self, other: Self) {
+        for (key, value) in other.values {
+            self.values.entry(key).or_insert(value);
+        }
+    }
+
+    /// Refuses keys that `kind` does not know, and puts aliases under their proper key.
+    pub(crate) fn check(self, kind: &'static Kind) -> Result<Checked, SettingsError> {
+        let mut values = BTreeMap::new();
+        for (key, value) in self.values {
+            let Some(setting) = kind.setting(&key) else {
+                let keys = kind.settings.iter().map(|s| s.key);
+                let aliases = kind.settings.iter().flat_map(|s| s.aliases.iter().copied());
+                return Err(SettingsError::Unknown {
+                    known: keys.clone().collect(),
+                    nearest: nearest(&key, keys.chain(aliases)),
+                    key,
+                });
+            };
+            if values.insert(setting.key, value).is_some() {
+                return Err(SettingsError::Twice {
+                    alias: setting.aliases.join("`, `"),
+                    key: setting.key,
+                });
+            }
+        }
+        if let Some(missing) = kind
+            .settings
+            .iter()
+            .find(|s| s.required && !values.contains_key(s.key))
+        {
+            return Err(SettingsError::missing(missing));
+        }
+        Ok(Checked { kind, values })
+    }
+}
+
+impl Value {
+    /// The value of a setting of that form.
+    pub fn new(form: Form, value: String) -> Self {
+        match form {
+            Form::File | Form::Secret => Self::Secret(value.into()),
+            Form::Duration | Form::Flag | Form::Number | Form::Text => Self::Text(value),
+        }
+    }
+
+    fn expose(&self) -> &str {
+        match self {
+            Self::Secret(secret) => secret.expose_secret(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+/// Values whose keys the kind knows.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    kind: &'static Kind,
+    values: BTreeMap<&'static str, Value>,
+}
+
+impl Checked {
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(|v| v.expose().trim())
+    }
+
+    pub(crate) fn secret(&self, key: &str) -> Option<SecretString> {
+        self.values.get(key).map(|v| v.expose().into())
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
+    pub(crate) fn flag(&self, key: &'static str) -> Result<bool, SettingsError> {
+        match self.text(key) {
+            None | Some("false" | "no" | "0") => Ok(false),
+            Some("true" | "yes" | "1") => Ok(true),
+            Some(other) => Err(SettingsError::malformed(
+                key,
+                format!("`{other}` is neither `true` nor `false`"),
+            )),
+        }
+    }
+
+    pub(crate) fn number(&self, key: &'static str) -> Result<Option<u32>, SettingsError> {
+        self.text(key)
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    SettingsError::malformed(
+                        key,
+                        format!("`{text}` is no number from 0 to {}", u32::MAX),
+                    )
+                })
+            })
+            .transpose()
+    }
+
+    pub(crate) fn duration(&self, key: &'static str) -> Result<Option<Duration>, SettingsError> {
+        self.text(key)
+            .map(|text| {
+                let parsed = match text.parse::<u32>() {
+                    Ok(seconds) => Some(Duration::from_secs(seconds.into())),
+                    Err(_) => text
+                        .parse::<SignedDuration>()
+                        .ok()
+                        .and_then(|d| Duration::try_from(d).ok()),
+                };
+                parsed.filter(|d| !d.is_zero()).ok_or_else(|| {
+                    SettingsError::malformed(key, format!("`{text}` is no duration such as `10s`"))
+                })
+            })
+            .transpose()
+    }
+
+    pub(crate) fn missing(&self, key: &str) -> SettingsError {
+        match self.kind.setting(key) {
+            Some(setting) => SettingsError::missing(setting),
+            None => SettingsError::malformed("kind", format!("has no setting `{key}`")),
+        }
+    }
+}
+
+/// What is wrong with the settings of a provider.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// A value that does not fit its key.
+    #[error("`{key}`: {problem}")]
+    Malformed {
+        /// What to write instead.
+        hint: Option<String>,
+        /// Its key.
+        key: &'static str,
+        /// What is wrong; never a secret.
+        problem: String,
+    },
+    /// A value that must be there is not.
+    #[error("`{key}` is missing")]
+    Missing {
+        /// The environment variables that would do.
+        env: &'static [&'static str],
+        /// Its key.
+        key: &'static str,
+    },
+    /// One setting under two of its keys.
+    #[error("`{key}` is given twice, also as `{alias}`")]
+    Twice {
+        /// The other keys it has.
+        alias: String,
+        /// Its proper key.
+        key: &'static str,
+    },
+    /// A key that the kind does not know.
+    #[error("there is no setting `{key}`")]
+    Unknown {
+        /// The key.
+        key: String,
+        /// The keys there are.
+        known: Vec<&'static str>,
+        /// The near miss.
+        nearest: Option<&'static str>,
+    },
+    /// A file that a variable names and that cannot be read.
+    #[error("failed to read `{path}`, which {variable} names: {source}")]
+    Unreadable {
+        /// The path, as the variable has it.
+        path: String,
+        /// Why.
+        source: io::Error,
+        /// The variable.
+        variable: String,
+    },
+}
+
+impl SettingsError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Malformed { hint, .. } => hint.clone(),
+            Self::Missing { env, key } => Some(match env.first() {
+                Some(variable) => {
+                    format!("set `{key}`, or the environment variable {variable}")
+                }
+                None => format!("set `{key}`"),
+            }),
+            Self::Twice { key, .. } => Some(format!("keep `{key}`")),
+            Self::Unknown {
+                nearest: Some(nearest),
+                ..
+            } => Some(format!("did you mean `{nearest}`?")),
+            Self::Unknown { known, .. } => Some(format!("there is {}", known.join(", "))),
+            Self::Unreadable { .. } => None,
+        }
+    }
+
+    pub(crate) fn malformed(key: &'static str, problem: impl Into<String>) -> Self {
+        Self::Malformed {
+            hint: None,
+            key,
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn with_hint(self, text: impl Into<String>) -> Self {
+        match self {
+            Self::Malformed { key, problem, .. } => Self::Malformed {
+                hint: Some(text.into()),
+                key,
+                problem,
+            },
+            other => other,
+        }
+    }
+
+    fn missing(setting: &Setting) -> Self {
+        Self::Missing {
+            env: setting.env,
+            key: setting.key,
+        }
+    }
+}
+
+/// The candidate nearest to `given`, if a slip of the keyboard explains the difference.
+pub(crate) fn nearest<'a>(
+    given: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let given = given.to_ascii_lowercase();
+    candidates
+        .map(|candidate| (distance(&given, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's edit distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
+            let above = *cell;
+            let best = (diagonal + usize::from(x != *y))
+                .min(above + 1)
+                .min(left + 1);
+            diagonal = above;
+            *cell = best;
+            left = best;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
