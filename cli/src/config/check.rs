@@ -194,22 +194,12 @@ impl Checker<'_> {
         place: &Place,
         raw: raw::Propagation,
     ) -> Result<Propagation, ConfigError> {
-        let addresses = |key: &str, texts: Vec<String>| {
-            texts
-                .iter()
-                .enumerate()
-                .map(|(index, text)| {
-                    parse_server(text)
-                        .map_err(|problem| self.error(&place.at(key).at(index), problem))
-                })
-                .collect::<Result<Vec<SocketAddr>, ConfigError>>()
-        };
         Ok(Propagation {
             family: raw.family,
             mode: raw.mode,
-            nameservers: addresses("nameservers", raw.nameservers)?,
+            nameservers: self.servers(&place.at("nameservers"), raw.nameservers)?,
             quorum: raw.quorum,
-            resolvers: addresses("resolvers", raw.resolvers)?,
+            resolvers: self.servers(&place.at("resolvers"), raw.resolvers)?,
             settle: raw.settle.map(|d| d.0),
             timeout: raw.timeout.map(|d| d.0),
         })
@@ -228,7 +218,6 @@ impl Checker<'_> {
         let mut settings = Vec::new();
         self.settings(place, kind, "", raw.settings, &mut settings)?;
         Ok(Provider {
-            propagation: self.propagation(&place.at("propagation"), raw.propagation)?,
             kind,
             name,
             settings,
@@ -253,6 +242,16 @@ impl Checker<'_> {
                 self.settings(&place, kind, &format!("{key}."), inner.clone(), settings)?;
                 continue;
             }
+            if prefix.is_empty() && word == "propagation" {
+                return Err(self
+                    .error(
+                        &place.key(),
+                        "`propagation` of one provider is not supported yet",
+                    )
+                    .with_hint(
+                        "set it at the top for all, or `nameservers` of a zone".to_owned(),
+                    ));
+            }
             let Some(setting) = kind.setting(&key) else {
                 let known: Vec<&str> = known_below(kind, prefix);
                 let hint = match nearest(&word, known.iter().copied()) {
@@ -269,6 +268,16 @@ impl Checker<'_> {
             settings.push((key, self.setting(&place, setting.form, node)?));
         }
         Ok(())
+    }
+
+    fn servers(&self, place: &Place, texts: Vec<String>) -> Result<Vec<SocketAddr>, ConfigError> {
+        texts
+            .iter()
+            .enumerate()
+            .map(|(index, text)| {
+                parse_server(text).map_err(|problem| self.error(&place.at(index), problem))
+            })
+            .collect()
     }
 
     fn setting(&self, place: &Place, form: Form, node: Node) -> Result<Secret, ConfigError> {
@@ -370,7 +379,10 @@ impl Checker<'_> {
         Ok(Zone {
             suffix,
             provider: raw.provider,
-            propagation: self.propagation(&place.at("propagation"), raw.propagation)?,
+            nameservers: self.servers(
+                &place.at("propagation").at("nameservers"),
+                raw.propagation.nameservers,
+            )?,
         })
     }
 }
@@ -391,18 +403,13 @@ pub(crate) fn parse_server(text: &str) -> Result<SocketAddr, String> {
 
 /// The key type called `text`, or what there is.
 pub(crate) fn parse_key_type(text: &str) -> Result<KeyType, String> {
-    let known = key_types();
-    serde_json::from_value(serde_json::Value::from(text)).map_err(|_| {
-        match nearest(text, known.iter().map(String::as_str)) {
+    text.parse().map_err(|_| {
+        let known = KeyType::ALL.map(KeyType::as_str);
+        match nearest(text, known) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there is {}", known.join(", ")),
         }
     })
-}
-
-/// The names of the key types there are.
-pub(crate) fn key_types() -> Vec<String> {
-    vec!["ecdsa-p256".to_owned()]
 }
 
 /// Whether some setting of `kind` is nested below `key`.

@@ -11,7 +11,7 @@ pub(crate) struct ConfigError {
     message: String,
     hint: Option<String>,
     path: PathBuf,
-    frame: Option<Frame>,
+    frame: Option<Box<Frame>>,
 }
 
 /// One line of the file, and what of it is meant.
@@ -45,7 +45,8 @@ impl ConfigError {
         message: impl Into<String>,
     ) -> Self {
         Self {
-            frame: place.and_then(|(line, column)| Frame::new(source.text(), line, column)),
+            frame: place
+                .and_then(|(line, column)| Frame::new(source.text(), line, column).map(Box::new)),
             ..Self::whole(source.path(), message)
         }
     }
@@ -65,7 +66,7 @@ impl ConfigError {
     }
 
     pub(crate) fn frame(&self) -> Option<&Frame> {
-        self.frame.as_ref()
+        self.frame.as_deref()
     }
 }
 

@@ -64,6 +64,25 @@ impl Config {
         check::check(source, raw)
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> Result<Self, ConfigError> {
+        let source = Source::of(text);
+        let raw = source.parse()?;
+        check::check(source, raw)
+    }
+
+    /// An error that was found later, about what stands at `place`; `None` where there is no file.
+    pub(crate) fn error_at(
+        &self,
+        place: &Place,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) -> Option<ConfigError> {
+        let source = self.source.as_ref()?;
+        let at = place.find(source.text());
+        Some(ConfigError::at(source, at, message).with_hint(hint))
+    }
+
     /// The certificate called `id`.
     pub(crate) fn certificate(&self, id: &CertId) -> Option<&Certificate> {
         self.certificates.iter().find(|c| &c.id == id)
@@ -106,7 +125,6 @@ pub(crate) struct Provider {
     pub(crate) name: String,
     pub(crate) kind: &'static dnseal_providers::Kind,
     pub(crate) settings: Vec<(String, Secret)>,
-    pub(crate) propagation: Propagation,
 }
 
 /// Which provider serves a zone.
@@ -114,10 +132,11 @@ pub(crate) struct Provider {
 pub(crate) struct Zone {
     pub(crate) suffix: DomainName,
     pub(crate) provider: String,
-    pub(crate) propagation: Propagation,
+    /// The servers to look at instead of the zone's own.
+    pub(crate) nameservers: Vec<std::net::SocketAddr>,
 }
 
-/// How to see that a value is served; what is not said is inherited.
+/// How to see that a value is served, as far as it is said.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Propagation {
     pub(crate) family: Option<Family>,
@@ -127,25 +146,4 @@ pub(crate) struct Propagation {
     pub(crate) resolvers: Vec<std::net::SocketAddr>,
     pub(crate) settle: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
-}
-
-impl Propagation {
-    /// This, and what `outer` says where this says nothing.
-    pub(crate) fn or(&self, outer: &Self) -> Self {
-        let list = |mine: &Vec<std::net::SocketAddr>, theirs: &Vec<std::net::SocketAddr>| match mine
-            .is_empty()
-        {
-            true => theirs.clone(),
-            false => mine.clone(),
-        };
-        Self {
-            family: self.family.or(outer.family),
-            mode: self.mode.or(outer.mode),
-            nameservers: list(&self.nameservers, &outer.nameservers),
-            quorum: self.quorum.or(outer.quorum),
-            resolvers: list(&self.resolvers, &outer.resolvers),
-            settle: self.settle.or(outer.settle),
-            timeout: self.timeout.or(outer.timeout),
-        }
-    }
 }

@@ -97,7 +97,7 @@ pub(crate) struct Certificate {
 pub(crate) struct Zone {
     /// How to see that a value is served, for this zone.
     #[serde(default)]
-    pub(crate) propagation: Propagation,
+    pub(crate) propagation: ZonePropagation,
     /// The name of a provider above.
     pub(crate) provider: String,
 }
@@ -120,6 +120,14 @@ pub(crate) struct Propagation {
     pub(crate) settle: Option<Duration>,
     /// How long to wait for a value.
     pub(crate) timeout: Option<Duration>,
+}
+
+/// What can be said of one zone about propagation.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct ZonePropagation {
+    /// Servers to look at instead of the zone's own: IP or IP:PORT.
+    pub(crate) nameservers: Vec<String>,
 }
 
 /// Which addresses of the servers to ask.
@@ -157,7 +165,6 @@ pub(crate) enum Quorum {
 #[derive(Debug)]
 pub(crate) struct Provider {
     pub(crate) kind: String,
-    pub(crate) propagation: Propagation,
     pub(crate) settings: Vec<(String, Node)>,
 }
 

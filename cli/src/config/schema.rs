@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use dnseal_core::acme::KeyType;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
 use dnseal_providers::Setting;
@@ -16,14 +17,12 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::config::check::key_types;
 use crate::config::raw::Ca;
 use crate::config::raw::CaTable;
 use crate::config::raw::Config;
 use crate::config::raw::Duration;
 use crate::config::raw::KeyTypeName;
 use crate::config::raw::OneOrMore;
-use crate::config::raw::Propagation;
 use crate::config::raw::Provider;
 use crate::config::raw::Secret;
 use crate::config::raw::SecretReference;
@@ -108,7 +107,7 @@ impl JsonSchema for KeyTypeName {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let names: Vec<String> = key_types();
+        let names = KeyType::ALL.map(KeyType::as_str);
         json_schema!({ "type": "string", "enum": names })
     }
 }
@@ -130,8 +129,6 @@ impl JsonSchema for Provider {
 fn kind_schema(kind: &Kind, generator: &mut SchemaGenerator) -> Value {
     let mut properties = Map::new();
     properties.insert("kind".into(), json!({ "const": kind.kind }));
-    let propagation = generator.subschema_for::<Propagation>();
-    properties.insert("propagation".into(), propagation.into());
     for setting in kind.settings {
         let schema = setting_schema(setting, generator);
         for key in setting.aliases.iter().chain([&setting.key]) {

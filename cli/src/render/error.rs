@@ -20,11 +20,10 @@ pub(super) fn text(error: &CliError, colour: bool) -> String {
         None => format!("{}: {error}\n", label("error", RED, colour)),
     };
     for cause in causes(error) {
-        // A cause of several lines is a table, and stands as it is.
-        let _ = match cause.split_once('\n') {
-            Some(_) => writeln!(text, "\n{cause}"),
-            None => writeln!(text, "  {}: {cause}", label("cause", BOLD, colour)),
-        };
+        let _ = writeln!(text, "  {}: {cause}", label("cause", BOLD, colour));
+    }
+    if let Some(detail) = error.detail() {
+        let _ = writeln!(text, "\n{detail}");
     }
     if let Some(hint) = error.hint() {
         let _ = writeln!(text, "\n{}: {hint}", label("hint", CYAN, colour));
@@ -37,6 +36,7 @@ pub(super) fn json(error: &CliError) -> Value {
     let mut document = json!({
         "message": error.to_string(),
         "causes": causes(error),
+        "detail": error.detail(),
         "hint": error.hint(),
         "exit_code": error.exit_code(),
     });
@@ -53,7 +53,7 @@ pub(super) fn json(error: &CliError) -> Value {
 }
 
 /// An error in the configuration, with its line.
-pub(crate) fn config_frame(error: &ConfigError, colour: bool) -> String {
+fn config_frame(error: &ConfigError, colour: bool) -> String {
     let Some(frame) = error.frame() else {
         return format!("{}: {error}\n", label("error", RED, colour));
     };

@@ -15,6 +15,7 @@ use std::io;
 use std::io::IsTerminal;
 use std::io::Write;
 
+use dnseal_core::store::CertId;
 use serde_json::Value;
 
 use crate::args::OutputFormat;
@@ -22,7 +23,6 @@ use crate::env_vars;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
 
-pub(crate) use error::config_frame;
 pub(crate) use log::LogFile;
 pub(crate) use progress::Progress;
 pub(crate) use stats::Stats;
@@ -52,6 +52,11 @@ impl Report {
             json,
             exit: ExitCode::DONE,
         }
+    }
+
+    /// Nothing more to say.
+    pub(crate) fn silent() -> Self {
+        Self::new("", Value::Null)
     }
 }
 
@@ -85,6 +90,9 @@ impl Printer {
 
     /// Writes a result to standard output.
     pub(crate) fn report(&self, report: &Report) -> io::Result<()> {
+        if report.json.is_null() && report.text.is_empty() {
+            return Ok(());
+        }
         let text = match self.format {
             OutputFormat::Json => format!("{:#}", report.json),
             OutputFormat::Text => report.text.clone(),
@@ -99,11 +107,21 @@ impl Printer {
 
     /// Writes an error: to standard error, and as a document to standard output where that is JSON.
     pub(crate) fn error(&self, error: &CliError) {
-        eprint!("{}", error::text(error, self.colour));
+        complain(&error::text(error, self.colour));
         if self.format == OutputFormat::Json {
             // Nobody reads any more: the status still tells.
             let _ = self.report(&Report::new("", error::json(error)));
         }
+    }
+
+    /// Writes that one certificate of several failed.
+    pub(crate) fn failed(&self, id: &CertId, error: &CliError) {
+        complain(&format!("{id}: {}", error::text(error, self.colour)));
+    }
+
+    /// An error as the document that [`Self::error`] writes.
+    pub(crate) fn error_document(&self, error: &CliError) -> Value {
+        error::json(error)
     }
 
     /// A warning line as it is printed.
@@ -114,4 +132,9 @@ impl Printer {
             None => format!("{label}: {message}"),
         }
     }
+}
+
+/// Nobody may be reading: that is no reason to panic.
+fn complain(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }

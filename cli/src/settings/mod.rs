@@ -2,12 +2,22 @@
 //!
 //! Raw words become checked values here and nowhere else; what comes out needs no second look.
 
+mod ca;
+mod orders;
 mod places;
+mod probe;
 mod provider;
 
 use std::path::PathBuf;
 
+pub(crate) use ca::ca;
+pub(crate) use ca::contacts;
+pub(crate) use orders::Order;
+pub(crate) use orders::orders;
 pub(crate) use places::Places;
+pub(crate) use probe::Probing;
+pub(crate) use probe::probing;
+pub(crate) use provider::Providers;
 pub(crate) use provider::providers;
 
 use crate::args::GlobalArgs;

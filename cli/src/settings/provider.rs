@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::DomainName;
+use dnseal_providers::BuildError;
 use dnseal_providers::Context;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
 use dnseal_providers::Settings;
+use dnseal_providers::SettingsError;
 use dnseal_providers::Value;
 use secrecy::ExposeSecret;
 
 use crate::args::ProviderArgs;
 use crate::config::Config;
+use crate::config::ConfigError;
+use crate::config::Place;
 use crate::config::Provider;
 use crate::env_vars;
 use crate::error::CliError;
@@ -25,6 +29,17 @@ pub(crate) struct Providers {
     pub(crate) fallback: Option<String>,
 }
 
+impl Providers {
+    /// For what needs none.
+    pub(crate) fn none() -> Self {
+        Self {
+            providers: Vec::new(),
+            routes: Vec::new(),
+            fallback: None,
+        }
+    }
+}
+
 /// Makes the providers that flags, environment and configuration name.
 ///
 /// `--provider` serves everything. Without it the zones of the configuration say who serves what, and a single provider
@@ -33,7 +48,12 @@ pub(crate) fn providers(args: &ProviderArgs, config: &Config) -> Result<Provider
     let set = set_values(args)?;
     if let Some(named) = args.provider.as_deref().filter(|p| !p.is_empty()) {
         let provider = match config.provider(named) {
-            Some(configured) => build(&configured.name, configured.kind, Some(configured), set)?,
+            Some(configured) => build(
+                &configured.name,
+                configured.kind,
+                Some((config, configured)),
+                set,
+            )?,
             None => build(named, dnseal_providers::kind(named)?, None, set)?,
         };
         return Ok(Providers {
@@ -57,7 +77,12 @@ pub(crate) fn providers(args: &ProviderArgs, config: &Config) -> Result<Provider
     let providers = config
         .providers
         .iter()
-        .map(|p| Ok((p.name.clone(), build(&p.name, p.kind, Some(p), Vec::new())?)))
+        .map(|p| {
+            Ok((
+                p.name.clone(),
+                build(&p.name, p.kind, Some((config, p)), Vec::new())?,
+            ))
+        })
         .collect::<Result<Vec<_>, CliError>>()?;
     let routes: Vec<(DomainName, String)> = config
         .zones
@@ -80,7 +105,7 @@ pub(crate) fn providers(args: &ProviderArgs, config: &Config) -> Result<Provider
 fn build(
     name: &str,
     kind: &'static Kind,
-    configured: Option<&Provider>,
+    configured: Option<(&Config, &Provider)>,
     set: Vec<(String, String)>,
 ) -> Result<Arc<dyn DnsProvider>, CliError> {
     let mut settings = Settings::new();
@@ -92,7 +117,7 @@ fn build(
         };
         settings.insert(canonical(kind, &key), Value::new(form, text));
     }
-    if let Some(configured) = configured {
+    if let Some((_, configured)) = configured {
         let mut written = Settings::new();
         for (key, secret) in &configured.settings {
             let form = kind.setting(key).map_or(Form::Text, |s| s.form);
@@ -115,12 +140,36 @@ fn build(
             },
         )?;
     settings.fill_from(environment);
-    Ok(dnseal_providers::build(
-        kind.kind,
-        name,
-        settings,
-        &Context::default(),
-    )?)
+    dnseal_providers::build(kind.kind, name, settings, &Context::default()).map_err(|error| {
+        configured
+            .and_then(|(config, provider)| in_file(config, provider, &error))
+            .map_or_else(|| error.into(), CliError::Config)
+    })
+}
+
+/// The error with its place in the file.
+fn in_file(config: &Config, provider: &Provider, error: &BuildError) -> Option<ConfigError> {
+    let BuildError::Settings { source, .. } = error else {
+        return None;
+    };
+    let key = match source {
+        SettingsError::Malformed { key, .. } | SettingsError::Twice { key, .. } => Some(*key),
+        _ => None,
+    };
+    let written = key.and_then(|key| {
+        provider
+            .settings
+            .iter()
+            .map(|(written, _)| written)
+            .find(|written| canonical(provider.kind, written) == key)
+    });
+    let mut place = Place::value(["providers", provider.name.as_str()]);
+    place = match written {
+        Some(written) => written.split('.').fold(place, |place, word| place.at(word)),
+        // What is missing, or comes from the environment, is about the provider as a whole.
+        None => place.key(),
+    };
+    config.error_at(&place, error.to_string(), error.hint())
 }
 
 /// One key for a setting that has several, so that each source can override the other's.
