@@ -81,13 +81,19 @@ fn usage(error: &clap::Error) -> ExitCode {
         };
     }
     let text = error.render().to_string();
-    let message = text.trim_start_matches("error: ").trim_end();
-    let (message, hint) = match message.split_once("\n\n") {
-        Some((message, rest)) => (message, Some(rest.to_owned())),
-        None => (message, None),
+    let text = text.trim_start_matches("error: ");
+    let (message, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+    let hints: Vec<&str> = rest
+        .lines()
+        .map(|line| line.trim().trim_start_matches("tip: "))
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .collect();
+    let hint = match hints.is_empty() {
+        true => None,
+        false => Some(hints.join("; ")),
     };
     let error = CliError::Usage {
-        message: message.to_owned(),
+        message: message.trim_end().to_owned(),
         hint,
     };
     Printer::new(OutputFormat::Json, false, 0).error(&error);
