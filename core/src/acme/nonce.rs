@@ -6,6 +6,7 @@
 //! A nonce that has grown stale is not our concern: badNonce brings a fresh one.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -38,7 +39,7 @@ struct State {
 #[derive(Debug)]
 enum Word {
     /// Here is one.
-    Nonce(String),
+    Nonce(Nonce),
     /// Nothing is under way any more that could bring one.
     FetchOne,
 }
@@ -60,22 +61,23 @@ impl NoncePool {
         let (mut word, patience) = {
             let mut state = self.lock();
             if let Some(value) = state.free.pop_front() {
-                return Ok(self.hand_out(&mut state, value));
+                drop(state);
+                return Ok(self.adopt(value));
             }
             let (sender, receiver) = oneshot::channel();
             state.waiting.push_back(sender);
             (receiver, state.patience())
         };
 
-        if let Ok(Ok(Word::Nonce(value))) = timeout(patience, &mut word).await {
-            return Ok(self.adopt(value));
+        if let Ok(Ok(Word::Nonce(nonce))) = timeout(patience, &mut word).await {
+            return Ok(nonce);
         }
         // Still in line while others fetch, unless the line has been told that nothing will come.
         let permit = match word.is_terminated() {
             true => self.fetches.acquire().await,
             false => tokio::select! {
                 biased;
-                Ok(Word::Nonce(value)) = &mut word => return Ok(self.adopt(value)),
+                Ok(Word::Nonce(nonce)) = &mut word => return Ok(nonce),
                 permit = self.fetches.acquire() => permit,
             },
         };
@@ -84,42 +86,45 @@ impl NoncePool {
         let fetched = fetch().await;
         drop(permit);
         word.close();
-        let early = match word.try_recv() {
-            Ok(Word::Nonce(value)) => Some(value),
-            _ => None,
-        };
-        let value = match (fetched, early) {
-            (Ok(value), Some(early)) => {
-                self.put(early);
-                value
+        let nonce = match (word.try_recv(), fetched) {
+            (Ok(Word::Nonce(early)), fetched) => {
+                fetched.into_iter().for_each(|value| self.put(value));
+                early
             }
-            (Ok(value), None) | (Err(_), Some(value)) => value,
-            (Err(error), None) => return Err(error),
+            (_, fetched) => self.adopt(fetched?),
         };
-        let nonce = self.adopt(value);
         drop(begun);
         Ok(nonce)
     }
 
     /// Takes a nonce out of an answer straight into the next request, as badNonce demands.
     pub(super) fn adopt(&self, value: String) -> Nonce {
-        self.hand_out(&mut self.lock(), value)
+        self.lock().outstanding += 1;
+        Nonce {
+            value,
+            _outstanding: Outstanding(self.clone()),
+        }
     }
 
     /// Gives what an answer brought to whoever waits longest, or keeps it.
-    pub(super) fn put(&self, mut value: String) {
-        let mut state = self.lock();
-        while let Some(sender) = state.waiting.pop_front() {
-            match sender.send(Word::Nonce(value)) {
-                Ok(()) => return,
-                // That one has given up.
-                Err(Word::Nonce(back)) => value = back,
-                Err(Word::FetchOne) => return,
+    pub(super) fn put(&self, value: String) {
+        // Counted as handed out from now on, so that nobody believes that nothing is under way.
+        let mut nonce = self.adopt(value);
+        loop {
+            let mut state = self.lock();
+            let Some(sender) = state.waiting.pop_front() else {
+                state.free.push_back(mem::take(&mut nonce.value));
+                while state.free.len() > MAX_FREE {
+                    state.free.pop_front();
+                }
+                return;
+            };
+            drop(state);
+            match sender.send(Word::Nonce(nonce)) {
+                // That one has given up waiting.
+                Err(Word::Nonce(back)) => nonce = back,
+                Ok(()) | Err(Word::FetchOne) => return,
             }
-        }
-        state.free.push_back(value);
-        while state.free.len() > MAX_FREE {
-            state.free.pop_front();
         }
     }
 
@@ -130,14 +135,6 @@ impl NoncePool {
             Some(typical) => (typical * 7 + elapsed) / 8,
             None => elapsed,
         });
-    }
-
-    fn hand_out(&self, state: &mut State, value: String) -> Nonce {
-        state.outstanding += 1;
-        Nonce {
-            value,
-            _outstanding: Outstanding(self.clone()),
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
