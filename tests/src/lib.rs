@@ -41,6 +41,7 @@ pub use peer::{Peer, require};
 pub use powerdns::{PowerDns, PowerDnsOptions};
 pub use process::{Process, free_addr, wait_until};
 pub use unbound::{Unbound, UnboundOptions};
+pub use workbench::{CaSettings, Server, Workbench};
 
 mod bind;
 mod command;
@@ -51,3 +52,4 @@ mod peer;
 mod powerdns;
 mod process;
 mod unbound;
+mod workbench;

@@ -13,6 +13,7 @@ mod route;
 #[cfg(test)]
 pub(crate) mod testing;
 mod writer;
+mod zones;
 
 pub use delegation::Location;
 pub use discovery::Discovery;
@@ -69,3 +70,6 @@ pub use writer::WriteError;
 pub use writer::WriteProblem;
 pub use writer::Written;
 pub use writer::ZoneWriters;
+pub use zones::Place;
+pub use zones::PlaceError;
+pub use zones::Zones;
