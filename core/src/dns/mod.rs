@@ -9,6 +9,8 @@ mod name;
 mod propagation;
 mod provider;
 mod query;
+#[cfg(test)]
+mod testing;
 
 pub use delegation::Location;
 pub use discovery::Discovery;

@@ -61,7 +61,14 @@ impl Discovery {
                 first = (!*guard).then_some(guard);
             }
 
-            let answer = self.query(&known, name, rtype).await?;
+            let answer = match self.query(&known, name, rtype).await {
+                // The servers that the parent gave addresses for are not always all there are.
+                Err(_) if known.servers.lacks_addresses() && !known.complete.initialized() => {
+                    self.complete(&known, name).await?;
+                    self.query(&known, name, rtype).await?
+                }
+                other => other?,
+            };
             match answer {
                 Answer::Authoritative(reply) => {
                     match reply.soa().map(|soa| soa.zone) {
@@ -383,11 +390,6 @@ fn judge(
 }
 
 impl Servers {
-    /// Whether some server has no address yet.
-    fn lacks_addresses(&self) -> bool {
-        self.0.values().any(|addresses| addresses.is_empty())
-    }
-
     fn into_list(self) -> Vec<NameServer> {
         self.0
             .into_iter()

@@ -91,6 +91,13 @@ impl Known {
     /// Every known address, the best one first and then one of each server in turn.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let mut order = self.servers.interleaved();
+        for server in self.complete.get().iter().flat_map(|zone| &zone.servers) {
+            for address in &server.addresses {
+                if !order.contains(address) {
+                    order.push(*address);
+                }
+            }
+        }
         if let Some(best) = self.preferred() {
             order.retain(|address| *address != best);
             order.insert(0, best);
@@ -154,6 +161,11 @@ impl Servers {
         for (host, addresses) in other.0 {
             self.0.entry(host).or_default().extend(addresses);
         }
+    }
+
+    /// Whether some server has no address yet.
+    pub(super) fn lacks_addresses(&self) -> bool {
+        self.0.values().any(BTreeSet::is_empty)
     }
 
     pub(super) fn is_empty(&self) -> bool {
