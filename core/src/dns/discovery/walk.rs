@@ -397,7 +397,7 @@ impl Servers {
                 name,
                 problem: addresses
                     .is_empty()
-                    .then(|| "its name has no address".to_owned()),
+                    .then(|| "no address is found for its name".to_owned()),
                 addresses: addresses.into_iter().collect(),
             })
             .collect()
