@@ -76,6 +76,10 @@ impl Discovery {
                 Err(error) => return Err(dangling(error, asked, &chain)),
             };
             let Some(alias) = alias(&reply, &name)? else {
+                let known = match reply.soa() {
+                    Some(_) => known,
+                    None => self.apex_of(known, &name).await?,
+                };
                 return self.located(asked, chain, &known, None).await;
             };
             if alias.from == From::Cname && self.is_wildcard(&known, &name, &alias).await? {

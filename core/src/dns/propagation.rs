@@ -115,6 +115,9 @@ impl Propagation {
         cancel: &CancellationToken,
         on_proven: impl FnMut(Proven) + Send,
     ) -> Result<Report, PropagationError> {
+        if wanted.is_empty() {
+            return Ok(Report { names: Vec::new() });
+        }
         let started = Instant::now();
         let watch = Watch::new(self, wanted, self.policy.grace, started);
         let probing = async {

@@ -65,6 +65,8 @@ pub(super) enum Manner {
     /// As it should.
     #[default]
     Good,
+    /// Follows aliases into other zones it holds, and adds their SOA to what is not there.
+    Following,
     /// Never sets AA, and answers everything it has.
     Lame,
     /// Answers from a flat list as a resolver does, without AA.
@@ -77,6 +79,8 @@ pub(super) enum Manner {
     TcpOnly,
     /// Answers over UDP with TC and nothing else.
     Truncating,
+    /// Leaves the SOA out of negative answers.
+    WithoutSoa,
     /// FORMERR, without OPT, to whoever sends OPT.
     WithoutEdns,
 }
@@ -234,6 +238,20 @@ impl Server {
             }
             Manner::Resolver => state.recurse(&name, query.query_type, &mut reply),
             _ => state.look_up(&name, query.query_type, &mut reply),
+        }
+        if state.manner == Manner::WithoutSoa {
+            reply
+                .authorities
+                .retain(|record| record.record_type() != RecordType::SOA);
+        }
+        let target = reply.answers.last().and_then(|record| match &record.data {
+            RData::CNAME(target) => Some(text(&target.0)),
+            _ => None,
+        });
+        if let (Manner::Following, Some(target)) = (state.manner, target)
+            && query.query_type != RecordType::CNAME
+        {
+            state.look_up(&target, query.query_type, &mut reply);
         }
         if matches!(state.manner, Manner::Lame | Manner::Resolver) {
             reply.metadata.authoritative = false;

@@ -475,3 +475,96 @@ async fn any_type_is_asked_at_the_zone_itself() {
     assert!(reply.authoritative);
     assert_eq!(reply.answers.len(), 1);
 }
+
+#[tokio::test]
+async fn an_alias_that_the_server_follows_is_no_answer_for_another_zone() {
+    let net = net().await;
+    for n in [3, 4] {
+        net.server(n)
+            .zone("example.test", &["*.example.test CNAME web.elsewhere.test"]);
+        net.server(n)
+            .zone("elsewhere.test", &["web.elsewhere.test A 192.0.2.9"]);
+        net.server(n).behave(Manner::Following);
+    }
+    let discovery = discovery(&net);
+    let found = discovery
+        .locate(&challenge("a.example.test"))
+        .await
+        .unwrap();
+    assert_eq!(found.zone.zone, domain("example.test"));
+    assert_eq!(found.wildcard, Some(domain("web.elsewhere.test")));
+    let reply = discovery
+        .ask(&domain("a.example.test"), RecordType::CAA)
+        .await
+        .unwrap();
+    assert!(reply.is_alias());
+}
+
+#[tokio::test]
+async fn a_zone_that_does_not_tell_its_soa_is_found_upwards() {
+    let net = net().await;
+    for n in [3, 4] {
+        net.server(n).behave(Manner::WithoutSoa);
+    }
+    let found = discovery(&net)
+        .locate(&challenge("a.b.example.test"))
+        .await
+        .unwrap();
+    assert_eq!(found.zone.zone, domain("example.test"));
+
+    let options = DiscoveryOptions {
+        nameservers: vec![net.server(3).address],
+        ..DiscoveryOptions::default()
+    };
+    let given = Discovery::new(net.asker(), options);
+    let found = given.locate(&challenge("a.b.example.test")).await.unwrap();
+    assert_eq!(found.zone.zone, domain("example.test"));
+}
+
+#[tokio::test]
+async fn a_closed_top_does_not_hide_a_zone_inside() {
+    let net = net().await;
+    net.server(2).behave(Manner::Silent);
+    net.server(1).zone(
+        "test",
+        &[
+            "example.test NS ns1.example.test",
+            "ns1.example.test A 127.0.53.3",
+        ],
+    );
+    let options = DiscoveryOptions {
+        resolvers: vec![net.server(1).address],
+        ..DiscoveryOptions::default()
+    };
+    let asker = net.asker_with(Duration::from_millis(300), Events::silent());
+    let discovery = Discovery::new(asker, options);
+    let found = discovery
+        .locate(&challenge("a.b.example.test"))
+        .await
+        .unwrap();
+    assert_eq!(found.zone.zone, domain("example.test"));
+    assert!(!net.server(1).asked_for("b.example.test"));
+}
+
+#[tokio::test]
+async fn one_family_is_asked_for_its_own_addresses_only() {
+    let net = net().await;
+    let options = DiscoveryOptions {
+        resolvers: vec![net.server(1).address],
+        ..DiscoveryOptions::default()
+    };
+    let asker = Asker::new(
+        crate::dns::AskerOptions {
+            family: crate::dns::Family::V4,
+            port: net.port,
+            ..crate::dns::AskerOptions::default()
+        },
+        Events::silent(),
+    );
+    Discovery::new(asker, options)
+        .locate(&challenge("www.example.test"))
+        .await
+        .unwrap();
+    let all = (1..=5).flat_map(|n| net.server(n).log());
+    assert!(all.into_iter().all(|asked| asked.rtype != RecordType::AAAA));
+}

@@ -168,6 +168,11 @@ impl Servers {
         self.0.values().any(BTreeSet::is_empty)
     }
 
+    /// Whether so few addresses are known that more of them may make a difference.
+    pub(super) fn are_few(&self) -> bool {
+        self.0.values().map(BTreeSet::len).sum::<usize>() < FEW_ADDRESSES
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -257,3 +262,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing that holds one of these locks can panic half-way through a change.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Three addresses that all stay silent are no accident.
+const FEW_ADDRESSES: usize = 3;

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::dns::testing::Manner;
 use crate::dns::testing::Net;
@@ -125,4 +127,22 @@ async fn only_the_answer_to_the_question_counts() {
     assert!(ours.accept(&other_id).unwrap().is_none());
     assert!(ours.accept(&right[..1]).unwrap().is_none());
     assert!(matches!(ours.accept(&right[..14]), Err(Problem::Garbled)));
+}
+
+proptest! {
+    #[test]
+    fn no_octets_are_too_strange(id: bool, mut wire in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let server = SocketAddr::from(([127, 0, 0, 1], 53));
+        let mut question =
+            Question::new(server, &domain("a.test"), RecordType::TXT, Recursion::No).unwrap();
+        let asked = question.encode().unwrap();
+        if id && wire.len() > 2 {
+            wire[..2].copy_from_slice(&asked[..2]);
+            wire[2] |= 0x80;
+        }
+        if let Ok(Some(message)) = question.accept(&wire) {
+            let reply = Reply::new(server, Transport::Udp, Duration::ZERO, message);
+            let _ = (reply.soa(), reply.is_alias(), reply.to_string());
+        }
+    }
 }
