@@ -383,6 +383,7 @@ async fn the_resolver_may_know_only_a_private_zone() {
     assert_eq!(found.zone.zone, domain("example.corp"));
     assert!(!net.server(1).asked_for("b.example.corp"));
 
+    net.server(1).zone("home", &["home NS localhost"]);
     let error = discovery(&net)
         .locate(&challenge("a.example.home"))
         .await

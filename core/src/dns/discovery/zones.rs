@@ -14,6 +14,7 @@ use std::time::Duration;
 use hickory_proto::rr::Name;
 use hickory_proto::rr::RData;
 use serde::Serialize;
+use serde::Serializer;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -33,6 +34,7 @@ pub struct ZoneServers {
     /// Whether the user named the servers.
     pub given: bool,
     /// How long a resolver may remember that a name is not there (RFC 2308 section 5).
+    #[serde(rename = "negative_ttl_s", serialize_with = "as_seconds")]
     pub negative_ttl: Duration,
 }
 
@@ -128,11 +130,14 @@ impl Servers {
     }
 
     /// The NS records of `zone` in a reply, with the addresses that came along.
+    ///
+    /// Resolvers say `localhost` for names that they keep from the Internet, such as `test` (RFC 6761): nobody to ask.
     pub(super) fn from_reply(reply: &Reply, zone: &DomainName, port: u16, family: Family) -> Self {
         let mut servers = Self::default();
         for record in reply.answers.iter().chain(&reply.authority) {
             if let RData::NS(host) = &record.data
                 && from_wire(&record.name).as_ref() == Some(zone)
+                && !host.0.is_localhost()
             {
                 servers.0.entry(host_name(&host.0)).or_default();
             }
@@ -248,6 +253,10 @@ fn display(address: SocketAddr) -> String {
         53 => address.ip().to_string(),
         _ => address.to_string(),
     }
+}
+
+fn as_seconds<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_u64(value.as_secs())
 }
 
 /// A host name as it stands in an NS record, lower case, without the final dot.
