@@ -11,7 +11,9 @@ mod provider;
 mod query;
 mod route;
 #[cfg(test)]
-pub(crate) mod testing;
+mod scripted;
+#[cfg(test)]
+mod testing;
 mod writer;
 mod zones;
 
