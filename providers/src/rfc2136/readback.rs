@@ -12,6 +12,7 @@ use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Outcome;
 use dnseal_core::dns::TxtChange;
 use dnseal_core::dns::TxtValue;
+use dnseal_core::dns::Zone;
 use hickory_proto::op::Message;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RData;
@@ -21,12 +22,50 @@ use crate::rfc2136::declined;
 use crate::rfc2136::exchange::Connection;
 use crate::rfc2136::update;
 
-/// Puts an outcome at each change that has none and whose value is not served.
-pub(super) async fn check(
+/// Puts an outcome at each added value that has none and is not served.
+pub(super) async fn note_missing(
+    provider: &Rfc2136,
+    connection: &mut Connection,
+    zone: &Zone,
+    changes: &[TxtChange],
+    outcomes: &mut [Option<Outcome>],
+) {
+    note(
+        provider,
+        connection,
+        changes,
+        outcomes,
+        |owner, value, answer| {
+            misplaced(zone, owner, answer).or_else(|| missing(owner, value, answer))
+        },
+    )
+    .await;
+}
+
+/// Puts an outcome at each added value that has none and can never be served.
+pub(super) async fn note_misplaced(
+    provider: &Rfc2136,
+    connection: &mut Connection,
+    zone: &Zone,
+    changes: &[TxtChange],
+    outcomes: &mut [Option<Outcome>],
+) {
+    note(
+        provider,
+        connection,
+        changes,
+        outcomes,
+        |owner, _, answer| misplaced(zone, owner, answer),
+    )
+    .await;
+}
+
+async fn note(
     provider: &Rfc2136,
     connection: &mut Connection,
     changes: &[TxtChange],
     outcomes: &mut [Option<Outcome>],
+    judge: impl Fn(&DomainName, &TxtValue, &Message) -> Option<Outcome> + Send,
 ) {
     // The last word about a value counts (RFC 2136 section 3.4.2).
     let mut last: BTreeMap<(&DomainName, &TxtValue), (usize, Action)> = BTreeMap::new();
@@ -42,18 +81,15 @@ pub(super) async fn check(
         return;
     }
 
+    let answers = ask(provider, connection, &owners).await;
     let answers: BTreeMap<&DomainName, Message> = owners
-        .iter()
-        .copied()
-        .zip(ask(provider, connection, &owners).await)
+        .into_iter()
+        .zip(answers)
         .filter_map(|(owner, answer)| Some((owner, answer?)))
         .collect();
     for ((owner, value), (place, _)) in last {
-        let Some(outcome) = outcomes.get_mut(place) else {
-            continue;
-        };
-        if let Some(answer) = answers.get(owner) {
-            *outcome = missing(owner, value, answer);
+        if let (Some(outcome), Some(answer)) = (outcomes.get_mut(place), answers.get(owner)) {
+            *outcome = judge(owner, value, answer);
         }
     }
 }
@@ -116,22 +152,29 @@ async fn ask(
     nothing()
 }
 
+/// Why no value at `owner` in `zone` can ever be seen.
+fn misplaced(zone: &Zone, owner: &DomainName, answer: &Message) -> Option<Outcome> {
+    let reason = if let Some(target) = alias(owner, answer) {
+        format!(
+            "{owner} is a CNAME to {target}, and adding beside a CNAME is silently ignored (RFC 2136 section 3.4.2.2)"
+        )
+    } else if let Some(cut) = delegated(owner, answer) {
+        format!(
+            "{owner} is below {cut}, which is delegated to other name servers, so that nobody is told of values here"
+        )
+    } else if let Some(deeper) = deeper(zone, owner, answer) {
+        format!(
+            "{owner} is in the zone {deeper}, which the server holds as well, so that nobody is told of values in {}",
+            zone.name
+        )
+    } else {
+        return None;
+    };
+    Some(Outcome::Refused { reason })
+}
+
 /// Why a value is not served; `None` where it is, or where nobody can tell.
 fn missing(owner: &DomainName, value: &TxtValue, answer: &Message) -> Option<Outcome> {
-    if let Some(target) = alias(owner, answer) {
-        return Some(Outcome::Refused {
-            reason: format!(
-                "{owner} is a CNAME to {target}, and adding beside a CNAME is silently ignored (RFC 2136 section 3.4.2.2)"
-            ),
-        });
-    }
-    if let Some(cut) = delegated(owner, answer) {
-        return Some(Outcome::Refused {
-            reason: format!(
-                "{owner} is below {cut}, which is delegated to other name servers, so that nobody is told of values here"
-            ),
-        });
-    }
     if !authoritative(answer) || values(owner, answer).contains(value) {
         return None;
     }
@@ -140,6 +183,16 @@ fn missing(owner: &DomainName, value: &TxtValue, answer: &Message) -> Option<Out
             "the server accepted the value at {owner} and does not serve it; another client may have replaced all values there"
         ),
     })
+}
+
+/// The zone below `zone` that the negative answer comes from.
+fn deeper(zone: &Zone, owner: &DomainName, answer: &Message) -> Option<DomainName> {
+    answer
+        .authorities
+        .iter()
+        .filter(|r| authoritative(answer) && matches!(r.data, RData::SOA(_)))
+        .filter_map(|r| update::domain_name(&r.name))
+        .find(|apex| *apex != zone.name && apex.is_within(&zone.name) && owner.is_within(apex))
 }
 
 fn alias(owner: &DomainName, answer: &Message) -> Option<String> {
