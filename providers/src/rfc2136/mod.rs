@@ -17,6 +17,7 @@ mod zones;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use dnseal_core::dns::Action;
 use dnseal_core::dns::Applied;
 use dnseal_core::dns::Capabilities;
 use dnseal_core::dns::DnsProvider;
@@ -133,7 +134,10 @@ impl DnsProvider for Rfc2136 {
                 return Err(error);
             }
         }
+        let accepted = outcomes.clone();
         readback::note_missing(self, &mut connection, zone, changes, &mut outcomes).await;
+        self.withdraw(&mut connection, zone, changes, &accepted, &outcomes)
+            .await;
         Ok(Applied {
             outcomes: outcomes
                 .into_iter()
@@ -191,6 +195,34 @@ impl Rfc2136 {
             );
         }
         Ok(())
+    }
+
+    /// Removes the values that were accepted and then refused, because a server keeps what nobody will ever see.
+    async fn withdraw(
+        &self,
+        connection: &mut Connection,
+        zone: &Zone,
+        changes: &[TxtChange],
+        accepted: &[Option<Outcome>],
+        outcomes: &[Option<Outcome>],
+    ) {
+        let removals: Vec<TxtChange> = changes
+            .iter()
+            .zip(accepted.iter().zip(outcomes))
+            .filter(|(_, outcomes)| matches!(outcomes, (None, Some(Outcome::Refused { .. }))))
+            .map(|(change, _)| TxtChange {
+                action: Action::Remove,
+                ..change.clone()
+            })
+            .collect();
+        if removals.is_empty() {
+            return;
+        }
+        let none = vec![None; removals.len()];
+        // The refusal is what the caller has to hear of.
+        if let Err(error) = self.update(connection, zone, &removals, &none).await {
+            tracing::debug!(server = %self.client.server, %error, "refused values not withdrawn");
+        }
     }
 
     /// Asks a question; signed, because a server with views may choose the view by the key, and unsigned where it does

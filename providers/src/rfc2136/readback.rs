@@ -30,19 +30,16 @@ pub(super) async fn note_missing(
     changes: &[TxtChange],
     outcomes: &mut [Option<Outcome>],
 ) {
-    note(
-        provider,
-        connection,
-        changes,
-        outcomes,
-        |owner, value, answer| {
-            misplaced(zone, owner, answer).or_else(|| missing(owner, value, answer))
-        },
-    )
-    .await;
+    let added = Added::new(changes, outcomes);
+    let answers = ask(provider, connection, added.owners()).await;
+    for ((owner, value), place) in &added.places {
+        if let (Some(outcome), Some(answer)) = (outcomes.get_mut(*place), answers.get(owner)) {
+            *outcome = misplaced(zone, owner, answer).or_else(|| missing(owner, value, answer));
+        }
+    }
 }
 
-/// Puts an outcome at each added value that has none and can never be served.
+/// Puts an outcome at each value that was not added, has none and can never be served.
 pub(super) async fn note_misplaced(
     provider: &Rfc2136,
     connection: &mut Connection,
@@ -50,47 +47,56 @@ pub(super) async fn note_misplaced(
     changes: &[TxtChange],
     outcomes: &mut [Option<Outcome>],
 ) {
-    note(
-        provider,
-        connection,
-        changes,
-        outcomes,
-        |owner, _, answer| misplaced(zone, owner, answer),
-    )
-    .await;
+    let added = Added::new(changes, outcomes);
+    let mut answers = ask(provider, connection, added.owners()).await;
+
+    // The CNAME that a wildcard makes (RFC 4592) is in nobody's way: it is gone once the name has a record of its own.
+    let label = format!("dnseal-{:08x}", rand::random::<u32>());
+    let siblings: BTreeMap<DomainName, DomainName> = answers
+        .iter()
+        .filter(|(owner, answer)| alias(owner, answer).is_some())
+        .filter_map(|(owner, _)| Some((owner.clone(), owner.parent()?.child(&label).ok()?)))
+        .collect();
+    let beside = ask(provider, connection, siblings.values().cloned().collect()).await;
+    answers.retain(|owner, answer| {
+        let sibling = siblings.get(owner).and_then(|s| Some((s, beside.get(s)?)));
+        sibling.is_none_or(|(s, other)| alias(s, other) != alias(owner, answer))
+    });
+
+    for ((owner, _), place) in &added.places {
+        if let (Some(outcome), Some(answer)) = (outcomes.get_mut(*place), answers.get(owner)) {
+            *outcome = misplaced(zone, owner, answer);
+        }
+    }
 }
 
-async fn note(
-    provider: &Rfc2136,
-    connection: &mut Connection,
-    changes: &[TxtChange],
-    outcomes: &mut [Option<Outcome>],
-    judge: impl Fn(&DomainName, &TxtValue, &Message) -> Option<Outcome> + Send,
-) {
-    // The last word about a value counts (RFC 2136 section 3.4.2).
-    let mut last: BTreeMap<(&DomainName, &TxtValue), (usize, Action)> = BTreeMap::new();
-    for (place, change) in changes.iter().enumerate() {
-        if matches!(outcomes.get(place), Some(None)) {
-            last.insert((&change.owner, &change.value), (place, change.action));
+/// The values that changes without an outcome add in the end.
+struct Added {
+    places: BTreeMap<(DomainName, TxtValue), usize>,
+}
+
+impl Added {
+    fn new(changes: &[TxtChange], outcomes: &[Option<Outcome>]) -> Self {
+        let mut places = BTreeMap::new();
+        for (place, (change, _)) in changes
+            .iter()
+            .zip(outcomes)
+            .enumerate()
+            .filter(|(_, (_, outcome))| outcome.is_none())
+        {
+            let what = (change.owner.clone(), change.value.clone());
+            // The last word about a value counts (RFC 2136 section 3.4.2).
+            match change.action {
+                Action::Add => places.insert(what, place),
+                Action::Remove => places.remove(&what),
+            };
         }
-    }
-    last.retain(|_, (_, action)| *action == Action::Add);
-    let owners: BTreeSet<&DomainName> = last.keys().map(|(owner, _)| *owner).collect();
-    let owners: Vec<&DomainName> = owners.into_iter().collect();
-    if owners.is_empty() {
-        return;
+        Self { places }
     }
 
-    let answers = ask(provider, connection, &owners).await;
-    let answers: BTreeMap<&DomainName, Message> = owners
-        .into_iter()
-        .zip(answers)
-        .filter_map(|(owner, answer)| Some((owner, answer?)))
-        .collect();
-    for ((owner, value), (place, _)) in last {
-        if let (Some(outcome), Some(answer)) = (outcomes.get_mut(place), answers.get(owner)) {
-            *outcome = judge(owner, value, answer);
-        }
+    fn owners(&self) -> Vec<DomainName> {
+        let owners: BTreeSet<&DomainName> = self.places.keys().map(|(owner, _)| owner).collect();
+        owners.into_iter().cloned().collect()
     }
 }
 
@@ -113,43 +119,38 @@ pub(super) fn authoritative(answer: &Message) -> bool {
     answer.metadata.authoritative && matches!(code, ResponseCode::NoError | ResponseCode::NXDomain)
 }
 
-/// One answer for each owner, where there is one.
+/// What the server says about the TXT values at each owner, where it says something.
 async fn ask(
     provider: &Rfc2136,
     connection: &mut Connection,
-    owners: &[&DomainName],
-) -> Vec<Option<Message>> {
-    let nothing = || vec![None; owners.len()];
-    let questions: Result<Vec<Message>, _> = owners
-        .iter()
-        .map(|owner| update::txt_query(owner))
-        .collect();
+    owners: Vec<DomainName>,
+) -> BTreeMap<DomainName, Message> {
+    let questions: Result<Vec<Message>, _> = owners.iter().map(update::txt_query).collect();
     let Ok(questions) = questions else {
-        return nothing();
+        return BTreeMap::new();
     };
     // Signed questions first, for the reason that `Rfc2136::query` gives.
-    for signed in [true, false]
-        .into_iter()
-        .skip(usize::from(provider.client.key.is_none()))
-    {
-        match provider.client.ask(connection, &questions, signed).await {
-            Ok(answers) => {
-                let answers: Vec<Option<Message>> = answers
-                    .into_iter()
-                    .map(|answer| answer.ok().filter(|a| !declined(a)))
-                    .collect();
-                // All or none: a server does not take signed questions for one name and not for another.
-                if answers.iter().any(Option::is_some) {
-                    return answers;
-                }
-            }
+    let unsigned_only = usize::from(provider.client.key.is_none());
+    for signed in [true, false].into_iter().skip(unsigned_only) {
+        let answers = match provider.client.ask(connection, &questions, signed).await {
+            Ok(answers) => answers,
             Err(error) => {
                 tracing::debug!(server = %provider.client.server, %error, "values not read back");
-                return nothing();
+                break;
             }
+        };
+        let told: BTreeMap<DomainName, Message> = owners
+            .iter()
+            .zip(answers)
+            .filter_map(|(owner, answer)| Some((owner.clone(), answer.ok()?)))
+            .filter(|(_, answer)| !declined(answer))
+            .collect();
+        // All or none: a server does not take signed questions for one name and not for another.
+        if !told.is_empty() {
+            return told;
         }
     }
-    nothing()
+    BTreeMap::new()
 }
 
 /// Why no value at `owner` in `zone` can ever be seen.

@@ -407,6 +407,44 @@ async fn an_update_refused_for_an_alias_goes_out_without_it() {
 }
 
 #[tokio::test]
+async fn the_alias_of_a_wildcard_explains_no_refusal() {
+    let server = Fake::start(|asked| match asked.update() {
+        true => Reply::Signed(ResponseCode::Refused),
+        false => Reply::message(|m, owner| {
+            let target = RData::CNAME(CNAME(name("t.invalid.")));
+            m.answers.push(record(owner, target));
+        }),
+    })
+    .await;
+    let error = server
+        .provider(&[])
+        .add("a.example.test", "v")
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("may not change TXT"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_refused_afterwards_is_not_left_behind() {
+    let server = Fake::start(|asked| match asked.update() {
+        true => Reply::Signed(ResponseCode::NoError),
+        false => Reply::soa("a.example.test"),
+    })
+    .await;
+    server
+        .provider(&[])
+        .add("a.example.test", "v")
+        .await
+        .unwrap();
+    let updates = server.updates();
+    let [_, removal] = updates.as_slice() else {
+        panic!("{} updates", updates.len());
+    };
+    assert_eq!(removal.authorities[0].dns_class, DNSClass::NONE);
+    assert_eq!(removal.authorities[0].data, txt("v"));
+}
+
+#[tokio::test]
 async fn zones_are_found_by_whole_labels() {
     let server = Fake::start(|asked| match asked.name().to_ascii().as_str() {
         "a.example.test." => Reply::soa("example.test"),
