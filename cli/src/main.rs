@@ -86,15 +86,19 @@ fn usage(error: &clap::Error) -> ExitCode {
     let hints: Vec<&str> = rest
         .lines()
         .map(|line| line.trim().trim_start_matches("tip: "))
-        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .filter(|line| {
+            !line.is_empty()
+                && !line.starts_with("For more information")
+                && !line.starts_with("Usage:")
+        })
         .collect();
     let hint = match hints.is_empty() {
-        true => None,
-        false => Some(hints.join("; ")),
+        true => "`--help` behind the command shows how it is used".to_owned(),
+        false => hints.join("; "),
     };
     let error = CliError::Usage {
         message: message.trim_end().to_owned(),
-        hint,
+        hint: Some(hint),
     };
     Printer::new(OutputFormat::Json, false, 0).error(&error);
     error.exit_code()
