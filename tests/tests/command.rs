@@ -205,7 +205,8 @@ fn a_delegated_name_goes_to_the_other_provider() {
     let path = shop.home().join("dnseal.yaml");
     fs::write(&path, config).unwrap();
     let plan = shop
-        .command("issue a.test host.w.a.test --plan --output json --config")
+        .command("issue a.test host.w.a.test --plan --output json")
+        .arg("--config")
         .arg(&path)
         .run()
         .success()
