@@ -4,6 +4,7 @@
 //! next, and nothing writes to DNS; the engine does both.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::TryStreamExt;
@@ -12,6 +13,12 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
+use super::authorization::Authorization;
+use super::authorization::Challenge;
+use super::authorization::ChallengeStatus;
+use super::authorization::Failure;
+use super::authorization::RawAuthorization;
+use super::authorization::RawChallenge;
 use super::client::Client;
 use super::client::Target;
 use super::error::AcmeError;
@@ -20,15 +27,9 @@ use super::jws::AccountKey;
 use super::jws::Payload;
 use super::jws::Signer;
 use super::jws::base64url;
-use super::order::Authorization;
-use super::order::Challenge;
-use super::order::ChallengeStatus;
-use super::order::Failure;
 use super::order::NewOrder;
 use super::order::Order;
 use super::order::OrderStatus;
-use super::order::RawAuthorization;
-use super::order::RawChallenge;
 use super::order::RawOrder;
 use super::order_error::OrderError;
 use super::retry::Retries;
@@ -247,11 +248,7 @@ impl Account {
             .map(|url| self.authorization(url))
             .buffered(CONCURRENT)
             .filter_map(|result| std::future::ready(result.ok()))
-            .filter(|authorization| std::future::ready(authorization.is_failed()))
-            .map(|authorization| Failure {
-                problem: authorization.problem().cloned(),
-                identifier: authorization.identifier,
-            })
+            .filter_map(|authorization| std::future::ready(authorization.failure()))
             .collect()
             .await;
         failures.sort_by(|a, b| a.identifier.cmp(&b.identifier));
@@ -279,7 +276,7 @@ impl Account {
     pub(super) async fn sleep(
         &self,
         resource: &'static str,
-        duration: std::time::Duration,
+        duration: Duration,
     ) -> Result<(), AcmeError> {
         let sleep = async {
             tokio::time::sleep(duration).await;
@@ -394,5 +391,5 @@ fn may_be_about_replaces(error: &AcmeError) -> bool {
 /// How many requests of one step are under way at once: enough to hide the network, few enough for every CA's limits.
 const CONCURRENT: usize = 16;
 const FINALIZE_TRIES: u32 = 4;
-const FINALIZE_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+const FINALIZE_PAUSE: Duration = Duration::from_millis(500);
 const PEM_CHAIN: &str = "application/pem-certificate-chain";

@@ -116,7 +116,7 @@ async fn through_bad_nonces(
             (Some(Err(error)), _) => return Err(error),
             (None, outcome) => {
                 let detail = outcome.err().map_or_else(String::new, |e| e.to_string());
-                return Err(AcmeError::Key(detail));
+                return Err(AcmeError::Local(detail));
             }
         }
     }

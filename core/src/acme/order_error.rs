@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::authorization::Failure;
 use super::error::AcmeError;
 use super::error::rounded;
-use super::order::Failure;
 use super::order::OrderStatus;
 use super::problem::Problem;
 use crate::dns::Identifier;

@@ -12,8 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
-use super::order::AuthorizationStatus;
-use super::order::Failure;
+use super::authorization::AuthorizationStatus;
 use super::order::Order;
 use super::order::OrderStatus;
 use super::order_error::OrderError;
@@ -87,13 +86,10 @@ impl Account {
         while let Some(result) = authorizations.next().await {
             // The order's lateness is the error; what cannot be read only leaves out a name.
             for authorization in result.into_iter().flatten() {
-                match &authorization.status {
-                    AuthorizationStatus::Valid => {}
-                    _ if authorization.is_failed() => failures.push(Failure {
-                        problem: authorization.problem().cloned(),
-                        identifier: authorization.identifier,
-                    }),
-                    _ => waiting.push(authorization.identifier),
+                match authorization.failure() {
+                    Some(failure) => failures.push(failure),
+                    None if authorization.status == AuthorizationStatus::Valid => {}
+                    None => waiting.push(authorization.identifier),
                 }
             }
         }
@@ -128,7 +124,8 @@ impl Pace {
     }
 }
 
-/// A CA that validates at once is done by then.
+/// A CA that validates at once is done by then. The first look comes no later than this even where the answer to
+/// finalize asked for more: it costs one request, and most certificates are there.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 /// A hundred validations take a CA longer than two, and each look counts as a request.
 const PER_NAME: Duration = Duration::from_millis(5);
