@@ -3,7 +3,6 @@
 //! What concerns many names is asked for concurrently, [`CONCURRENT`] requests at most. Nothing here decides what to do
 //! next, and nothing writes to DNS; the engine does both.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -125,8 +124,8 @@ impl Account {
 
     /// The authorizations at these URLs, in that order, read concurrently.
     pub async fn authorizations(&self, urls: &[String]) -> Result<Vec<Authorization>, OrderError> {
-        stream::iter(urls)
-            .map(|url| self.authorization(url))
+        let requests: Vec<_> = urls.iter().map(|url| self.authorization(url)).collect();
+        stream::iter(requests)
             .buffered(CONCURRENT)
             .try_collect()
             .await
@@ -155,8 +154,8 @@ impl Account {
         cancel: &CancellationToken,
     ) -> Result<Vec<Challenge>, OrderError> {
         let account = self.with_cancel(cancel);
-        stream::iter(challenges)
-            .map(|challenge| account.answer_one(challenge))
+        let requests: Vec<_> = challenges.iter().map(|c| account.answer_one(c)).collect();
+        stream::iter(requests)
             .buffered(CONCURRENT)
             .try_collect()
             .await
@@ -228,14 +227,12 @@ impl Account {
 
     /// Gives up pending authorizations, concurrently; which of them could not be, and why (RFC 8555 section 7.5.2).
     pub async fn deactivate(&self, authorizations: &[String]) -> Vec<(String, AcmeError)> {
-        let payload = Payload::Json(json!({ "status": "deactivated" }));
-        stream::iter(authorizations)
-            .map(|url| async {
-                let target = Target::new("authorization", url);
-                let result = self.post(target, &payload).await;
-                result.err().map(|error| (url.clone(), error))
-            })
-            .buffer_unordered(CONCURRENT)
+        let requests: Vec<_> = authorizations
+            .iter()
+            .map(|url| self.deactivate_one(url))
+            .collect();
+        stream::iter(requests)
+            .buffered(CONCURRENT)
             .filter_map(std::future::ready)
             .collect()
             .await
@@ -243,16 +240,23 @@ impl Account {
 
     /// Every name whose authorization is invalid, with the CA's reason; concurrently, and as far as it can be read.
     pub async fn failures(&self, order: &Order) -> Vec<Failure> {
-        let authorizations: BTreeSet<_> = order.authorizations.iter().collect();
-        let mut failures: Vec<_> = stream::iter(authorizations)
-            .map(|url| self.authorization(url))
-            .buffered(CONCURRENT)
-            .filter_map(|result| std::future::ready(result.ok()))
-            .filter_map(|authorization| std::future::ready(authorization.failure()))
-            .collect()
-            .await;
+        let mut failures = Vec::new();
+        for authorization in self.readable_authorizations(order).await {
+            failures.extend(authorization.failure());
+        }
         failures.sort_by(|a, b| a.identifier.cmp(&b.identifier));
         failures
+    }
+
+    /// The authorizations of an order, without those that cannot be read.
+    pub(super) async fn readable_authorizations(&self, order: &Order) -> Vec<Authorization> {
+        let urls = order.authorizations.iter();
+        let requests: Vec<_> = urls.map(|url| self.authorization(url)).collect();
+        stream::iter(requests)
+            .buffered(CONCURRENT)
+            .filter_map(|result| std::future::ready(result.ok()))
+            .collect()
+            .await
     }
 
     /// The error that an invalid order is.
@@ -316,6 +320,13 @@ impl Account {
             ChallengeStatus::Pending => Err(error.into()),
             _ => Ok(current),
         }
+    }
+
+    async fn deactivate_one(&self, url: &str) -> Option<(String, AcmeError)> {
+        let payload = Payload::Json(json!({ "status": "deactivated" }));
+        let target = Target::new("authorization", url);
+        let result = self.post(target, &payload).await;
+        result.err().map(|error| (url.to_owned(), error))
     }
 
     async fn post(&self, target: Target<'_>, payload: &Payload) -> Result<Answer, AcmeError> {

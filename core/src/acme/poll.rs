@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -80,20 +78,14 @@ impl Account {
     async fn why_late(&self, order: Order, waited: Duration) -> OrderError {
         let mut waiting = Vec::new();
         let mut failures = Vec::new();
-        let mut authorizations = stream::iter(&order.authorizations)
-            .map(|url| self.authorizations(std::slice::from_ref(url)))
-            .buffered(LATE_CONCURRENT);
-        while let Some(result) = authorizations.next().await {
-            // The order's lateness is the error; what cannot be read only leaves out a name.
-            for authorization in result.into_iter().flatten() {
-                match authorization.failure() {
-                    Some(failure) => failures.push(failure),
-                    None if authorization.status == AuthorizationStatus::Valid => {}
-                    None => waiting.push(authorization.identifier),
-                }
+        // The order's lateness is the error; what cannot be read only leaves out a name.
+        for authorization in self.readable_authorizations(&order).await {
+            match authorization.failure() {
+                Some(failure) => failures.push(failure),
+                None if authorization.status == AuthorizationStatus::Valid => {}
+                None => waiting.push(authorization.identifier),
             }
         }
-        drop(authorizations);
         OrderError::TimedOut {
             order: order.url,
             status: order.status,
@@ -134,7 +126,6 @@ const MAX_DELAY: Duration = Duration::from_secs(10);
 /// Retry-After in the past, or zero, is still no reason to hammer.
 const MIN_ASKED: Duration = Duration::from_secs(1);
 const MAX_ASKED: Duration = Duration::from_secs(60);
-const LATE_CONCURRENT: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -76,7 +76,7 @@ const MAX_DELAY: Duration = Duration::from_secs(8);
 const MAX_RETRIES: usize = 8;
 /// Long enough for a CA's load balancer to switch over, short enough that nobody thinks we hang.
 const BUDGET: Duration = Duration::from_secs(30);
-const BRIEF_BUDGET: Duration = Duration::from_secs(3);
+const BRIEF_BUDGET: Duration = Duration::from_secs(2);
 /// Limits per second are over by then; limits per hour or week are for the caller to schedule.
 const RATE_LIMIT_PATIENCE: Duration = Duration::from_secs(10);
 
