@@ -58,6 +58,17 @@ enum Reply {
     Hang,
 }
 
+/// A transport with a root of its own, because a machine without any is no reason to fail here.
+fn transport() -> Transport {
+    let root = rcgen::generate_simple_self_signed(["unused.example".to_owned()]).unwrap();
+    let options = TransportOptions {
+        extra_roots: vec![root.cert.pem().into_bytes()],
+        total_timeout: Duration::from_millis(500),
+        ..TransportOptions::default()
+    };
+    Transport::new(options, Events::silent()).unwrap()
+}
+
 fn ok(body: Value) -> Reply {
     Reply::Answer(200, Vec::new(), body.to_string())
 }
@@ -122,12 +133,7 @@ impl Ca {
     }
 
     async fn client(&self) -> Client {
-        let options = TransportOptions {
-            total_timeout: Duration::from_millis(500),
-            ..TransportOptions::default()
-        };
-        let transport = Transport::new(options, Events::silent()).unwrap();
-        Client::connect(transport, &self.base.join("dir").unwrap())
+        Client::connect(transport(), &self.base.join("dir").unwrap())
             .await
             .unwrap()
     }
@@ -508,6 +514,44 @@ async fn an_order_that_never_ends_ends_at_our_deadline() {
 }
 
 #[tokio::test]
+async fn a_ca_that_is_busy_does_not_end_a_wait() {
+    let ca = Ca::start(|base, asked| match asked.times {
+        1 => {
+            let late = vec![("retry-after", "11".to_owned())];
+            Reply::Answer(429, late, String::new())
+        }
+        _ => ok(order(base, "ready")),
+    })
+    .await;
+    let account = ca.account().await;
+    // The wait has time left, but less than the CA asked for: the last look comes when it is over.
+    let order = account
+        .await_ready(&ca.url("order"), &wait(400))
+        .await
+        .unwrap();
+    assert_eq!(order.status, OrderStatus::Ready);
+}
+
+#[test]
+fn roots_that_are_none_are_named() {
+    for (pem, wanted) in [
+        ("hello", "no CERTIFICATE"),
+        (
+            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+            "cannot be read",
+        ),
+    ] {
+        let options = TransportOptions {
+            extra_roots: vec![pem.as_bytes().to_vec()],
+            ..TransportOptions::default()
+        };
+        let error = Transport::new(options, Events::silent()).unwrap_err();
+        assert!(error.to_string().contains(wanted), "{error}");
+        assert!(error.hint().unwrap().contains("--ca-root"));
+    }
+}
+
+#[tokio::test]
 async fn cancelling_ends_a_wait_at_once() {
     let ca = Ca::start(|_, _| Reply::Hang).await;
     let account = ca.account().await;
@@ -575,9 +619,8 @@ async fn a_server_that_is_not_there_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let transport = Transport::new(TransportOptions::default(), Events::silent()).unwrap();
     let url: Url = format!("https://{address}/dir").parse().unwrap();
-    let error = Client::connect(transport, &url).await.unwrap_err();
+    let error = Client::connect(transport(), &url).await.unwrap_err();
     assert!(error.is_retryable());
     assert!(
         error

@@ -218,6 +218,9 @@ impl Refusal {
                 )
             });
         }
+        if is("accountDoesNotExist") {
+            return Some("the CA does not know this account any more; register again".to_owned());
+        }
         if is("caa") {
             return Some("look at the CAA records of the name and of its parents".to_owned());
         }

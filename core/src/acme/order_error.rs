@@ -78,6 +78,14 @@ impl OrderError {
         }
     }
 
+    /// The failure of the request, where it was one.
+    pub fn request(&self) -> Option<&AcmeError> {
+        match self {
+            Self::Request(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Whether it is about too many requests or certificates.
     pub fn is_rate_limited(&self) -> bool {
         matches!(self, Self::Request(error) if error.is_rate_limited())

@@ -61,7 +61,15 @@ impl Account {
             let left = wait.deadline.saturating_sub(begin.elapsed());
             // The last look comes when time is up, and not a whole delay before.
             account.sleep("order", delay.min(left)).await?;
-            let (order, answer) = account.look_at_order(order_url).await?;
+            let (order, answer) = match account.look_at_order(order_url).await {
+                Ok(seen) => seen,
+                // A CA that is down or busy for a while does not end a wait that has time left.
+                Err(error) if error.is_retryable() && begin.elapsed() < wait.deadline => {
+                    delay = pace.next(error.retry_after(), 0);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             if done(&order) {
                 return Ok(order);
             }

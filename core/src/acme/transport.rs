@@ -326,7 +326,8 @@ fn root_cause(error: &(dyn StdError + 'static)) -> String {
     while let Some(next) = cause.source() {
         cause = next;
     }
-    printable(&cause.to_string())
+    // What rustls says before a text of its own.
+    printable(cause.to_string().trim_start_matches("unexpected error: "))
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
