@@ -2,6 +2,11 @@
 //!
 //! Skipped, with a line that says so, where Pebble is not installed under `target/peers` (see `tests/run`) and
 //! `DNSEAL_PEBBLE` does not name its binary.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "everything in here is test code, also what stands outside of `#[test]`"
+)]
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
