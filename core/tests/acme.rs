@@ -298,7 +298,7 @@ async fn bad_nonces_without_end_are_an_error() {
         matches!(&error, AccountError::Request(e) if e.is("badNonce")),
         "{error}"
     );
-    assert_eq!(requests(&mut events)["newAccount"], 10);
+    assert_eq!(requests(&mut events)["newAccount"], 16);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -193,6 +193,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// How often one request may meet badNonce. With half of all nonces refused, ten tries fail one request in a thousand.
-const NONCE_TRIES: u32 = 10;
+/// How often one request may meet badNonce. With half of all nonces refused, ten tries fail one request in a thousand and so
+/// one run of ten orders in twelve; sixteen fail one such run in a thousand.
+const NONCE_TRIES: u32 = 16;
 const NONCE_PAUSE: Duration = Duration::from_millis(2);

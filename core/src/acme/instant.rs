@@ -284,6 +284,6 @@ fn plain(body: Bytes, nonce: Option<&str>) -> Response<http_body_util::Full<Byte
     response
 }
 
-/// The crate tries three times by itself; four rounds make twelve.
-const ROUNDS: u32 = 4;
+/// The crate tries three times by itself; six rounds make eighteen.
+const ROUNDS: u32 = 6;
 const REPLAY_NONCE: &str = "replay-nonce";
