@@ -9,6 +9,8 @@ mod config;
 mod env_vars;
 mod error;
 mod exit_code;
+#[cfg(debug_assertions)]
+mod pause;
 mod render;
 mod settings;
 mod signals;

@@ -116,6 +116,8 @@ impl Work {
 /// Engines that differ only in whom they trust beside the system's roots.
 #[derive(Debug)]
 pub(super) struct Engines {
+    #[cfg(debug_assertions)]
+    cancel: CancellationToken,
     events: Events,
     live: Live,
     made: BTreeMap<Vec<PathBuf>, Arc<Engine>>,
@@ -126,6 +128,8 @@ pub(super) struct Engines {
 impl Engines {
     pub(super) fn new(app: &App, work: &Work, zones: Arc<Zones>) -> Result<Self, CliError> {
         Ok(Self {
+            #[cfg(debug_assertions)]
+            cancel: work.cancel().clone(),
             events: work.events.clone(),
             live: Live::new(&app.places.live)?,
             made: BTreeMap::new(),
@@ -147,13 +151,19 @@ impl Engines {
             extra_roots,
             ..TransportOptions::default()
         };
-        let engine = Arc::new(Engine::new(
+        let engine = Engine::new(
             self.store.clone(),
             self.live.clone(),
             Transport::new(options, self.events.clone())?,
             self.zones.clone(),
             self.events.clone(),
-        ));
+        );
+        #[cfg(debug_assertions)]
+        let engine = match crate::pause::asked(&self.cancel) {
+            Some(checkpoints) => engine.with_checkpoints(checkpoints),
+            None => engine,
+        };
+        let engine = Arc::new(engine);
         self.made.insert(roots.to_vec(), engine.clone());
         Ok(engine)
     }
