@@ -420,7 +420,7 @@ async fn shutdown_frees_the_port() {
     let client = Client::registered(&ca).await;
     let address = ca.address();
     ca.shutdown().await;
-    assert!(client.try_post(&client.kid, "").await.is_err());
+    assert!(client.send(Method::GET, &client.kid, None).await.is_err());
     let again = Ca::builder().listen(address).start().await.unwrap();
     assert_eq!(again.address(), address);
     let taken = Ca::builder().listen(address).start().await.unwrap_err();

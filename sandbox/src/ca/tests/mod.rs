@@ -451,6 +451,17 @@ impl Dns {
         self.zone.lock().unwrap()
     }
 
+    /// How many queries came over UDP and over TCP.
+    fn queries(&self) -> (usize, usize) {
+        let zone = self.zone();
+        (zone.udp, zone.tcp)
+    }
+
+    fn forget_queries(&self) {
+        let mut zone = self.zone();
+        (zone.udp, zone.tcp) = (0, 0);
+    }
+
     /// Holds answers back; each sent unit lets one pass.
     fn hold(&self) -> mpsc::Sender<()> {
         let (sender, receiver) = mpsc::channel(16);
@@ -469,7 +480,8 @@ impl Dns {
                 *self.gate.lock().unwrap() = Some(gate);
             }
             let query = Message::from_vec(&buffer[..length]).unwrap();
-            let answer = match self.zone().mood {
+            let mood = self.zone().mood;
+            let answer = match mood {
                 Some(Mood::SilentUdp) => continue,
                 Some(Mood::OnlyTcp) => {
                     let mut answer = empty_answer(&query);
