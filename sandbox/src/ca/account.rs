@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::{
     jws::{Jwk, Jws, KeyRef},
     problem::{ErrorKind, Problem},
-    server::{Inner, Reply},
+    reply::Reply,
+    server::Inner,
     state::{Account, AccountStatus, OrderStatus},
 };
 

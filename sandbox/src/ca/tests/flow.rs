@@ -114,7 +114,7 @@ async fn http_1_and_http_2_in_well_under_a_second() {
 #[tokio::test]
 async fn directory_and_nonces() {
     let (ca, _) = sandbox_with(|ca| {
-        ca.profiles([("classic", "90 days", DEFAULT_VALIDITY)])
+        ca.profiles([("classic", "90 days", builder::DEFAULT_VALIDITY)])
             .terms_url(Some("https://terms.example"))
     })
     .await;
@@ -347,7 +347,7 @@ async fn profiles_and_lifetimes() {
         .refused(400, ErrorKind::InvalidProfile);
 
     let after =
-        |days: i64| server::rfc3339(Timestamp::now() + jiff::SignedDuration::from_hours(24 * days));
+        |days: i64| reply::rfc3339(Timestamp::now() + jiff::SignedDuration::from_hours(24 * days));
     let not_after = after(5);
     let order = client
         .order_with(&["a.test"], json!({ "notAfter": not_after }))
@@ -359,7 +359,7 @@ async fn profiles_and_lifetimes() {
         .finalize(&order, &["a.test"], &certificate_key())
         .await
         .expect(200);
-    assert_eq!(server::rfc3339(ca.issued()[1].not_after), not_after);
+    assert_eq!(reply::rfc3339(ca.issued()[1].not_after), not_after);
     for more in [
         json!({ "notAfter": after(91) }),
         json!({ "notAfter": after(-1) }),
