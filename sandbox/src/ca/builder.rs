@@ -272,7 +272,7 @@ impl CaBuilder {
         self
     }
 
-    /// Makes the keys and starts to listen.
+    /// Makes the keys and starts to listen. Needs a tokio runtime with time and I/O, and lives on it.
     pub async fn start(self) -> Result<Ca, StartError> {
         let config = self.config;
         let bind = |source| StartError::Bind {

@@ -66,7 +66,10 @@ async fn no_terms_no_agreement() {
     let (ca, _) = sandbox_with(|ca| ca.terms_url(None)).await;
     let mut client = Client::new(&ca).await;
     assert_eq!(client.directory["meta"].get("termsOfService"), None);
-    client.register(json!({})).await.expect(201);
+    // A binding that nobody asked for is ignored.
+    let payload = json!({ "externalAccountBinding": { "protected": "?" } });
+    let created = client.register(payload).await.expect(201).json();
+    assert_eq!(created.get("externalAccountBinding"), None);
 }
 
 #[tokio::test]

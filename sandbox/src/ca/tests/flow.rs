@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Instant};
 
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 use super::*;
 
@@ -80,6 +80,17 @@ async fn a_wildcard_and_its_base_domain() {
         issued.serial
     );
     assert_eq!(issued.order, order_url);
+    let key_id = leaf
+        .iter_extensions()
+        .find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(aki) => aki.key_identifier.clone(),
+            _ => None,
+        })
+        .unwrap();
+    assert_eq!(
+        issued.cert_id,
+        format!("{}.{}", b64(key_id.0), b64(leaf.raw_serial()))
+    );
     assert_eq!(ca.orders()[0].status, OrderStatus::Valid);
     assert!(
         ca.authorizations()
@@ -155,6 +166,27 @@ async fn directory_and_nonces() {
     assert_eq!(log[2].method, "HEAD");
     assert_eq!(log[2].resource, Some(Resource::NewNonce));
     assert_eq!(log[3].status, Some(204));
+}
+
+#[tokio::test]
+async fn keys_of_every_kind() {
+    use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, RsaKeySize};
+
+    let (ca, dns) = sandbox().await;
+    let client = Client::registered(&ca).await;
+    for key in [
+        certificate_key(),
+        KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(),
+        KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap(),
+    ] {
+        let chain = client.issue(&dns, &["a.test"], &key).await;
+        let leaf = ders(&chain).remove(0);
+        let (_, leaf) = X509Certificate::from_der(&leaf).unwrap();
+        assert_eq!(
+            leaf.public_key().raw,
+            rcgen::PublicKeyData::subject_public_key_info(&key)
+        );
+    }
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ mod faults;
 mod flow;
 mod refusals;
 mod renewal;
+mod stranger;
 mod validation;
 
 fn b64(data: impl AsRef<[u8]>) -> String {
@@ -455,11 +456,6 @@ impl Dns {
     fn queries(&self) -> (usize, usize) {
         let zone = self.zone();
         (zone.udp, zone.tcp)
-    }
-
-    fn forget_queries(&self) {
-        let mut zone = self.zone();
-        (zone.udp, zone.tcp) = (0, 0);
     }
 
     /// Holds answers back; each sent unit lets one pass.

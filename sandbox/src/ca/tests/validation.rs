@@ -114,16 +114,14 @@ async fn servers_that_fail() {
 
 #[tokio::test]
 async fn truncation_and_silence_lead_to_tcp() {
-    let (ca, dns) = sandbox_with(|ca| ca.dns_timeout(Duration::from_millis(50))).await;
-    for (mood, domain, datagrams) in [(Mood::OnlyTcp, "a.test", 1), (Mood::SilentUdp, "b.test", 2)]
-    {
+    // Silence takes two time-outs, which a busy machine must not see elsewhere.
+    for (mood, timeout, datagrams) in [(Mood::OnlyTcp, 5000, 1), (Mood::SilentUdp, 300, 2)] {
+        let (ca, dns) = sandbox_with(|ca| ca.dns_timeout(Duration::from_millis(timeout))).await;
         dns.mood(Some(mood));
-        dns.forget_queries();
-        let publish = |value| dns.add(&format!("_acme-challenge.{domain}"), Rr::Txt(vec![value]));
-        let authorization = validate(&ca, domain, publish).await;
+        let publish = |value| dns.add("_acme-challenge.a.test", Rr::Txt(vec![value]));
+        let authorization = validate(&ca, "a.test", publish).await;
         assert_eq!(authorization["status"], "valid", "{authorization}");
-        let (udp, tcp) = dns.queries();
-        assert_eq!((udp, tcp), (datagrams, 1));
+        assert_eq!(dns.queries(), (datagrams, 1));
     }
 }
 
