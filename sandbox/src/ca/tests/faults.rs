@@ -1,7 +1,5 @@
 //! Every fault, seen from the client's side.
 
-use std::time::Instant;
-
 use super::*;
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What goes well, from the directory to the chain.
 
-use std::{collections::HashSet, time::Instant};
+use std::collections::HashSet;
 
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 

@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use aws_lc_rs::{
@@ -331,7 +332,8 @@ impl Client {
 
     /// Fetches a resource until it is as it should be. There is no sleep: each look is a round trip.
     async fn until(&self, url: &str, done: impl Fn(&Value) -> bool) -> Value {
-        for _ in 0..1000 {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(30) {
             let value = self.fetch(url).await.expect(200).json();
             if done(&value) {
                 return value;
