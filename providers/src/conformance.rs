@@ -174,3 +174,6 @@ impl From<ProviderError> for Verdict {
 }
 
 type Played = Result<(), Verdict>;
+
+#[cfg(test)]
+mod tests;

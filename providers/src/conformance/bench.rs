@@ -84,6 +84,7 @@ impl<'a> Bench<'a> {
         // In two calls, as two machines would.
         self.add(&zone, &[(&owner, &a)]).await?;
         self.add(&zone, &[(&owner, &b)]).await?;
+        self.stands(&owner, &[&a, &b]).await?;
         self.remove(&zone, &owner, &a).await?;
         self.stands(&owner, &[&b]).await
     }
@@ -103,6 +104,7 @@ impl<'a> Bench<'a> {
         let [lower, upper] = [self.value("a")?, self.value("A")?];
         self.add(&zone, &[(&owner, &lower), (&owner, &upper)])
             .await?;
+        self.stands(&owner, &[&lower, &upper]).await?;
         self.remove(&zone, &owner, &lower).await?;
         self.stands(&owner, &[&upper]).await
     }

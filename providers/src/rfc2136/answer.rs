@@ -15,6 +15,7 @@ use crate::rfc2136::tsig::FUDGE;
 use crate::rfc2136::tsig::Key;
 use crate::rfc2136::tsig::TsigError;
 use crate::rfc2136::tsig::VerifyError;
+use crate::rfc2136::zones::Standing;
 
 /// What was asked, for the words of an error.
 #[derive(Clone, Copy, Debug)]
@@ -25,30 +26,63 @@ pub(super) struct Asked<'a> {
     pub(super) zone: &'a DomainName,
 }
 
+/// Why an UPDATE was not done.
+#[derive(Debug)]
+pub(super) enum UpdateError {
+    /// The server says so, and signs what it says.
+    Known(ProviderError),
+    /// Some servers sign nothing when they do not accept the request's signature, so that this code means two things.
+    Unsigned(ResponseCode),
+}
+
 impl Asked<'_> {
     /// The error of an UPDATE that was answered, unless it was done.
     pub(super) fn update(
         &self,
         request: &Message,
         answer: Result<Message, VerifyError>,
-    ) -> Result<(), ProviderError> {
+    ) -> Result<(), UpdateError> {
         let code = match answer {
             Ok(answer) => answer.metadata.response_code,
-            // An unsigned refusal is only believed to be a refusal; an unsigned success is not believed.
-            Err(VerifyError::Unsigned(octets)) => match exchange::parse(&octets, request) {
-                Ok(answer) if answer.metadata.response_code == ResponseCode::NotAuth => {
-                    return Err(self.unknown_key());
+            // An unsigned success is not believed, an unsigned refusal does no harm.
+            Err(VerifyError::Unsigned(octets)) => {
+                let code = exchange::parse(&octets, request).map(|a| a.metadata.response_code);
+                match code {
+                    Ok(code @ (ResponseCode::NotAuth | ResponseCode::Refused)) => {
+                        return Err(UpdateError::Unsigned(code));
+                    }
+                    Ok(code) if code != ResponseCode::NoError => code,
+                    _ => {
+                        let error = verify_error(self.client, &VerifyError::Unsigned(octets));
+                        return Err(UpdateError::Known(error));
+                    }
                 }
-                Ok(answer) if answer.metadata.response_code != ResponseCode::NoError => {
-                    answer.metadata.response_code
-                }
-                _ => return Err(verify_error(self.client, &VerifyError::Unsigned(octets))),
-            },
-            Err(error) => return Err(verify_error(self.client, &error)),
+            }
+            Err(error) => return Err(UpdateError::Known(verify_error(self.client, &error))),
         };
         match code {
             ResponseCode::NoError => Ok(()),
-            code => Err(self.refusal(code)),
+            code => Err(UpdateError::Known(self.refusal(code))),
+        }
+    }
+
+    /// The error that an unsigned `code` means, as key and zone stand with the server.
+    pub(super) fn declined(&self, code: ResponseCode, standing: &Standing) -> ProviderError {
+        match standing {
+            Standing::BadSignature(error) => verify_error(self.client, error),
+            Standing::Good | Standing::Unknown => self.refusal(code),
+            Standing::NoZone => self.refusal(ResponseCode::NotAuth),
+            Standing::KeyDeclined => ProviderError::Credentials {
+                detail: format!(
+                    "it does not accept what the key {} signs ({}), and does not say why",
+                    key_in_words(self.client),
+                    mnemonic(code)
+                ),
+                endpoint: self.client.server.to_string(),
+                hint: Some(format!(
+                    "compare name, algorithm and secret with the key on the server, and the clocks of both machines, which may differ by {FUDGE} s; the server's log says which it is"
+                )),
+            },
         }
     }
 
@@ -69,16 +103,22 @@ impl Asked<'_> {
                 endpoint,
                 hint: Some(match key {
                     Some(key) => self.grant(key),
-                    None => "set `tsig.name` and `tsig.secret`, or `key-file`".to_owned(),
+                    None => KEY_HINT.to_owned(),
                 }),
             },
             ResponseCode::NotAuth => ProviderError::Misconfigured {
                 detail: format!(
                     "{endpoint} is not authoritative for {zone}, or no primary of it (NOTAUTH)"
                 ),
-                hint: Some(format!(
-                    "set `server` to the primary server of {zone}, or `zone` to the zone that this server holds"
-                )),
+                hint: Some(match key {
+                    Some(_) => format!(
+                        "set `server` to the primary server of {zone}, or `zone` to the zone that this server holds"
+                    ),
+                    // Knot says the same to an unsigned update of a zone that wants a signature.
+                    None => format!(
+                        "it may want a signature: {KEY_HINT}; otherwise set `server` to the primary server of {zone}"
+                    ),
+                }),
             },
             ResponseCode::NotZone => ProviderError::Refused {
                 detail: format!("{owners} is not in the zone {zone} (NOTZONE)"),
@@ -120,27 +160,11 @@ impl Asked<'_> {
         }
     }
 
-    /// PowerDNS says NOTAUTH without any signature when it does not know the key.
-    fn unknown_key(&self) -> ProviderError {
-        let key = verify_error(self.client, &VerifyError::Tsig(TsigError::BadKey));
-        match key {
-            ProviderError::Credentials { endpoint, hint, .. } => ProviderError::Credentials {
-                detail: format!(
-                    "it answered NOTAUTH without a signature, so that it does not know the key {}, or is not authoritative for {}",
-                    key_in_words(self.client),
-                    self.zone
-                ),
-                endpoint,
-                hint,
-            },
-            other => other,
-        }
-    }
-
     fn owners_in_words(&self) -> String {
         match self.owners {
             [] => self.zone.to_string(),
             [one] => one.to_string(),
+            [one, other] => format!("{one} or {other}"),
             [first, rest @ ..] => format!("{first} or one of {} other names", rest.len()),
         }
     }
@@ -148,7 +172,7 @@ impl Asked<'_> {
     fn grant(&self, key: &Key) -> String {
         let owner = self.owners.first().copied().unwrap_or(self.zone);
         format!(
-            "let the key change it; in BIND: update-policy {{ grant {}. name {owner}. TXT; }};",
+            "let the key change it; in BIND: update-policy {{ grant {}. name {owner}. TXT; }}; in others as `dnseal provider show rfc2136` says",
             key.name()
         )
     }
@@ -260,4 +284,5 @@ fn ahead_or_behind(skew: i64) -> String {
     }
 }
 
+const KEY_HINT: &str = "set `tsig.name` and `tsig.secret`, or `key-file`";
 const CLOCK_HINT: &str = "set the clocks of both machines, best by NTP";

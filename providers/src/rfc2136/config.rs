@@ -274,7 +274,7 @@ Knot, named in the zone's `acl`:
         update-owner-match: equal
         update-owner-name: _acme-challenge.example.com.
 
-PowerDNS, with `dnsupdate=yes` (a key may change the whole zone, so delegate `_acme-challenge` to a zone of its own):
+PowerDNS, with `dnsupdate=yes` and `allow-dnsupdate-from` (a key may change the whole zone, so delegate `_acme-challenge` to a zone of its own):
     pdnsutil import-tsig-key acme-key hmac-sha256 SECRET
     pdnsutil set-meta example.com TSIG-ALLOW-DNSUPDATE acme-key
 ";

@@ -12,10 +12,12 @@ mod readback;
 mod tsig;
 mod update;
 mod wire;
+mod zones;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use dnseal_core::dns::Action;
 use dnseal_core::dns::Applied;
 use dnseal_core::dns::Capabilities;
 use dnseal_core::dns::DnsProvider;
@@ -30,15 +32,17 @@ use dnseal_core::dns::Zone;
 use hickory_proto::ProtoError;
 use hickory_proto::op::Message;
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::RData;
 
 pub(crate) use crate::rfc2136::config::KIND;
 
 use crate::rfc2136::answer::Asked;
+use crate::rfc2136::answer::UpdateError;
 use crate::rfc2136::exchange::Client;
 use crate::rfc2136::exchange::Connection;
 use crate::rfc2136::tsig::TsigError;
 use crate::rfc2136::tsig::VerifyError;
+use crate::rfc2136::zones::Held;
+use crate::rfc2136::zones::Standing;
 
 /// A server, and what to know about its zones.
 #[derive(Debug)]
@@ -116,38 +120,24 @@ impl DnsProvider for Rfc2136 {
             .iter()
             .map(|change| unfit(zone, change).map(|reason| Outcome::Refused { reason }))
             .collect();
-        let good = changes
-            .iter()
-            .zip(&outcomes)
-            .enumerate()
-            .filter(|(_, (_, outcome))| outcome.is_none())
-            .map(|(place, (change, _))| (place, change));
-        let parts = update::parts(&zone.name, good).map_err(|e| self.unwritable(&e))?;
-
         let mut connection = Connection::default();
-        for part in &parts {
-            let mut owners: Vec<&DomainName> = part
-                .places
-                .iter()
-                .filter_map(|&place| changes.get(place))
-                .map(|change| &change.owner)
-                .collect();
-            owners.sort_unstable();
-            owners.dedup();
-            let answer = self.ask_one(&mut connection, &part.message, true).await?;
-            // A later part that fails fails the call too: repeating what was applied changes nothing.
-            Asked {
-                client: &self.client,
-                owners: &owners,
-                zone: &zone.name,
+        loop {
+            let error = match self.update(&mut connection, zone, changes, &outcomes).await {
+                Ok(()) => break,
+                Err(error @ ProviderError::Refused { .. }) => error,
+                Err(error) => return Err(error),
+            };
+            // PowerDNS refuses the whole UPDATE where others ignore one addition; then the rest can do without it.
+            let before = outcomes.clone();
+            readback::note_misplaced(self, &mut connection, zone, changes, &mut outcomes).await;
+            if outcomes == before {
+                return Err(error);
             }
-            .update(&part.message, answer)?;
-            tracing::debug!(
-                server = %self.client.server, zone = %zone.name, changes = part.places.len(), "updated"
-            );
         }
-
-        readback::check(self, &mut connection, changes, &mut outcomes).await;
+        let accepted = outcomes.clone();
+        readback::note_missing(self, &mut connection, zone, changes, &mut outcomes).await;
+        self.withdraw(&mut connection, zone, changes, &accepted, &outcomes)
+            .await;
         Ok(Applied {
             outcomes: outcomes
                 .into_iter()
@@ -169,6 +159,72 @@ impl DnsProvider for Rfc2136 {
 }
 
 impl Rfc2136 {
+    /// Sends every change that has no outcome yet.
+    ///
+    /// A later message that fails fails the call too: repeating what was applied changes nothing.
+    async fn update(
+        &self,
+        connection: &mut Connection,
+        zone: &Zone,
+        changes: &[TxtChange],
+        outcomes: &[Option<Outcome>],
+    ) -> Result<(), ProviderError> {
+        let open: Vec<&TxtChange> = changes
+            .iter()
+            .zip(outcomes)
+            .filter(|(_, outcome)| outcome.is_none())
+            .map(|(change, _)| change)
+            .collect();
+        for part in update::parts(&zone.name, &open).map_err(|e| self.unwritable(&e))? {
+            let asked = Asked {
+                client: &self.client,
+                owners: &part.owners(),
+                zone: &zone.name,
+            };
+            let answer = self.ask_one(connection, &part.message, true).await?;
+            match asked.update(&part.message, answer) {
+                Ok(()) => {}
+                Err(UpdateError::Known(error)) => return Err(error),
+                Err(UpdateError::Unsigned(code)) => {
+                    let standing = Standing::find(self, connection, &zone.name).await;
+                    return Err(asked.declined(code, &standing));
+                }
+            }
+            tracing::debug!(
+                server = %self.client.server, zone = %zone.name, changes = part.changes.len(), "updated"
+            );
+        }
+        Ok(())
+    }
+
+    /// Removes the values that were accepted and then refused, because a server keeps what nobody will ever see.
+    async fn withdraw(
+        &self,
+        connection: &mut Connection,
+        zone: &Zone,
+        changes: &[TxtChange],
+        accepted: &[Option<Outcome>],
+        outcomes: &[Option<Outcome>],
+    ) {
+        let removals: Vec<TxtChange> = changes
+            .iter()
+            .zip(accepted.iter().zip(outcomes))
+            .filter(|(_, outcomes)| matches!(outcomes, (None, Some(Outcome::Refused { .. }))))
+            .map(|(change, _)| TxtChange {
+                action: Action::Remove,
+                ..change.clone()
+            })
+            .collect();
+        if removals.is_empty() {
+            return;
+        }
+        let none = vec![None; removals.len()];
+        // The refusal is what the caller has to hear of.
+        if let Err(error) = self.update(connection, zone, &removals, &none).await {
+            tracing::debug!(server = %self.client.server, %error, "refused values not withdrawn");
+        }
+    }
+
     /// Asks a question; signed, because a server with views may choose the view by the key, and unsigned where it does
     /// not want signed questions.
     async fn query(
@@ -182,11 +238,10 @@ impl Rfc2136 {
                 Ok(answer) if !declined(&answer) => return Ok(answer),
                 Ok(_) => {}
                 // A key may be good for updates only, and then is none for questions.
-                Err(
-                    error @ (VerifyError::OtherKey
-                    | VerifyError::Tsig(TsigError::BadKey)
-                    | VerifyError::Unsigned(_)),
-                ) => refusal = Some(error),
+                Err(error @ (VerifyError::OtherKey | VerifyError::Tsig(TsigError::BadKey))) => {
+                    refusal = Some(error);
+                }
+                Err(VerifyError::Unsigned(_)) => {}
                 Err(error) => return Err(answer::verify_error(&self.client, &error)),
             }
         }
@@ -226,48 +281,6 @@ impl Rfc2136 {
     }
 }
 
-/// What an answer to a SOA question says about the zones of the server.
-#[derive(Debug, Eq, PartialEq)]
-enum Held {
-    /// Not this name, but perhaps a zone above it.
-    LookAbove(DomainName),
-    Nothing,
-    Zone(DomainName),
-}
-
-impl Held {
-    fn read(name: &DomainName, answer: &Message) -> Self {
-        let apex = |records: &[hickory_proto::rr::Record]| {
-            records
-                .iter()
-                .filter(|r| matches!(r.data, RData::SOA(_)))
-                .filter_map(|r| update::domain_name(&r.name))
-                .find(|apex| name.is_within(apex))
-        };
-        if !answer.metadata.authoritative {
-            // A referral: the server holds the zone above, if any.
-            return answer
-                .authorities
-                .iter()
-                .filter(|r| answer.answers.is_empty() && matches!(r.data, RData::NS(_)))
-                .filter_map(|r| update::domain_name(&r.name))
-                .find(|cut| name.is_within(cut))
-                .map_or(Self::Nothing, Self::LookAbove);
-        }
-        // An alias is no apex, and the SOA that comes with it may be its target's.
-        if answer
-            .answers
-            .iter()
-            .any(|r| matches!(r.data, RData::CNAME(_)))
-        {
-            return Self::LookAbove(name.clone());
-        }
-        apex(&answer.answers)
-            .or_else(|| apex(&answer.authorities))
-            .map_or(Self::Nothing, Self::Zone)
-    }
-}
-
 /// Why a change cannot even be asked for.
 fn unfit(zone: &Zone, change: &TxtChange) -> Option<String> {
     if !change.owner.is_within(&zone.name) {
@@ -296,3 +309,6 @@ fn named(name: DomainName) -> Zone {
         name,
     }
 }
+
+#[cfg(test)]
+mod tests;

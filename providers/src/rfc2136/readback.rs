@@ -12,6 +12,7 @@ use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Outcome;
 use dnseal_core::dns::TxtChange;
 use dnseal_core::dns::TxtValue;
+use dnseal_core::dns::Zone;
 use hickory_proto::op::Message;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RData;
@@ -21,40 +22,81 @@ use crate::rfc2136::declined;
 use crate::rfc2136::exchange::Connection;
 use crate::rfc2136::update;
 
-/// Puts an outcome at each change that has none and whose value is not served.
-pub(super) async fn check(
+/// Puts an outcome at each added value that has none and is not served.
+pub(super) async fn note_missing(
     provider: &Rfc2136,
     connection: &mut Connection,
+    zone: &Zone,
     changes: &[TxtChange],
     outcomes: &mut [Option<Outcome>],
 ) {
-    // The last word about a value counts (RFC 2136 section 3.4.2).
-    let mut last: BTreeMap<(&DomainName, &TxtValue), (usize, Action)> = BTreeMap::new();
-    for (place, change) in changes.iter().enumerate() {
-        if matches!(outcomes.get(place), Some(None)) {
-            last.insert((&change.owner, &change.value), (place, change.action));
+    let added = Added::new(changes, outcomes);
+    let answers = ask(provider, connection, added.owners()).await;
+    for ((owner, value), place) in &added.places {
+        if let (Some(outcome), Some(answer)) = (outcomes.get_mut(*place), answers.get(owner)) {
+            *outcome = misplaced(zone, owner, answer).or_else(|| missing(owner, value, answer));
         }
     }
-    last.retain(|_, (_, action)| *action == Action::Add);
-    let owners: BTreeSet<&DomainName> = last.keys().map(|(owner, _)| *owner).collect();
-    let owners: Vec<&DomainName> = owners.into_iter().collect();
-    if owners.is_empty() {
-        return;
+}
+
+/// Puts an outcome at each value that was not added, has none and can never be served.
+pub(super) async fn note_misplaced(
+    provider: &Rfc2136,
+    connection: &mut Connection,
+    zone: &Zone,
+    changes: &[TxtChange],
+    outcomes: &mut [Option<Outcome>],
+) {
+    let added = Added::new(changes, outcomes);
+    let mut answers = ask(provider, connection, added.owners()).await;
+
+    // The CNAME that a wildcard makes (RFC 4592) is in nobody's way: it is gone once the name has a record of its own.
+    let label = format!("dnseal-{:08x}", rand::random::<u32>());
+    let siblings: BTreeMap<DomainName, DomainName> = answers
+        .iter()
+        .filter(|(owner, answer)| alias(owner, answer).is_some())
+        .filter_map(|(owner, _)| Some((owner.clone(), owner.parent()?.child(&label).ok()?)))
+        .collect();
+    let beside = ask(provider, connection, siblings.values().cloned().collect()).await;
+    answers.retain(|owner, answer| {
+        let sibling = siblings.get(owner).and_then(|s| Some((s, beside.get(s)?)));
+        sibling.is_none_or(|(s, other)| alias(s, other) != alias(owner, answer))
+    });
+
+    for ((owner, _), place) in &added.places {
+        if let (Some(outcome), Some(answer)) = (outcomes.get_mut(*place), answers.get(owner)) {
+            *outcome = misplaced(zone, owner, answer);
+        }
+    }
+}
+
+/// The values that changes without an outcome add in the end.
+struct Added {
+    places: BTreeMap<(DomainName, TxtValue), usize>,
+}
+
+impl Added {
+    fn new(changes: &[TxtChange], outcomes: &[Option<Outcome>]) -> Self {
+        let mut places = BTreeMap::new();
+        for (place, (change, _)) in changes
+            .iter()
+            .zip(outcomes)
+            .enumerate()
+            .filter(|(_, (_, outcome))| outcome.is_none())
+        {
+            let what = (change.owner.clone(), change.value.clone());
+            // The last word about a value counts (RFC 2136 section 3.4.2).
+            match change.action {
+                Action::Add => places.insert(what, place),
+                Action::Remove => places.remove(&what),
+            };
+        }
+        Self { places }
     }
 
-    let answers: BTreeMap<&DomainName, Message> = owners
-        .iter()
-        .copied()
-        .zip(ask(provider, connection, &owners).await)
-        .filter_map(|(owner, answer)| Some((owner, answer?)))
-        .collect();
-    for ((owner, value), (place, _)) in last {
-        let Some(outcome) = outcomes.get_mut(place) else {
-            continue;
-        };
-        if let Some(answer) = answers.get(owner) {
-            *outcome = missing(owner, value, answer);
-        }
+    fn owners(&self) -> Vec<DomainName> {
+        let owners: BTreeSet<&DomainName> = self.places.keys().map(|(owner, _)| owner).collect();
+        owners.into_iter().cloned().collect()
     }
 }
 
@@ -77,61 +119,63 @@ pub(super) fn authoritative(answer: &Message) -> bool {
     answer.metadata.authoritative && matches!(code, ResponseCode::NoError | ResponseCode::NXDomain)
 }
 
-/// One answer for each owner, where there is one.
+/// What the server says about the TXT values at each owner, where it says something.
 async fn ask(
     provider: &Rfc2136,
     connection: &mut Connection,
-    owners: &[&DomainName],
-) -> Vec<Option<Message>> {
-    let nothing = || vec![None; owners.len()];
-    let questions: Result<Vec<Message>, _> = owners
-        .iter()
-        .map(|owner| update::txt_query(owner))
-        .collect();
+    owners: Vec<DomainName>,
+) -> BTreeMap<DomainName, Message> {
+    let questions: Result<Vec<Message>, _> = owners.iter().map(update::txt_query).collect();
     let Ok(questions) = questions else {
-        return nothing();
+        return BTreeMap::new();
     };
     // Signed questions first, for the reason that `Rfc2136::query` gives.
-    for signed in [true, false]
-        .into_iter()
-        .skip(usize::from(provider.client.key.is_none()))
-    {
-        match provider.client.ask(connection, &questions, signed).await {
-            Ok(answers) => {
-                let answers: Vec<Option<Message>> = answers
-                    .into_iter()
-                    .map(|answer| answer.ok().filter(|a| !declined(a)))
-                    .collect();
-                // All or none: a server does not take signed questions for one name and not for another.
-                if answers.iter().any(Option::is_some) {
-                    return answers;
-                }
-            }
+    let unsigned_only = usize::from(provider.client.key.is_none());
+    for signed in [true, false].into_iter().skip(unsigned_only) {
+        let answers = match provider.client.ask(connection, &questions, signed).await {
+            Ok(answers) => answers,
             Err(error) => {
                 tracing::debug!(server = %provider.client.server, %error, "values not read back");
-                return nothing();
+                break;
             }
+        };
+        let told: BTreeMap<DomainName, Message> = owners
+            .iter()
+            .zip(answers)
+            .filter_map(|(owner, answer)| Some((owner.clone(), answer.ok()?)))
+            .filter(|(_, answer)| !declined(answer))
+            .collect();
+        // All or none: a server does not take signed questions for one name and not for another.
+        if !told.is_empty() {
+            return told;
         }
     }
-    nothing()
+    BTreeMap::new()
+}
+
+/// Why no value at `owner` in `zone` can ever be seen.
+fn misplaced(zone: &Zone, owner: &DomainName, answer: &Message) -> Option<Outcome> {
+    let reason = if let Some(target) = alias(owner, answer) {
+        format!(
+            "{owner} is a CNAME to {target}, and adding beside a CNAME is silently ignored (RFC 2136 section 3.4.2.2)"
+        )
+    } else if let Some(cut) = delegated(owner, answer) {
+        format!(
+            "{owner} is below {cut}, which is delegated to other name servers, so that nobody is told of values here"
+        )
+    } else if let Some(deeper) = deeper(zone, owner, answer) {
+        format!(
+            "{owner} is in the zone {deeper}, which the server holds as well, so that nobody is told of values in {}",
+            zone.name
+        )
+    } else {
+        return None;
+    };
+    Some(Outcome::Refused { reason })
 }
 
 /// Why a value is not served; `None` where it is, or where nobody can tell.
 fn missing(owner: &DomainName, value: &TxtValue, answer: &Message) -> Option<Outcome> {
-    if let Some(target) = alias(owner, answer) {
-        return Some(Outcome::Refused {
-            reason: format!(
-                "{owner} is a CNAME to {target}, and adding beside a CNAME is silently ignored (RFC 2136 section 3.4.2.2)"
-            ),
-        });
-    }
-    if let Some(cut) = delegated(owner, answer) {
-        return Some(Outcome::Refused {
-            reason: format!(
-                "{owner} is below {cut}, which is delegated to other name servers, so that nobody is told of values here"
-            ),
-        });
-    }
     if !authoritative(answer) || values(owner, answer).contains(value) {
         return None;
     }
@@ -140,6 +184,16 @@ fn missing(owner: &DomainName, value: &TxtValue, answer: &Message) -> Option<Out
             "the server accepted the value at {owner} and does not serve it; another client may have replaced all values there"
         ),
     })
+}
+
+/// The zone below `zone` that the negative answer comes from.
+fn deeper(zone: &Zone, owner: &DomainName, answer: &Message) -> Option<DomainName> {
+    answer
+        .authorities
+        .iter()
+        .filter(|r| authoritative(answer) && matches!(r.data, RData::SOA(_)))
+        .filter_map(|r| update::domain_name(&r.name))
+        .find(|apex| *apex != zone.name && apex.is_within(&zone.name) && owner.is_within(apex))
 }
 
 fn alias(owner: &DomainName, answer: &Message) -> Option<String> {

@@ -18,6 +18,7 @@ use secrecy::SecretString;
 use crate::rfc2136::wire::ARCOUNT;
 use crate::rfc2136::wire::Malformed;
 use crate::rfc2136::wire::Signature;
+use crate::rfc2136::wire::length;
 use crate::rfc2136::wire::read_u16;
 use crate::rfc2136::wire::split;
 use crate::rfc2136::wire::wire_name;
@@ -65,29 +66,34 @@ impl Key {
         message: &mut Vec<u8>,
         now: SystemTime,
     ) -> Result<Vec<u8>, Malformed> {
-        let id = read_u16(message, 0)?;
-        let additionals = read_u16(message, ARCOUNT)?;
         let signature = Signature {
             algorithm: wire_name(self.algorithm.name()),
             error: 0,
             fudge: FUDGE,
-            id,
+            id: read_u16(message, 0)?,
             mac: Vec::new(),
             name: wire_name(self.name.as_str()),
             other: Vec::new(),
             time: unix_seconds(now),
         };
-        let mut covered = message.clone();
-        covered.extend(signature.variables());
-        let mac = hmac::sign(&self.secret, &covered).as_ref().to_vec();
+        self.seal(message, &[], signature)
+    }
 
-        message.extend(
-            Signature {
-                mac: mac.clone(),
-                ..signature
-            }
-            .record(),
-        );
+    /// Appends `signature`, with the MAC that covers `request_mac` as well if there is one.
+    fn seal(
+        &self,
+        message: &mut Vec<u8>,
+        request_mac: &[u8],
+        signature: Signature,
+    ) -> Result<Vec<u8>, Malformed> {
+        let covered = covered(request_mac, message, &signature);
+        let mac = hmac::sign(&self.secret, &covered).as_ref().to_vec();
+        let additionals = read_u16(message, ARCOUNT)?;
+        let record = Signature {
+            mac: mac.clone(),
+            ..signature
+        };
+        message.extend(record.record());
         write_u16(
             message,
             ARCOUNT,
@@ -121,12 +127,7 @@ impl Key {
             return Err(VerifyError::OtherKey);
         }
         write_u16(&mut message, 0, signature.id);
-        let mut covered = Vec::with_capacity(message.len() + 256);
-        // The MAC of a request is as long as a digest.
-        covered.extend(u16::try_from(request_mac.len()).unwrap_or(0).to_be_bytes());
-        covered.extend(request_mac);
-        covered.extend(&message);
-        covered.extend(signature.variables());
+        let covered = covered(request_mac, &message, &signature);
         hmac::verify(&self.secret, &covered, &signature.mac).map_err(|_| VerifyError::Mac)?;
 
         match signature.error {
@@ -317,6 +318,18 @@ pub(super) fn without_signature(message: &[u8]) -> Result<Vec<u8>, Malformed> {
     split(message).map(|(message, _)| message)
 }
 
+/// What a MAC is made of (RFC 8945 sections 4.3 and 5.3).
+fn covered(request_mac: &[u8], message: &[u8], signature: &Signature) -> Vec<u8> {
+    let mut covered = Vec::with_capacity(request_mac.len() + message.len() + 256);
+    if !request_mac.is_empty() {
+        covered.extend(length(request_mac));
+        covered.extend(request_mac);
+    }
+    covered.extend(message);
+    covered.extend(signature.variables());
+    covered
+}
+
 fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
@@ -333,3 +346,199 @@ const BADTIME: u16 = 18;
 const BADTRUNC: u16 = 22;
 /// What RFC 8945 section 10 recommends.
 pub(super) const FUDGE: u16 = 300;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    impl Key {
+        /// Signs an answer to `request` as a server does, or says what is wrong with the request's signature.
+        pub(in crate::rfc2136) fn sign_answer(
+            &self,
+            request: &[u8],
+            answer: &mut Vec<u8>,
+            error: u16,
+            other: &[u8],
+            now: SystemTime,
+        ) {
+            let (_, asked) = split(request).unwrap();
+            let asked = asked.unwrap();
+            let signature = Signature {
+                algorithm: asked.algorithm,
+                error,
+                fudge: FUDGE,
+                id: asked.id,
+                mac: Vec::new(),
+                name: asked.name,
+                other: other.to_vec(),
+                time: match error {
+                    // The client's own time, so that it can check the MAC (RFC 8945 section 5.2.3).
+                    BADTIME => asked.time,
+                    _ => unix_seconds(now),
+                },
+            };
+            if matches!(error, BADKEY | BADSIG) {
+                let additionals = read_u16(answer, ARCOUNT).unwrap();
+                answer.extend(signature.record());
+                write_u16(answer, ARCOUNT, additionals + 1);
+            } else {
+                self.seal(answer, &asked.mac, signature).unwrap();
+            }
+        }
+    }
+
+    // All vectors come from dnspython 2.8: `UpdateMessage("example.test.")` with id 0x1234 that adds TXT "value" with TTL 1 at
+    // `_acme-challenge`, `use_tsig(Key("Acme-Key.", base64(0..32), ALGORITHM), fudge=300)` at 1,700,000,000; the answers are
+    // `make_response` of it, signed with `request_mac` set.
+
+    const BARE: &str = "123428000001000000010000076578616d706c65047465737400000600010f5f61636d652d6368616c6c656e6765c00c001000010000000100060576616c7565";
+    const SIGNED_SHA256: &str = "123428000001000000010001076578616d706c65047465737400000600010f5f61636d652d6368616c6c656e6765c00c001000010000000100060576616c75650841636d652d4b65790000fa00ff00000000003d0b686d61632d7368613235360000006553f100012c002034dfbe7a794daba63a8f9c3276a7b7817c632878ca8b2b29f0e31beed29b6d7d123400000000";
+    const BADTIME_ANSWER: &str = "1234a8090001000000000001076578616d706c65047465737400000600010841636d652d4b65790000fa00ff0000000000430b686d61632d7368613235360000006553f100012c0020289b7cc25c3b9996c9e729404058fd0553d97f68f77609f7139df2b1c74c2543123400120006000065540172";
+    const VECTORS: [(Algorithm, &str, &str); 5] = [
+        (
+            Algorithm::Sha1,
+            "d2bf883422e807e2c26e85d09ba3d23636566477",
+            "1234a8000001000000000001076578616d706c65047465737400000600010841636d652d4b65790000fa00ff00000000002f09686d61632d736861310000006553f100012c0014fb4c23ffa35e61bd791bba70d35a928e43f59558123400000000",
+        ),
+        (
+            Algorithm::Sha224,
+            "7996cdb2c0939ed9239d53ab53eeaff3c937e18ea9cd6f150d8808b2",
+            "1234a8000001000000000001076578616d706c65047465737400000600010841636d652d4b65790000fa00ff0000000000390b686d61632d7368613232340000006553f100012c001c9b9b03dd99433c32dfdb459a1f7450be0e12418046e89e640fe356ba123400000000",
+        ),
+        (
+            Algorithm::Sha256,
+            "34dfbe7a794daba63a8f9c3276a7b7817c632878ca8b2b29f0e31beed29b6d7d",
+            "1234a8000001000000000001076578616d706c65047465737400000600010841636d652d4b65790000fa00ff00000000003d0b686d61632d7368613235360000006553f100012c0020fe47e48d92dc07ac6ef837c050bac0b307356a25dd98cffb3429645d830b90d8123400000000",
+        ),
+        (
+            Algorithm::Sha384,
+            "51243a6febea70dcfbb5ab0919a69391aff5e615586a32394081d7bb42477493cfd6bd56c1930f166dc6bfa90a064635",
+            "1234a8000001000000000001076578616d706c65047465737400000600010841636d652d4b65790000fa00ff00000000004d0b686d61632d7368613338340000006553f100012c0030574546cbc8cd1a1d7336d7ebe98eb2693f0e56f08dbc16db5b1dc05a9c7b10148482dc5f386a2d26f082d2cfc4324205123400000000",
+        ),
+        (
+            Algorithm::Sha512,
+            "f1039d4ddfe0de1f0c9b6e64349a98778f90ce06f1ca75f7569d6c5a6197b29ae757db3cb2054cd0ec6be47510b965cdecf7db1caf3044fad81218a5346c358e",
+            "1234a8000001000000000001076578616d706c65047465737400000600010841636d652d4b65790000fa00ff00000000005d0b686d61632d7368613531320000006553f100012c0040e60cb8ec709a74c656bdf8faf5c440a194a9a6f414491fbd830e414024f728c93e90695ecbe7f86a89806dbca17fd8c2871ae425bc5104d69db9c83e2e385597123400000000",
+        ),
+    ];
+
+    #[test]
+    fn requests_are_signed_as_others_sign_them() {
+        for (algorithm, mac, _) in VECTORS {
+            let mut message = hex(BARE);
+            assert_eq!(
+                key(algorithm).sign(&mut message, at(0)).unwrap(),
+                hex(mac),
+                "{algorithm}"
+            );
+        }
+        let mut message = hex(BARE);
+        key(Algorithm::Sha256).sign(&mut message, at(0)).unwrap();
+        // dnspython writes the key's name as it was given; the digest has it in lower case.
+        let lowered = SIGNED_SHA256.replace("41636d652d4b6579", "61636d652d6b6579");
+        assert_eq!(message, hex(&lowered));
+    }
+
+    #[test]
+    fn answers_that_others_sign_are_verified() {
+        for (algorithm, mac, answer) in VECTORS {
+            let bare = key(algorithm)
+                .verify(&hex(answer), &hex(mac), at(0))
+                .unwrap();
+            assert_eq!(
+                bare,
+                hex("1234a8000001000000000000076578616d706c6504746573740000060001")
+            );
+        }
+    }
+
+    #[test]
+    fn a_changed_answer_is_not_believed() {
+        let (algorithm, mac, answer) = VECTORS[2];
+        let (key, mac, answer) = (key(algorithm), hex(mac), hex(answer));
+        assert_eq!(key.verify(&answer, &[7; 32], at(0)), Err(VerifyError::Mac));
+        let mut other = answer.clone();
+        other[3] = 5;
+        assert_eq!(key.verify(&other, &mac, at(0)), Err(VerifyError::Mac));
+        assert_eq!(
+            self::key(Algorithm::Sha512).verify(&answer, &mac, at(0)),
+            Err(VerifyError::OtherKey)
+        );
+        assert_eq!(key.verify(&answer, &mac, at(300)).map(|_| ()), Ok(()));
+        assert_eq!(
+            key.verify(&answer, &mac, at(301)),
+            Err(VerifyError::Time(-301))
+        );
+        assert_eq!(
+            key.verify(&answer[..30], &mac, at(0)),
+            Err(VerifyError::Malformed)
+        );
+        let bare = without_signature(&answer).unwrap();
+        assert_eq!(
+            key.verify(&bare, &mac, at(0)),
+            Err(VerifyError::Unsigned(bare.clone()))
+        );
+    }
+
+    #[test]
+    fn an_answer_of_bad_time_tells_the_skew() {
+        let (algorithm, mac, _) = VECTORS[2];
+        let error = key(algorithm).verify(&hex(BADTIME_ANSWER), &hex(mac), at(0));
+        assert_eq!(error, Err(TsigError::BadTime(Some(4210)).into()));
+    }
+
+    #[test]
+    fn algorithms_are_known_however_they_are_written() {
+        for text in ["hmac-sha256", "HMAC-SHA256", "hmac-sha256.", "Hmac-Sha256."] {
+            assert_eq!(text.parse(), Ok(Algorithm::Sha256));
+        }
+        for (text, part) in [
+            ("hmac-md5", "tsig-keygen -a hmac-sha256"),
+            ("HMAC-MD5.SIG-ALG.REG.INT.", "tsig-keygen -a hmac-sha256"),
+            ("gss-tsig", "tsig-keygen -a hmac-sha256"),
+            ("hmac-sha265", "did you mean `hmac-sha256`?"),
+            ("rot13", "there is hmac-sha1, "),
+        ] {
+            let error = text.parse::<Algorithm>().unwrap_err();
+            assert!(error.hint().contains(part), "{text}: {}", error.hint());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_comes_in_panics(octets in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = key(Algorithm::Sha256).verify(&octets, &[1; 32], at(0));
+        }
+
+        #[test]
+        fn a_flipped_bit_is_never_believed(bit in 0_usize..8 * 60) {
+            let (algorithm, mac, answer) = VECTORS[2];
+            let mut octets = hex(answer);
+            octets[bit / 8] ^= 1 << (bit % 8);
+            let verified = key(algorithm).verify(&octets, &hex(mac), at(0));
+            // The identifier is put back from the signature, and letters of the key's name have no case.
+            let harmless = bit / 8 < 2 || (octets[bit / 8] ^ hex(answer)[bit / 8] == 0x20 && verified.is_ok());
+            prop_assert!(verified.is_err() || harmless, "{bit}: {verified:?}");
+        }
+    }
+
+    fn key(algorithm: Algorithm) -> Key {
+        let secret = STANDARD.encode((0..32).collect::<Vec<u8>>());
+        Key::new("Acme-Key.", algorithm, &secret.into()).unwrap()
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        text.as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    }
+}

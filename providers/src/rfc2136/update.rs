@@ -22,32 +22,41 @@ use hickory_proto::rr::rdata::TXT;
 
 /// Some changes in one message.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct Part<'a> {
+    pub(super) changes: Vec<&'a TxtChange>,
     pub(super) message: Message,
-    /// Where its changes are in the list that was split.
-    pub(super) places: Vec<usize>,
+}
+
+impl<'a> Part<'a> {
+    /// The distinct owner names.
+    pub(super) fn owners(&self) -> Vec<&'a DomainName> {
+        let mut owners: Vec<&DomainName> = self.changes.iter().map(|c| &c.owner).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners
+    }
 }
 
 /// Puts `changes` of `zone` into as few messages as hold them; each of them must [`fit`](fits).
 pub(super) fn parts<'a>(
     zone: &DomainName,
-    changes: impl Iterator<Item = (usize, &'a TxtChange)>,
-) -> Result<Vec<Part>, ProtoError> {
-    let mut parts: Vec<Part> = Vec::new();
+    changes: &[&'a TxtChange],
+) -> Result<Vec<Part<'a>>, ProtoError> {
+    let mut parts: Vec<Part<'a>> = Vec::new();
     let mut room = 0;
-    for (place, change) in changes {
+    for &change in changes {
         let size = size(change);
         if size > room || parts.is_empty() {
             parts.push(Part {
+                changes: Vec::new(),
                 message: update(zone)?,
-                places: Vec::new(),
             });
             room = MAX_RECORDS;
         }
         room = room.saturating_sub(size);
         if let Some(part) = parts.last_mut() {
             part.message.add_authority(record(change)?);
-            part.places.push(place);
+            part.changes.push(change);
         }
     }
     Ok(parts)

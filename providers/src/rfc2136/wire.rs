@@ -115,18 +115,22 @@ pub(super) fn split(message: &[u8]) -> Result<(Vec<u8>, Option<Signature>), Malf
         let start = decoder.index();
         let name = Name::read(&mut decoder)?;
         let kind = decoder.read_u16()?.unverified(/* compared only */);
-        let _class = decoder.read_u16()?;
-        let _ttl = decoder.read_u32()?;
+        let class = decoder.read_u16()?.unverified(/* compared only */);
+        let ttl = decoder.read_u32()?.unverified(/* compared only */);
         let length = decoder.read_u16()?.unverified(/* read_slice checks it */);
         if kind != TYPE_TSIG {
             decoder.read_slice(usize::from(length))?;
             continue;
         }
         // Anywhere else it makes the message a FORMERR (RFC 8945 section 5.1).
-        if left > 0 || additionals == 0 {
+        if left > 0 || additionals == 0 || class != CLASS_ANY || ttl != 0 {
             return Err(Malformed);
         }
+        let data = decoder.index();
         let signature = Signature::read(wire_name(&name.to_ascii()), &mut decoder)?;
+        if decoder.index() - data != usize::from(length) || !decoder.is_empty() {
+            return Err(Malformed);
+        }
         let mut bare = message.get(..start).ok_or(Malformed)?.to_vec();
         write_u16(&mut bare, ARCOUNT, additionals - 1);
         return Ok((bare, Some(signature)));
@@ -152,7 +156,7 @@ fn read_block(decoder: &mut BinDecoder<'_>) -> Result<Vec<u8>, DecodeError> {
         .unverified(/* any octets */))
 }
 
-fn length(block: &[u8]) -> [u8; 2] {
+pub(super) fn length(block: &[u8]) -> [u8; 2] {
     u16::try_from(block.len()).unwrap_or(u16::MAX).to_be_bytes()
 }
 

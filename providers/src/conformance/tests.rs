@@ -1,0 +1,253 @@
+//! The suite against providers in memory: a right one, and ones with the flaws that real tools have had.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use dnseal_core::dns::Action;
+use dnseal_core::dns::Applied;
+use dnseal_core::dns::Capabilities;
+use dnseal_core::dns::Outcome as ChangeOutcome;
+use dnseal_core::dns::Receipt;
+use dnseal_core::dns::TxtChange;
+use dnseal_core::dns::WriteSafety;
+use dnseal_core::dns::Zone;
+
+use super::*;
+
+#[tokio::test]
+async fn a_right_provider_passes() {
+    let memory = Memory::default();
+    let foreign: (DomainName, TxtValue) = (name("example.test"), "foreign".parse().unwrap());
+    memory.values.lock().unwrap().insert(foreign.clone());
+    let results = memory.conform().await;
+    assert_eq!(results.len(), Case::ALL.len());
+    for result in &results {
+        assert_eq!(result.outcome, Outcome::Pass, "{}", result.name);
+    }
+    // Nothing is left, and nothing else is gone.
+    assert_eq!(*memory.values.lock().unwrap(), BTreeSet::from([foreign]));
+}
+
+#[tokio::test]
+async fn flaws_are_found() {
+    for (flaw, cases) in [
+        (
+            Flaw::ReplacesOthers,
+            &[
+                "two-values-at-one-name",
+                "remove-one-of-two",
+                "values-that-differ-by-case",
+                "sixteen-writers-at-one-name",
+            ][..],
+        ),
+        (
+            Flaw::RemovesAll,
+            &[
+                "remove-one-of-two",
+                "remove-what-is-not-there",
+                "values-that-differ-by-case",
+            ],
+        ),
+        (Flaw::RefusesAgain, &["add-twice"]),
+        (Flaw::FoldsCase, &["values-that-differ-by-case"]),
+        (Flaw::CutsValues, &["values-of-255-and-300-octets"]),
+        (
+            Flaw::ForgetsOutcomes,
+            &["two-values-at-one-name", "many-names-in-one-call"],
+        ),
+        (Flaw::ParentZone, &["deepest-zone"]),
+        (Flaw::AnyZone, &["unknown-zone"]),
+        (Flaw::TakesAnyone, &["bad-credentials"]),
+    ] {
+        let memory = Memory {
+            flaw: Some(flaw),
+            ..Memory::default()
+        };
+        let results = memory.conform().await;
+        for case in cases {
+            let result = results.iter().find(|r| r.name == *case).unwrap();
+            assert!(
+                matches!(result.outcome, Outcome::Fail(_)),
+                "{flaw:?} {case}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_provider_cannot_do_is_no_failure() {
+    let memory = Memory {
+        max_values: Some(1),
+        ..Memory::default()
+    };
+    let results = memory.conform().await;
+    for result in &results {
+        let outcome = &result.outcome;
+        assert!(
+            !matches!(outcome, Outcome::Fail(_)),
+            "{}: {outcome:?}",
+            result.name
+        );
+    }
+    assert!(matches!(results[0].outcome, Outcome::NotSupported(_)));
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Flaw {
+    AnyZone,
+    CutsValues,
+    FoldsCase,
+    ForgetsOutcomes,
+    ParentZone,
+    RefusesAgain,
+    RemovesAll,
+    ReplacesOthers,
+    TakesAnyone,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Memory {
+    flaw: Option<Flaw>,
+    impostor: bool,
+    max_values: Option<usize>,
+    values: Arc<Mutex<BTreeSet<(DomainName, TxtValue)>>>,
+}
+
+impl Memory {
+    async fn conform(&self) -> Vec<CaseResult> {
+        let impostor = Self {
+            impostor: true,
+            ..self.clone()
+        };
+        let values = Arc::clone(&self.values);
+        let read = move |owner: DomainName| -> Reading {
+            let values = values.lock().unwrap();
+            let at_owner = values.iter().filter(|(o, _)| *o == owner);
+            let at_owner: Vec<TxtValue> = at_owner.map(|(_, v)| v.clone()).collect();
+            Box::pin(std::future::ready(Ok(at_owner)))
+        };
+        let options = Options {
+            base: name("base.example.test"),
+            deeper_zone: Some(name("deep.example.test")),
+            foreign: name("nowhere.invalid"),
+            impostor: Some(&impostor),
+            patience: Duration::ZERO,
+            read: &read,
+        };
+        run(self, &options).await
+    }
+
+    fn has(&self, flaw: Flaw) -> bool {
+        self.flaw == Some(flaw)
+    }
+
+    fn change(&self, change: &TxtChange) -> ChangeOutcome {
+        let mut values = self.values.lock().unwrap();
+        let text = change.value.to_string();
+        let value = match self.flaw {
+            Some(Flaw::FoldsCase) => text.to_lowercase().parse().unwrap(),
+            Some(Flaw::CutsValues) => text.chars().take(255).collect::<String>().parse().unwrap(),
+            _ => change.value.clone(),
+        };
+        let entry = (change.owner.clone(), value);
+        match change.action {
+            Action::Add if self.has(Flaw::RefusesAgain) && values.contains(&entry) => {
+                return ChangeOutcome::Refused {
+                    reason: "it is there".to_owned(),
+                };
+            }
+            Action::Add => {
+                if self.has(Flaw::ReplacesOthers) {
+                    values.retain(|(owner, _)| *owner != change.owner);
+                }
+                values.insert(entry);
+            }
+            Action::Remove if self.has(Flaw::RemovesAll) => {
+                values.retain(|(owner, _)| *owner != change.owner);
+            }
+            Action::Remove => {
+                values.remove(&entry);
+            }
+        }
+        ChangeOutcome::Applied { handle: None }
+    }
+}
+
+#[async_trait]
+impl DnsProvider for Memory {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            max_values: self.max_values,
+            ttl: 1,
+            settle: Duration::ZERO,
+            tells_settled: false,
+            write_safety: WriteSafety::PerValue,
+        }
+    }
+
+    fn endpoint(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn zone_of(&self, owner: &DomainName) -> Result<Zone, ProviderError> {
+        let zones = match self.flaw {
+            Some(Flaw::ParentZone) => vec!["example.test"],
+            Some(Flaw::AnyZone) => vec!["deep.example.test", "example.test", "invalid"],
+            _ => vec!["deep.example.test", "example.test"],
+        };
+        let zone = zones.into_iter().map(name).find(|z| owner.is_within(z));
+        match zone {
+            Some(name) => Ok(Zone {
+                id: String::new(),
+                name,
+            }),
+            None => Err(ProviderError::ZoneNotFound {
+                endpoint: self.endpoint(),
+                held: Vec::new(),
+                owner: owner.clone(),
+            }),
+        }
+    }
+
+    async fn apply(&self, zone: &Zone, changes: &[TxtChange]) -> Result<Applied, ProviderError> {
+        if self.impostor && !self.has(Flaw::TakesAnyone) {
+            return Err(ProviderError::Credentials {
+                detail: "no".to_owned(),
+                endpoint: self.endpoint(),
+                hint: None,
+            });
+        }
+        let mut outcomes: Vec<ChangeOutcome> = changes
+            .iter()
+            .map(|change| match change.owner.is_within(&zone.name) {
+                true => self.change(change),
+                false => ChangeOutcome::Refused {
+                    reason: "not in the zone".to_owned(),
+                },
+            })
+            .collect();
+        if self.has(Flaw::ForgetsOutcomes) {
+            outcomes.truncate(1);
+        }
+        Ok(Applied {
+            outcomes,
+            receipt: Receipt::default(),
+        })
+    }
+
+    async fn values(
+        &self,
+        _zone: &Zone,
+        owner: &DomainName,
+    ) -> Result<Option<Vec<TxtValue>>, ProviderError> {
+        let values = self.values.lock().unwrap();
+        let at_owner = values.iter().filter(|(o, _)| o == owner);
+        Ok(Some(at_owner.map(|(_, v)| v.clone()).collect()))
+    }
+}
+
+fn name(text: &str) -> DomainName {
+    text.parse().unwrap()
+}
