@@ -40,6 +40,7 @@ pub use pebble::{Eab, LoggedRequest, Pebble, PebbleOptions, Profile};
 pub use peer::{Peer, require};
 pub use powerdns::{PowerDns, PowerDnsOptions};
 pub use process::{Process, free_addr, wait_until};
+pub use provider::{Rfc2136, added, name, reader, removed, value};
 pub use unbound::{Unbound, UnboundOptions};
 
 mod bind;
@@ -50,4 +51,5 @@ mod pebble;
 mod peer;
 mod powerdns;
 mod process;
+mod provider;
 mod unbound;
