@@ -42,6 +42,7 @@ pub use powerdns::{PowerDns, PowerDnsOptions};
 pub use process::{Process, free_addr, wait_until};
 pub use provider::{Rfc2136, added, name, reader, removed, value};
 pub use unbound::{Unbound, UnboundOptions};
+pub use workbench::{CaSettings, Server, Workbench};
 
 mod bind;
 mod command;
@@ -53,3 +54,4 @@ mod powerdns;
 mod process;
 mod provider;
 mod unbound;
+mod workbench;

@@ -1,9 +1,70 @@
-//! Stub until the merge.
-use serde::{Deserialize, Serialize};
-/// k
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub enum KeyType {
-    /// k
-    #[default]
-    EcdsaP256,
-}
+//! The CA side: RFC 8555 from the directory to the checked certificate chain.
+//!
+//! A [`Transport`] reaches a server, a [`Client`] is one CA with its directory and nonces, an [`Account`] there makes
+//! orders, reads authorizations, answers challenges, finalizes and downloads. A [`CertificateKey`] makes the CSR, and a
+//! [`CertificateChain`] is a download that has been checked against key and names. Requests go over one connection
+//! where the server can, up to sixteen at once; every failure says what failed, at which server and what it answered.
+//! Nothing here knows DNS providers, the store, or a terminal. Only the module `instant` names the crate `instant-acme`.
+
+mod account;
+mod answer;
+mod ca;
+mod chain;
+mod client;
+mod eab;
+mod error;
+mod instant;
+mod jws;
+mod key;
+mod lenient_base64;
+mod links;
+mod nonce;
+mod order;
+mod order_error;
+mod poll;
+mod problem;
+mod register;
+mod retry;
+mod retry_after;
+mod transport;
+
+pub use account::Account;
+pub use account::Download;
+pub use ca::Ca;
+pub use ca::CaError;
+pub use ca::KnownCa;
+pub use chain::CertificateChain;
+pub use chain::ChainError;
+pub use client::Client;
+pub use client::Directory;
+pub use client::DirectoryError;
+pub use client::Meta;
+pub use eab::EabError;
+pub use eab::ExternalAccount;
+pub use error::AcmeError;
+pub use error::Refusal;
+pub use jws::AccountKey;
+pub use jws::AccountKeyError;
+pub use key::CertificateKey;
+pub use key::CertificateKeyError;
+pub use key::KeyType;
+pub use key::KeyTypeError;
+pub use links::Links;
+pub use order::Authorization;
+pub use order::AuthorizationStatus;
+pub use order::Challenge;
+pub use order::ChallengeStatus;
+pub use order::Failure;
+pub use order::NewOrder;
+pub use order::Order;
+pub use order::OrderStatus;
+pub use order::Pairing;
+pub use order_error::OrderError;
+pub use poll::Wait;
+pub use problem::Problem;
+pub use register::AccountError;
+pub use register::Registration;
+pub use transport::Distrust;
+pub use transport::Transport;
+pub use transport::TransportError;
+pub use transport::TransportOptions;

@@ -76,6 +76,10 @@ impl Discovery {
                 Err(error) => return Err(dangling(error, asked, &chain)),
             };
             let Some(alias) = alias(&reply, &name)? else {
+                let known = match reply.soa() {
+                    Some(_) => known,
+                    None => self.apex_of(known, &name).await?,
+                };
                 return self.located(asked, chain, &known, None).await;
             };
             if alias.from == From::Cname && self.is_wildcard(&known, &name, &alias).await? {
@@ -115,8 +119,8 @@ impl Discovery {
     /// Whether a name that nobody can have written has the same alias.
     ///
     /// A CNAME written at the very name beside a wildcard with the same target looks the same from outside. It counts as
-    /// the wildcard and is reported as such: a value that is then written at the name meets the CNAME there, which the
-    /// server refuses, so that the error comes before the CA is asked.
+    /// the wildcard and is reported as such: a value written at the name then meets the CNAME there, which providers
+    /// refuse or ignore (RFC 2136 section 3.4.2.2), and the servers are seen to answer with the alias before the CA asks.
     async fn is_wildcard(
         &self,
         known: &Known,

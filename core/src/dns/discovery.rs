@@ -86,3 +86,6 @@ impl Discovery {
         Ok(reply)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,11 @@ mod provider;
 mod query;
 mod route;
 #[cfg(test)]
-pub(crate) mod testing;
+mod scripted;
+#[cfg(test)]
+mod testing;
 mod writer;
+mod zones;
 
 pub use delegation::Location;
 pub use discovery::Discovery;
@@ -69,3 +72,6 @@ pub use writer::WriteError;
 pub use writer::WriteProblem;
 pub use writer::Written;
 pub use writer::ZoneWriters;
+pub use zones::Place;
+pub use zones::PlaceError;
+pub use zones::Zones;

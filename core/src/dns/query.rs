@@ -279,6 +279,13 @@ impl Reply {
             })
     }
 
+    /// Whether the answer is an alias; a server may follow it, and the rest of the answer is then about another name.
+    pub(super) fn is_alias(&self) -> bool {
+        self.answers
+            .iter()
+            .any(|record| matches!(record.record_type(), RecordType::CNAME | RecordType::DNAME))
+    }
+
     /// Whether the response code is NOERROR or NXDOMAIN, the two that say something about the name.
     pub fn is_conclusive(&self) -> bool {
         matches!(self.rcode, ResponseCode::NoError | ResponseCode::NXDomain)
@@ -546,3 +553,6 @@ const EDNS_PAYLOAD: u16 = 1232;
 const OPEN_QUESTIONS: usize = 64;
 /// Larger than what is asked for, because some servers send more.
 const UDP_BUFFER: usize = 4096;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,275 @@
-//! Empty so far.
+//! One order, from names to a certificate on this machine.
+//!
+//! [`Engine::issue`] walks the stages of DESIGN's picture: account, order, authorizations, where each challenge lives,
+//! writing, propagation, answers, finalization, download, store, projection. Before each step that the outside world will remember, the head of
+//! the certificate says so; a run that was killed anywhere is finished or cleaned by the next, and a run that is
+//! interrupted withdraws what it can. The lock over the certificate is held throughout, so a run never meets a
+//! living one of the same certificate.
+
+mod account;
+mod checkpoint;
+mod error;
+mod maintain;
+mod plan;
+mod publish;
+mod recover;
+mod walk;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+pub use checkpoint::Checkpoint;
+pub use checkpoint::Checkpoints;
+pub use checkpoint::UnknownCheckpoint;
+pub use error::ErrorKind;
+pub use error::IssueError;
+pub use maintain::Swept;
+pub use plan::Plan;
+pub use plan::PlanAction;
+pub use plan::PlannedName;
+
+use crate::acme::Ca;
+use crate::acme::ExternalAccount;
+use crate::acme::KeyType;
+use crate::acme::Transport;
+use crate::deploy::Live;
+use crate::deploy::LiveFiles;
+use crate::dns::Identifier;
+use crate::dns::Zones;
+use crate::event::Events;
+use crate::store::AccountId;
+use crate::store::CertId;
+use crate::store::LockGuard;
+use crate::store::LockName;
+use crate::store::Patience;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::Version;
+use crate::store::Wanted;
+
+/// Issues certificates; one for all orders of a run.
+#[derive(Debug)]
+pub struct Engine {
+    checkpoints: Option<Arc<dyn Checkpoints>>,
+    events: Events,
+    live: Live,
+    store: Arc<dyn Store>,
+    transport: Transport,
+    zones: Arc<Zones>,
+}
+
+impl Engine {
+    /// An engine over a store, a way to CAs, zones, and a place on this machine.
+    pub fn new(
+        store: Arc<dyn Store>,
+        live: Live,
+        transport: Transport,
+        zones: Arc<Zones>,
+        events: Events,
+    ) -> Self {
+        Self {
+            checkpoints: None,
+            events,
+            live,
+            store,
+            transport,
+            zones,
+        }
+    }
+
+    /// Calls `checkpoints` at each point where a kill would have to be harmless; for tests that kill there.
+    pub fn with_checkpoints(mut self, checkpoints: Arc<dyn Checkpoints>) -> Self {
+        self.checkpoints = Some(checkpoints);
+        self
+    }
+
+    /// Issues what is asked, or keeps what is there and fresh.
+    pub async fn issue(
+        &self,
+        request: &Request,
+        cancel: &CancellationToken,
+    ) -> Result<Issued, IssueError> {
+        request.check(&self.events.for_certificate(&request.id))?;
+        walk::issue(self, request, cancel).await
+    }
+
+    /// Says what [`Engine::issue`] would do, and changes nothing.
+    pub async fn plan(&self, request: &Request) -> Result<Plan, IssueError> {
+        request.check(&self.events.for_certificate(&request.id))?;
+        plan::plan(self, request).await
+    }
+
+    /// Withdraws the values that killed runs have left behind, as far as no living run works on the certificate.
+    pub async fn sweep(
+        &self,
+        ids: &[CertId],
+        cancel: &CancellationToken,
+    ) -> Result<Vec<Swept>, IssueError> {
+        maintain::sweep(self, ids, cancel).await
+    }
+
+    /// Removes a certificate from the store and from this machine, after its values are out of DNS.
+    pub async fn delete(&self, id: &CertId, cancel: &CancellationToken) -> Result<(), IssueError> {
+        maintain::delete(self, id, cancel).await
+    }
+
+    async fn lock(
+        &self,
+        name: &LockName,
+        at_most: Duration,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Box<dyn LockGuard>, StoreError> {
+        let on_wait = |holder: &str| {
+            events.emit(crate::event::What::Waiting {
+                reason: format!(
+                    "{holder}, which holds the lock on {}",
+                    name.as_str().replacen('-', " ", 1)
+                ),
+                at_most: Some(at_most),
+            });
+        };
+        let patience = Patience {
+            cancel,
+            at_most,
+            on_wait: &on_wait,
+        };
+        self.store.lock(name, patience).await
+    }
+
+    async fn reached(&self, point: Checkpoint) {
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.reached(point).await;
+        }
+    }
+}
+
+/// What certificate is asked for, from whom, and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The name of the certificate.
+    pub id: CertId,
+    /// The names in it, each once.
+    pub names: Vec<Identifier>,
+    /// The CA.
+    pub ca: Ca,
+    /// Contacts for a new account, such as `mailto:ops@example.com`.
+    pub contacts: Vec<String>,
+    /// Whether the CA's terms are agreed to.
+    pub terms: Terms,
+    /// The external account that a new account is bound to.
+    pub external_account: Option<ExternalAccount>,
+    /// The type of the certificate's key.
+    pub key_type: KeyType,
+    /// The CA's profile.
+    pub profile: Option<String>,
+    /// Whether an existing certificate of this name may get other names.
+    pub replace_names: bool,
+    /// Whether to issue although a fresh certificate is there.
+    pub force: bool,
+    /// How long to wait for what is not ours.
+    pub timeouts: Timeouts,
+}
+
+impl Request {
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            names: self.names.clone(),
+            key_type: self.key_type,
+            profile: self.profile.clone(),
+            directory: self.ca.url.to_string(),
+            account: AccountId::for_directory(&self.ca.url),
+        }
+    }
+
+    fn check(&self, events: &Events) -> Result<(), IssueError> {
+        if self.names.is_empty() {
+            return Err(IssueError::NoNames {
+                id: self.id.clone(),
+            });
+        }
+        for wildcard in &self.names {
+            let Some(covered) = self.names.iter().find(|name| wildcard.covers(name)) else {
+                continue;
+            };
+            if self.ca.refuses_redundant_names() {
+                return Err(IssueError::Redundant {
+                    ca: self.ca.name(),
+                    covered: covered.clone(),
+                    wildcard: wildcard.clone(),
+                });
+            }
+            events.warn(
+                format!(
+                    "{wildcard} covers {covered} already, and some CAs refuse both in one order"
+                ),
+                Some(format!("leave {covered} out")),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Whether the terms of a CA are agreed to.
+#[derive(Clone)]
+pub enum Terms {
+    /// They are, whatever they say.
+    Agreed,
+    /// Somebody is asked, with the URL of the terms.
+    Ask(Arc<dyn Fn(&str) -> bool + Send + Sync>),
+    /// Nobody has agreed.
+    NotAgreed,
+}
+
+impl fmt::Debug for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Agreed => "Agreed",
+            Self::Ask(_) => "Ask",
+            Self::NotAgreed => "NotAgreed",
+        })
+    }
+}
+
+/// How long an order waits at most for others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timeouts {
+    /// For another run that holds a lock.
+    pub lock: Duration,
+    /// For the CA's verdict about the challenges.
+    pub validation: Duration,
+    /// For the certificate, after the order was finalized.
+    pub finalization: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            // Longer than an order takes, propagation included.
+            lock: Duration::from_secs(15 * 60),
+            // CAs answer within seconds; some queue validations for minutes.
+            validation: Duration::from_secs(5 * 60),
+            // ZeroSSL and SSL.com may take minutes.
+            finalization: Duration::from_secs(10 * 60),
+        }
+    }
+}
+
+/// A certificate that is in force.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// Its name.
+    pub id: CertId,
+    /// The version.
+    pub version: Version,
+    /// Whether it was issued now, or was there and fresh.
+    pub issued_now: bool,
+    /// Where its files are.
+    pub files: LiveFiles,
+    /// From when it should be renewed.
+    pub renew_at: Timestamp,
+}

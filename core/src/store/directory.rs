@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(store.get(&key).await.unwrap(), Some((b"3".to_vec(), newer)));
         assert_eq!(
             store.list(&Key::certificates()).await.unwrap(),
-            [key.clone()]
+            std::slice::from_ref(&key)
         );
         let id: CertId = "example.com".parse().unwrap();
         store.delete(&Key::certificate(&id)).await.unwrap();

@@ -1,5 +1,6 @@
 //! One version of a certificate: immutable once it is written.
 
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
@@ -37,6 +38,19 @@ pub struct Version {
     pub issuer: String,
 }
 
+impl Version {
+    /// From when it should be renewed, where the CA does not say: when less is left than 30 days or a third of its
+    /// lifetime, whichever is less; a half where it lives shorter than ten days.
+    pub fn renew_at(&self) -> Timestamp {
+        let lifetime = self.not_after.duration_since(self.not_before);
+        let left = match lifetime < SHORT_LIVED {
+            true => lifetime / 2,
+            false => (lifetime / 3).min(RENEW_BEFORE),
+        };
+        self.not_after.checked_sub(left).unwrap_or(self.not_after)
+    }
+}
+
 /// The files of one version in the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum VersionFile {
@@ -57,6 +71,41 @@ impl VersionFile {
             Self::FullChain => "fullchain.pem",
             Self::Key => "privkey.pem",
             Self::Meta => "json",
+        }
+    }
+}
+
+/// Below this lifetime a third is too short to notice and mend a failure.
+const SHORT_LIVED: SignedDuration = SignedDuration::from_hours(10 * 24);
+/// What is left of a long-lived certificate when it is renewed.
+const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewal_follows_the_lifetime() {
+        for (days, after) in [(90, 60), (45, 30), (398, 368), (6, 3)] {
+            let begin = Timestamp::UNIX_EPOCH;
+            let version = Version {
+                number: 1,
+                names: Vec::new(),
+                key_type: KeyType::default(),
+                profile: None,
+                directory: String::new(),
+                account: String::new(),
+                order: String::new(),
+                issued: begin,
+                not_before: begin,
+                not_after: begin + SignedDuration::from_hours(24 * days),
+                serial: String::new(),
+                issuer: String::new(),
+            };
+            assert_eq!(
+                version.renew_at(),
+                begin + SignedDuration::from_hours(24 * after)
+            );
         }
     }
 }

@@ -149,6 +149,12 @@ pub struct Tried {
     pub intercepted: bool,
 }
 
+impl Tried {
+    pub(super) fn is_nxdomain(&self) -> bool {
+        self.problem == "NXDOMAIN"
+    }
+}
+
 impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address.port() {

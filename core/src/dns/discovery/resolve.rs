@@ -41,7 +41,7 @@ impl Discovery {
         rtype: RecordType,
     ) -> Result<Reply, DiscoveryError> {
         let resolvers = self.resolvers()?;
-        let asked = race(&resolvers, RESOLVER_STAGGER, |resolver| async move {
+        let asked = race(&resolvers, RESOLVER_PACE, |resolver| async move {
             match self.inner.asker.ask_recursive(resolver, name, rtype).await {
                 Ok(reply) if reply.is_conclusive() => Ok(reply),
                 Ok(reply) => Err(Tried::answered(resolver, reply.rcode_name())),
@@ -150,10 +150,19 @@ pub(super) enum Fill {
     Some,
 }
 
+/// How a race goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Until the next address is asked, too.
+    pub(super) stagger: Duration,
+    /// For all of them together.
+    pub(super) limit: Duration,
+}
+
 /// Asks one address after the other, each a little later or as soon as one has failed; the first success wins.
 pub(super) async fn race<T, F>(
     addresses: &[SocketAddr],
-    stagger: Duration,
+    pace: Pace,
     ask: impl Fn(SocketAddr) -> F,
 ) -> Result<T, Vec<Tried>>
 where
@@ -161,7 +170,9 @@ where
 {
     let mut waiting = addresses.iter().copied().take(MOST_ADDRESSES).peekable();
     let mut running: FuturesUnordered<F> = waiting.next().map(&ask).into_iter().collect();
-    let mut tried = Vec::new();
+    let mut tried: Vec<Tried> = Vec::new();
+    let deadline = sleep(pace.limit);
+    tokio::pin!(deadline);
     loop {
         tokio::select! {
             result = running.next() => match result {
@@ -172,8 +183,16 @@ where
                 }
                 None => return Err(tried),
             },
-            () = sleep(stagger), if waiting.peek().is_some() => {
+            () = sleep(pace.stagger), if waiting.peek().is_some() => {
                 running.extend(waiting.next().map(&ask));
+            }
+            () = &mut deadline => {
+                for &address in addresses.iter().take(MOST_ADDRESSES) {
+                    if !tried.iter().any(|t| t.address == address) {
+                        tried.push(Tried::late(address, pace.limit));
+                    }
+                }
+                return Err(tried);
             }
         }
     }
@@ -185,6 +204,15 @@ impl Tried {
             address,
             problem: problem.into(),
             silent: false,
+            intercepted: false,
+        }
+    }
+
+    fn late(address: SocketAddr, limit: Duration) -> Self {
+        Self {
+            address,
+            problem: format!("no answer within {} ms", limit.as_millis()),
+            silent: true,
             intercepted: false,
         }
     }
@@ -246,4 +274,7 @@ const ENOUGH_SERVERS: usize = 4;
 /// Addresses asked before a zone counts as unreachable; the last of them is asked well within the first second.
 const MOST_ADDRESSES: usize = 8;
 /// Resolvers may have to do a whole walk themselves.
-const RESOLVER_STAGGER: Duration = Duration::from_millis(800);
+const RESOLVER_PACE: Pace = Pace {
+    stagger: Duration::from_millis(800),
+    limit: Duration::from_secs(10),
+};

@@ -14,6 +14,7 @@ use super::error::DiscoveryError;
 use super::error::Tried;
 use super::resolve::Errand;
 use super::resolve::Fill;
+use super::resolve::Pace;
 use super::resolve::race;
 use super::zones::Known;
 use super::zones::Learned;
@@ -61,10 +62,17 @@ impl Discovery {
                 first = (!*guard).then_some(guard);
             }
 
-            let answer = self.query(&known, name, rtype).await?;
+            let answer = match self.query(&known, name, rtype).await {
+                // The servers that the parent gave addresses for are not always all there are.
+                Err(_) if known.servers.lacks_addresses() && !known.complete.initialized() => {
+                    self.complete(&known, name).await?;
+                    self.query(&known, name, rtype).await?
+                }
+                other => other?,
+            };
             match answer {
                 Answer::Authoritative(reply) => {
-                    match reply.soa().map(|soa| soa.zone) {
+                    match own_apex(&reply) {
                         // One server can hold parent and child, and then never refers from one to the other.
                         Some(apex)
                             if apex.label_count() > known.depth() && name.is_within(&apex) =>
@@ -109,11 +117,21 @@ impl Discovery {
         name: &DomainName,
         rtype: RecordType,
     ) -> Result<Answer, DiscoveryError> {
+        self.query_at(known, name, rtype, PACE).await
+    }
+
+    async fn query_at(
+        &self,
+        known: &Known,
+        name: &DomainName,
+        rtype: RecordType,
+        pace: Pace,
+    ) -> Result<Answer, DiscoveryError> {
         let port = self.inner.asker.options().port;
         let family = self.inner.asker.options().family;
         let mut addresses = known.addresses();
         addresses.retain(|address| known.given || family.allows(address.ip()));
-        let asked = race(&addresses, STAGGER, |address| async move {
+        let asked = race(&addresses, pace, |address| async move {
             let reply = self.inner.asker.ask(address, name, rtype).await;
             let reply = reply.map_err(|error| Tried::silent(address, &error))?;
             judge(reply, known, name, port, family)
@@ -172,23 +190,23 @@ impl Discovery {
         Ok(complete.await.clone())
     }
 
-    /// The zone that holds a name which an alias of a wildcard covers, found from the name upwards.
+    /// The zone that holds a name whose own answer does not tell it, found from the name upwards.
     pub(in crate::dns) async fn apex_of(
         &self,
         known: Arc<Known>,
         name: &DomainName,
     ) -> Result<Arc<Known>, DiscoveryError> {
-        let mut at = name.parent();
+        let mut at = Some(name.clone());
         while let Some(candidate) = at {
             if candidate.label_count() <= known.depth() {
                 break;
             }
             if let Answer::Authoritative(reply) =
                 self.query(&known, &candidate, RecordType::SOA).await?
-                && let Some(soa) = reply.soa()
+                && let Some(apex) = own_apex(&reply)
             {
-                return match soa.zone.label_count() > known.depth() {
-                    true => self.same_servers(&known, &soa.zone, name).await,
+                return match apex.label_count() > known.depth() {
+                    true => self.same_servers(&known, &apex, name).await,
                     false => Ok(known),
                 };
             }
@@ -201,7 +219,7 @@ impl Discovery {
     /// A zone below `known` that the same servers hold.
     async fn same_servers(
         &self,
-        known: &Known,
+        known: &Arc<Known>,
         apex: &DomainName,
         owner: &DomainName,
     ) -> Result<Arc<Known>, DiscoveryError> {
@@ -217,7 +235,7 @@ impl Discovery {
         };
         self.learn(
             apex,
-            self.establish(Servers::default(), Some(known), errand),
+            self.establish(Servers::default(), Some(known.clone()), errand),
         )
         .await
     }
@@ -231,7 +249,14 @@ impl Discovery {
             let zone = owner.suffix(depth);
             match self.learn(&zone, self.ask_resolver(&zone, owner)).await {
                 Ok(known) => return Ok(known),
-                Err(DiscoveryError::UnknownZone { tried, .. }) => unknown = tried,
+                Err(DiscoveryError::UnknownZone { tried, .. }) => {
+                    // What is not there has nothing below it (RFC 8020). Only where nothing at all is known of the
+                    // top-level domain can it be a private one, of which the resolver knows a part.
+                    if unanswered.is_some() && tried.iter().any(Tried::is_nxdomain) {
+                        break;
+                    }
+                    unknown = tried;
+                }
                 Err(error @ DiscoveryError::Unanswered { .. }) => {
                     // The topmost tells most; below it may be a zone inside the same network.
                     unanswered.get_or_insert(error);
@@ -295,45 +320,49 @@ impl Discovery {
     async fn establish(
         &self,
         mut servers: Servers,
-        via: Option<&Known>,
+        via: Option<Arc<Known>>,
         errand: Errand<'_>,
     ) -> Result<Arc<Known>, DiscoveryError> {
         let zone = errand.zone;
-        let mut asked = None;
-        let answer = match via {
-            Some(known) => self.query(known, zone, RecordType::NS).await,
+        let mut via = via;
+        let answer = match &via {
+            Some(known) => self.query(known, zone, RecordType::NS).await?,
             None => {
                 if !servers.has_address() {
                     self.fill(&mut servers, Fill::Some, errand).await;
                 }
                 let known = Known::new(Some(zone.clone()), false, servers.clone());
-                let answer = self.query(&known, zone, RecordType::NS).await;
-                asked = Some(known);
-                answer
+                let contact = |known: Arc<Known>| async move {
+                    self.query_at(&known, zone, RecordType::NS, FIRST_CONTACT)
+                        .await
+                };
+                match contact(known.clone()).await {
+                    // What came along may be out of date, or of a family that is not routed here.
+                    Err(_) if servers.lacks_addresses() && servers.are_few() => {
+                        self.fill(&mut servers, Fill::Everything, errand).await;
+                        let known = Known::new(Some(zone.clone()), false, servers.clone());
+                        let answer = contact(known.clone()).await?;
+                        via = Some(known);
+                        answer
+                    }
+                    answer => {
+                        via = Some(known);
+                        answer?
+                    }
+                }
             }
         };
-        let answer = match answer {
-            // Addresses that came along may be out of date, or of a family that is not routed here.
-            Err(_) if servers.lacks_addresses() => {
-                self.fill(&mut servers, Fill::Everything, errand).await;
-                let known = Known::new(Some(zone.clone()), false, servers.clone());
-                let answer = self.query(&known, zone, RecordType::NS).await;
-                asked = Some(known);
-                answer?
+        match answer {
+            Answer::Authoritative(reply) => {
+                let options = self.inner.asker.options();
+                let named = Servers::from_reply(&reply, zone, options.port, options.family);
+                servers.merge(named);
             }
-            other => other?,
-        };
-        if let Answer::Authoritative(reply) = &answer {
-            let options = self.inner.asker.options();
-            servers.merge(Servers::from_reply(
-                reply,
-                zone,
-                options.port,
-                options.family,
-            ));
+            // Some of the servers hold the zone below, too, and this one does not.
+            Answer::Referral { servers: named, .. } => servers.merge(named),
         }
         let known = Known::new(Some(zone.clone()), false, servers);
-        if let Some(address) = via.or(asked.as_deref()).and_then(Known::preferred) {
+        if let Some(address) = via.as_deref().and_then(Known::preferred) {
             known.prefer(address);
         }
         Ok(known)
@@ -373,21 +402,24 @@ fn judge(
         tried.intercepted = !reply.answers.is_empty() || reply.soa().is_some();
         return Err(tried);
     }
-    match reply.soa() {
-        Some(soa) if !known.contains(&soa.zone) => Err(Tried::answered(
+    match own_apex(&reply) {
+        Some(apex) if !known.contains(&apex) => Err(Tried::answered(
             server,
-            format!("answers for {} instead", soa.zone),
+            format!("answers for {apex} instead"),
         )),
         _ => Ok((server, Answer::Authoritative(reply))),
     }
 }
 
-impl Servers {
-    /// Whether some server has no address yet.
-    fn lacks_addresses(&self) -> bool {
-        self.0.values().any(|addresses| addresses.is_empty())
+/// The zone that an answer about the name itself comes from, where it tells.
+fn own_apex(reply: &Reply) -> Option<DomainName> {
+    match reply.is_alias() {
+        true => None,
+        false => reply.soa().map(|soa| soa.zone),
     }
+}
 
+impl Servers {
     fn into_list(self) -> Vec<NameServer> {
         self.0
             .into_iter()
@@ -395,7 +427,7 @@ impl Servers {
                 name,
                 problem: addresses
                     .is_empty()
-                    .then(|| "its name has no address".to_owned()),
+                    .then(|| "no address is found for its name".to_owned()),
                 addresses: addresses.into_iter().collect(),
             })
             .collect()
@@ -408,5 +440,14 @@ const FAILURE_KEPT: Duration = Duration::from_secs(30);
 const MOST_STEPS: usize = 32;
 /// Where a zone does not tell; the value that most zones have.
 const NEGATIVE_TTL: Duration = Duration::from_secs(60 * 60);
-/// Until the next server is asked, too; more than most round trips, and much less than a time-out.
-const STAGGER: Duration = Duration::from_millis(250);
+/// More than most round trips, and much less than a time-out; in all as long as one address may take, and a little.
+const PACE: Pace = Pace {
+    stagger: Duration::from_millis(250),
+    limit: Duration::from_secs(5),
+};
+/// For the first contact with a zone's servers: that port 53 is closed is to be known within seconds, and a level below
+/// may have to be tried, too.
+const FIRST_CONTACT: Pace = Pace {
+    stagger: Duration::from_millis(150),
+    limit: Duration::from_millis(2500),
+};

@@ -14,6 +14,7 @@ use std::time::Duration;
 use hickory_proto::rr::Name;
 use hickory_proto::rr::RData;
 use serde::Serialize;
+use serde::Serializer;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -33,6 +34,7 @@ pub struct ZoneServers {
     /// Whether the user named the servers.
     pub given: bool,
     /// How long a resolver may remember that a name is not there (RFC 2308 section 5).
+    #[serde(rename = "negative_ttl_s", serialize_with = "as_seconds")]
     pub negative_ttl: Duration,
 }
 
@@ -91,6 +93,13 @@ impl Known {
     /// Every known address, the best one first and then one of each server in turn.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let mut order = self.servers.interleaved();
+        for server in self.complete.get().iter().flat_map(|zone| &zone.servers) {
+            for address in &server.addresses {
+                if !order.contains(address) {
+                    order.push(*address);
+                }
+            }
+        }
         if let Some(best) = self.preferred() {
             order.retain(|address| *address != best);
             order.insert(0, best);
@@ -121,11 +130,14 @@ impl Servers {
     }
 
     /// The NS records of `zone` in a reply, with the addresses that came along.
+    ///
+    /// Resolvers say `localhost` for names that they keep from the Internet, such as `test` (RFC 6761): nobody to ask.
     pub(super) fn from_reply(reply: &Reply, zone: &DomainName, port: u16, family: Family) -> Self {
         let mut servers = Self::default();
         for record in reply.answers.iter().chain(&reply.authority) {
             if let RData::NS(host) = &record.data
                 && from_wire(&record.name).as_ref() == Some(zone)
+                && !host.0.is_localhost()
             {
                 servers.0.entry(host_name(&host.0)).or_default();
             }
@@ -154,6 +166,16 @@ impl Servers {
         for (host, addresses) in other.0 {
             self.0.entry(host).or_default().extend(addresses);
         }
+    }
+
+    /// Whether some server has no address yet.
+    pub(super) fn lacks_addresses(&self) -> bool {
+        self.0.values().any(BTreeSet::is_empty)
+    }
+
+    /// Whether so few addresses are known that more of them may make a difference.
+    pub(super) fn are_few(&self) -> bool {
+        self.0.values().map(BTreeSet::len).sum::<usize>() < FEW_ADDRESSES
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -233,6 +255,10 @@ fn display(address: SocketAddr) -> String {
     }
 }
 
+fn as_seconds<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_u64(value.as_secs())
+}
+
 /// A host name as it stands in an NS record, lower case, without the final dot.
 fn host_name(name: &Name) -> String {
     name.to_lowercase()
@@ -245,3 +271,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing that holds one of these locks can panic half-way through a change.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Three addresses that all stay silent are no accident.
+const FEW_ADDRESSES: usize = 3;

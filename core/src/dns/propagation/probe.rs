@@ -16,17 +16,17 @@ use crate::dns::query::Reply;
 use crate::dns::query::Transport;
 use crate::dns::query::from_wire;
 
-/// Asks one address for the TXT values at the wanted name.
+/// Asks one address for the TXT values at the wanted name; answers also with the transport that was used last.
 pub(super) async fn probe(
     asker: &Asker,
     address: SocketAddr,
     wanted: &Wanted,
-) -> (Verdict, Option<Transport>) {
+) -> (Verdict, Transport) {
     match asker.ask(address, &wanted.owner, RecordType::TXT).await {
-        Ok(reply) => (judge(&reply, wanted), Some(reply.transport)),
+        Ok(reply) => (judge(&reply, wanted), reply.transport),
         Err(error) => (
             Verdict::Unusable(Unusable::Silent(why_silent(&error))),
-            None,
+            Transport::Tcp,
         ),
     }
 }

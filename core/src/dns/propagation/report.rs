@@ -38,7 +38,7 @@ pub struct Row {
     pub server: String,
     /// Its address; `None` where the name has none.
     pub address: Option<SocketAddr>,
-    /// Over what the answer came.
+    /// Over what the answer came, or did not come last.
     pub transport: Option<Transport>,
     /// What it answered; `None` where it was not asked yet.
     #[serde(flatten)]
@@ -98,6 +98,7 @@ impl NameReport {
             .iter()
             .filter(|row| row.has_it())
             .filter_map(|row| Some((row.server.as_str(), row.zone_serial?)))
+            .rev()
             .max_by(|(_, a), (_, b)| newer(*a, *b))
     }
 }
@@ -219,3 +220,72 @@ fn as_millis<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
 
 /// Names whose tables are shown to people; programs get all of them.
 const SHOWN_NAMES: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::super::verdict::Unusable;
+    use super::*;
+
+    fn row(server: &str, address: &str, verdict: Verdict, since: u64) -> Row {
+        Row {
+            server: server.to_owned(),
+            address: Some(address.parse().unwrap()),
+            transport: Some(match verdict {
+                Verdict::Unusable(_) => Transport::Tcp,
+                _ => Transport::Udp,
+            }),
+            zone_serial: match &verdict {
+                Verdict::HasIt { .. } => Some(2026112102),
+                Verdict::LacksIt { serial, .. } => *serial,
+                Verdict::Unusable(_) => None,
+            },
+            verdict: Some(verdict),
+            since: Duration::from_secs(since),
+            problem: None,
+        }
+    }
+
+    #[test]
+    fn the_table_is_aligned_and_says_who_is_behind() {
+        let lacks = Verdict::LacksIt {
+            alias: None,
+            found: 0,
+            others: 0,
+            rcode: "NXDOMAIN".to_owned(),
+            serial: Some(2026112101),
+        };
+        let silent = Verdict::Unusable(Unusable::Silent(None));
+        let report = Report {
+            names: vec![NameReport {
+                owner: "_acme-challenge.example.com".parse().unwrap(),
+                zone: "example.com".parse().unwrap(),
+                proven: false,
+                rows: vec![
+                    row(
+                        "ns1.example.net",
+                        "192.0.2.1:53",
+                        Verdict::HasIt { others: 0 },
+                        3,
+                    ),
+                    row("ns2.example.net", "[2001:db8::2]:53", lacks, 0),
+                    row("b.example.net", "192.0.2.30:5353", silent, 65),
+                ],
+            }],
+        };
+        let wanted = [
+            "  ns1.example.net  192.0.2.1        udp   has it, since 3s",
+            "  ns2.example.net  2001:db8::2      udp   NXDOMAIN, serial 2026112101 (ns1 is at 2026112102)",
+            "  b.example.net    192.0.2.30:5353  tcp   no answer, since 1m 5s",
+        ]
+        .join("\n");
+        assert_eq!(report.to_string(), wanted);
+        let summary = "TXT value not visible at 2 of 3 name servers of example.com";
+        assert_eq!(report.summary(), summary);
+    }
+
+    #[test]
+    fn serial_numbers_wrap() {
+        assert_eq!(newer(1, u32::MAX), std::cmp::Ordering::Greater);
+        assert_eq!(newer(7, 8), std::cmp::Ordering::Less);
+    }
+}

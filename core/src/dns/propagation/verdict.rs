@@ -169,7 +169,7 @@ pub(super) struct Cell {
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) since: Instant,
-    pub(super) transport: Option<Transport>,
+    pub(super) transport: Transport,
     pub(super) verdict: Verdict,
 }
 
@@ -236,7 +236,7 @@ impl Board {
         &mut self,
         (name, cell): (usize, usize),
         verdict: Verdict,
-        transport: Option<Transport>,
+        transport: Transport,
         now: Instant,
     ) -> bool {
         let Some(cell) = self
@@ -355,5 +355,138 @@ fn values(n: usize) -> String {
     match n {
         1 => "1 other value".to_owned(),
         n => format!("{n} other values"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::dns::NameServer;
+    use crate::dns::ZoneServers;
+
+    const GRACE: Duration = Duration::from_secs(10);
+
+    /// One name, and one server for each entry with as many addresses.
+    fn board(quorum: Quorum, addresses: &[usize]) -> (Board, Instant) {
+        let mut port = 0;
+        let servers = addresses.iter().enumerate().map(|(n, &count)| NameServer {
+            name: format!("ns{n}"),
+            addresses: (0..count)
+                .map(|_| {
+                    port += 1;
+                    SocketAddr::from(([192, 0, 2, 1], port))
+                })
+                .collect(),
+            problem: None,
+        });
+        let zone = Arc::new(ZoneServers {
+            zone: "example.test".parse().unwrap(),
+            servers: servers.collect(),
+            given: false,
+            negative_ttl: Duration::ZERO,
+        });
+        let wanted = Wanted {
+            zone,
+            owner: "a.example.test".parse().unwrap(),
+            values: vec!["v".parse().unwrap()],
+        };
+        let now = Instant::now();
+        (Board::new(vec![wanted], quorum, GRACE, now), now)
+    }
+
+    fn has() -> Verdict {
+        Verdict::HasIt { others: 0 }
+    }
+
+    fn lacks() -> Verdict {
+        Verdict::LacksIt {
+            alias: None,
+            found: 0,
+            others: 0,
+            rcode: "NXDOMAIN".to_owned(),
+            serial: Some(1),
+        }
+    }
+
+    fn silent() -> Verdict {
+        Verdict::Unusable(Unusable::Silent(None))
+    }
+
+    fn is_proven(board: &Board, now: Instant) -> bool {
+        matches!(board.standing(0, now), Standing::Proven { .. })
+    }
+
+    /// Records one verdict for each address in order and says whether that is proof, before and after the grace.
+    fn proof(quorum: Quorum, addresses: &[usize], verdicts: &[Verdict]) -> (bool, bool) {
+        let (mut board, start) = board(quorum, addresses);
+        for (n, verdict) in verdicts.iter().enumerate() {
+            board.record((0, n), verdict.clone(), Transport::Udp, start);
+        }
+        (is_proven(&board, start), is_proven(&board, start + GRACE))
+    }
+
+    #[test]
+    fn all_means_every_server_that_can_be_used() {
+        use Quorum::All;
+        assert_eq!(proof(All, &[1, 1], &[has(), has()]), (true, true));
+        assert_eq!(proof(All, &[1, 1], &[has(), lacks()]), (false, false));
+        assert_eq!(proof(All, &[1, 1], &[has(), silent()]), (false, true));
+        assert_eq!(proof(All, &[1, 1], &[silent(), silent()]), (false, false));
+        // Not heard of yet is not the same as dead.
+        assert_eq!(proof(All, &[1, 1], &[has()]), (false, false));
+        // A second address that is not routed here does not hold up its name, and one that lags does.
+        assert_eq!(proof(All, &[2, 1], &[has(), silent(), has()]), (true, true));
+        assert_eq!(
+            proof(All, &[2, 1], &[has(), lacks(), has()]),
+            (false, false)
+        );
+        // A name without any address is as good as dead.
+        assert_eq!(proof(All, &[1, 0], &[has()]), (false, true));
+        assert_eq!(proof(All, &[0], &[]), (false, false));
+        assert_eq!(proof(All, &[], &[]), (false, false));
+    }
+
+    #[test]
+    fn majority_and_any_are_what_they_say() {
+        use Quorum::{Any, Majority};
+        assert_eq!(proof(Majority, &[1, 1], &[has(), lacks()]), (false, false));
+        let two_of_three = [has(), has(), silent()];
+        assert_eq!(proof(Majority, &[1, 1, 1], &two_of_three), (true, true));
+        let split = [has(), lacks(), has(), silent()];
+        assert_eq!(proof(Majority, &[2, 1, 1], &split), (false, false));
+        assert_eq!(proof(Any, &[1, 1], &[lacks(), has()]), (true, true));
+        assert_eq!(proof(Any, &[1, 1], &[lacks(), silent()]), (false, false));
+    }
+
+    #[test]
+    fn a_lagging_server_that_falls_silent_still_lags_for_a_while() {
+        let (mut board, start) = board(Quorum::All, &[1, 1]);
+        let second = Duration::from_secs(1);
+        board.record((0, 0), has(), Transport::Udp, start);
+        board.record((0, 1), lacks(), Transport::Udp, start);
+        let silent_since = start + GRACE;
+        board.record((0, 1), silent(), Transport::Udp, silent_since);
+        assert!(!is_proven(&board, silent_since + second));
+        assert!(is_proven(&board, silent_since + GRACE));
+        board.record((0, 1), lacks(), Transport::Udp, silent_since + GRACE);
+        assert!(!is_proven(&board, silent_since + GRACE * 2));
+    }
+
+    #[test]
+    fn only_news_is_told_and_dated() {
+        let (mut board, start) = board(Quorum::All, &[1]);
+        let second = Duration::from_secs(1);
+        assert!(board.record((0, 0), lacks(), Transport::Udp, start));
+        let mut newer = lacks();
+        if let Verdict::LacksIt { serial, .. } = &mut newer {
+            *serial = Some(2);
+        }
+        assert!(!board.record((0, 0), newer.clone(), Transport::Udp, start + second));
+        let seen = board.cell((0, 0)).unwrap().seen.clone().unwrap();
+        assert_eq!((seen.since, seen.verdict), (start, newer));
+        assert!(board.record((0, 0), has(), Transport::Udp, start + second));
+        assert!(!board.is_open((0, 0)));
     }
 }

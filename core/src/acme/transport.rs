@@ -1,0 +1,334 @@
+//! One HTTP client for everything that is asked of a CA.
+//!
+//! Requests go out with time-outs, through the proxies of the environment, over HTTP/2 where the server can, and
+//! trusting the system's roots and any given beside them. Nothing follows a redirect: a signed request names the URL
+//! it is for (RFC 8555 section 6.4). Each real request is one event. What comes back is an [`Answer`], whatever
+//! its status; only a request that got no answer is an error here.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Method;
+use http::header;
+use reqwest::redirect;
+use rustls::CertificateError;
+use tokio::time::Instant;
+
+use super::answer::Answer;
+use super::error::AcmeError;
+use super::problem::printable;
+use crate::event::Events;
+use crate::event::What;
+
+/// How to reach a CA.
+#[derive(Clone, Debug)]
+pub struct TransportOptions {
+    /// Root certificates in PEM that are trusted beside the system's; each may hold several.
+    pub extra_roots: Vec<Vec<u8>>,
+    /// How long making a connection may take.
+    pub connect_timeout: Duration,
+    /// How long one request may take from its first octet to the answer's last.
+    pub total_timeout: Duration,
+    /// What to call ourselves (RFC 8555 section 6.1).
+    pub user_agent: String,
+}
+
+impl Default for TransportOptions {
+    fn default() -> Self {
+        Self {
+            extra_roots: Vec::new(),
+            connect_timeout: CONNECT_TIMEOUT,
+            total_timeout: TOTAL_TIMEOUT,
+            user_agent: concat!("dnseal/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// An HTTP client that tells what it does; cheap to clone.
+#[derive(Clone)]
+pub struct Transport {
+    http: reqwest::Client,
+    events: Events,
+    total_timeout: Duration,
+}
+
+impl Transport {
+    /// Builds the client.
+    pub fn new(options: TransportOptions, events: Events) -> Result<Self, TransportError> {
+        let mut roots = Vec::new();
+        for (index, pem) in options.extra_roots.iter().enumerate() {
+            let certificates = reqwest::Certificate::from_pem_bundle(pem)
+                .map_err(|error| TransportError::root(index, &error))?;
+            if certificates.is_empty() {
+                return Err(TransportError::NoRoot { index });
+            }
+            roots.extend(certificates);
+        }
+
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static("en"));
+        let http = reqwest::Client::builder()
+            // Beside the system's roots; an empty system store is no failure then.
+            .tls_certs_merge(roots)
+            .connect_timeout(options.connect_timeout)
+            .default_headers(headers)
+            .redirect(redirect::Policy::none())
+            .tcp_keepalive(TCP_KEEPALIVE)
+            .timeout(options.total_timeout)
+            .user_agent(&options.user_agent)
+            .build()
+            .map_err(|error| TransportError::Build(root_cause(&error)))?;
+        Ok(Self {
+            http,
+            events,
+            total_timeout: options.total_timeout,
+        })
+    }
+
+    /// The client itself, for whoever speaks to another HTTP server under the same settings.
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    /// The same client, telling its requests to another stream.
+    pub fn with_events(&self, events: Events) -> Self {
+        Self {
+            events,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Sends one request and reads the whole answer.
+    pub(super) async fn send(&self, ask: Ask<'_>) -> Result<Answer, AcmeError> {
+        let begin = Instant::now();
+        let result = self.exchange(&ask, begin).await;
+        let elapsed = begin.elapsed();
+
+        let (status, problem) = match &result {
+            Ok(answer) => (Some(answer.status.as_u16()), answer.failure()),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        tracing::debug!(
+            method = ask.method.as_str(),
+            resource = ask.resource,
+            url = ask.url,
+            status,
+            problem,
+            elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            "asked the CA"
+        );
+        self.events.emit(What::AcmeRequest {
+            method: match ask.method {
+                Method::GET => "GET",
+                Method::HEAD => "HEAD",
+                _ => "POST",
+            },
+            resource: ask.resource,
+            url: ask.url.to_owned(),
+            status,
+            problem,
+            elapsed,
+        });
+        result
+    }
+
+    async fn exchange(&self, ask: &Ask<'_>, begin: Instant) -> Result<Answer, AcmeError> {
+        let mut request = self.http.request(ask.method.clone(), ask.url);
+        if let Some(accept) = ask.accept {
+            request = request.header(header::ACCEPT, accept);
+        }
+        if let Some(body) = &ask.body {
+            request = request
+                .header(header::CONTENT_TYPE, JOSE_JSON)
+                .body(body.clone());
+        }
+
+        let failed = |error: reqwest::Error| self.failed(ask, &error);
+        let mut response = request.send().await.map_err(failed)?;
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_BODY {
+                return Err(AcmeError::Malformed {
+                    resource: ask.resource,
+                    url: ask.url.to_owned(),
+                    status: response.status().as_u16(),
+                    detail: format!("more than {MAX_BODY} octets"),
+                    body_start: super::answer::start_of(&body),
+                });
+            }
+        }
+        Ok(Answer {
+            resource: ask.resource,
+            url: ask.url.to_owned(),
+            status: response.status(),
+            headers: response.headers().clone(),
+            body: body.freeze(),
+            elapsed: begin.elapsed(),
+        })
+    }
+
+    fn failed(&self, ask: &Ask<'_>, error: &reqwest::Error) -> AcmeError {
+        let resource = ask.resource;
+        let url = ask.url.to_owned();
+        if let Some(reason) = certificate_error(error) {
+            return AcmeError::NotTrusted {
+                resource,
+                url,
+                cause: Distrust::from(&reason),
+                detail: printable(&reason.to_string()),
+            };
+        }
+        match error.is_timeout() && !error.is_connect() {
+            true => AcmeError::TimedOut {
+                resource,
+                url,
+                after: self.total_timeout,
+            },
+            false => AcmeError::Unreachable {
+                resource,
+                url,
+                detail: root_cause(error),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").finish_non_exhaustive()
+    }
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(super) struct Ask<'a> {
+    pub(super) method: Method,
+    pub(super) url: &'a str,
+    pub(super) resource: &'static str,
+    pub(super) accept: Option<&'static str>,
+    pub(super) body: Option<Bytes>,
+}
+
+/// Why there is no HTTP client.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// TLS could not be set up, for lack of any trusted root for instance.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Build(String),
+    /// A file of extra roots holds no certificate.
+    #[error("extra root certificate {} holds no CERTIFICATE block", index + 1)]
+    NoRoot {
+        /// Which of the given ones, counted from zero.
+        index: usize,
+    },
+    /// A file of extra roots cannot be read as PEM.
+    #[error("extra root certificate {} cannot be read: {detail}", index + 1)]
+    Root {
+        /// Which of the given ones, counted from zero.
+        index: usize,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+impl TransportError {
+    fn root(index: usize, error: &reqwest::Error) -> Self {
+        Self::Root {
+            index,
+            detail: root_cause(error),
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Build(_) => {
+                "install the system's CA certificates (package `ca-certificates`), or name the CA's root with `--ca-root FILE`"
+                    .to_owned()
+            }
+            Self::NoRoot { .. } | Self::Root { .. } => {
+                "`--ca-root` wants a file with certificates in PEM, each from `-----BEGIN CERTIFICATE-----`"
+                    .to_owned()
+            }
+        })
+    }
+}
+
+/// Why a server's certificate is not trusted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Distrust {
+    /// The certificate is not valid yet, or no longer.
+    Clock,
+    /// The certificate is for other names.
+    Name,
+    /// Anything else.
+    Other,
+    /// Nobody we trust has signed it.
+    UnknownIssuer,
+}
+
+impl From<&rustls::Error> for Distrust {
+    fn from(error: &rustls::Error) -> Self {
+        let rustls::Error::InvalidCertificate(error) = error else {
+            return Self::Other;
+        };
+        match error {
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => Self::Clock,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Self::Name
+            }
+            CertificateError::Revoked => Self::Other,
+            // A self-signed certificate that is no root of ours shows as bad in several ways.
+            _ => Self::UnknownIssuer,
+        }
+    }
+}
+
+/// The TLS error about the peer's certificate, wherever in the chain of causes it stands.
+fn certificate_error(error: &(dyn StdError + 'static)) -> Option<rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return matches!(tls, rustls::Error::InvalidCertificate(_)).then(|| tls.clone());
+        }
+        next = match error.downcast_ref::<io::Error>() {
+            // `source` of an `io::Error` skips the error that it wraps.
+            Some(io) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// The text of the innermost cause, which says what the layers around it only repeat.
+fn root_cause(error: &(dyn StdError + 'static)) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    printable(&cause.to_string())
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A CA may think for some seconds about a new order of a hundred names, and Pebble can hang for ever.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+const JOSE_JSON: &str = "application/jose+json";
+/// A chain of ten RSA-4096 certificates has 25 KB, an order of a hundred names 20 KB.
+const MAX_BODY: usize = 4 << 20;

@@ -1,0 +1,237 @@
+//! The zone side as one thing: where a challenge lives, who writes it, and whether it is served.
+//!
+//! [`Zones::place`] follows the challenge name to its final owner, finds the provider by the longest suffix, and compares the
+//! provider's zone with the zone cut that DNS shows, so that a shadowed parent or a second zone of the same name is found
+//! before anything is written. Writing goes through the zone's writer; proof comes from the authoritative servers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::dns::Announcement;
+use crate::dns::Discovery;
+use crate::dns::DiscoveryError;
+use crate::dns::DomainName;
+use crate::dns::Location;
+use crate::dns::NamedProvider;
+use crate::dns::Propagation;
+use crate::dns::PropagationError;
+use crate::dns::Proven;
+use crate::dns::ProviderError;
+use crate::dns::Report;
+use crate::dns::RouteError;
+use crate::dns::Routes;
+use crate::dns::Submission;
+use crate::dns::TxtChange;
+use crate::dns::Wanted;
+use crate::dns::Zone;
+use crate::dns::ZoneWriters;
+use crate::event::Events;
+use crate::event::What;
+
+/// Everything that is known about zones, and the ways to write them.
+#[derive(Debug)]
+pub struct Zones {
+    discovery: Discovery,
+    events: Events,
+    /// One question to a provider for each zone cut, however many names are below it.
+    held: Mutex<HashMap<(String, DomainName), Held>>,
+    propagation: Propagation,
+    routes: Routes,
+    writers: ZoneWriters,
+}
+
+impl Zones {
+    /// Puts the parts together.
+    pub fn new(
+        routes: Routes,
+        discovery: Discovery,
+        propagation: Propagation,
+        events: Events,
+    ) -> Self {
+        Self {
+            discovery,
+            held: Mutex::default(),
+            propagation,
+            routes,
+            writers: ZoneWriters::new(events.clone()),
+            events,
+        }
+    }
+
+    /// Where values for `owner` go: the final owner, its zone, and who serves it.
+    pub async fn place(&self, owner: &DomainName) -> Result<Place, PlaceError> {
+        let location = self.discovery.locate(owner).await?;
+        let provider = self.routes.provider_for(&location.owner)?.clone();
+        let cut = &location.zone.zone;
+        let cell: Held = {
+            let mut held = self.held.lock().await;
+            held.entry((provider.name.clone(), cut.clone()))
+                .or_default()
+                .clone()
+        };
+        let zone = cell
+            .0
+            .get_or_try_init(|| self.zone_of(&provider, &location.owner))
+            .await?
+            .clone();
+        if zone.name != *cut {
+            return Err(PlaceError::ZoneMismatch {
+                endpoint: provider.provider.endpoint(),
+                held: zone.name,
+                owner: location.owner.clone(),
+                served: cut.clone(),
+            });
+        }
+        Ok(Place {
+            location,
+            provider,
+            zone,
+        })
+    }
+
+    /// The configured provider with this name.
+    pub fn provider(&self, name: &str) -> Result<&NamedProvider, RouteError> {
+        self.routes.by_name(name)
+    }
+
+    /// Says that changes will come soon; see [`ZoneWriters::announce`].
+    pub fn announce(&self) -> Announcement {
+        self.writers.announce()
+    }
+
+    /// Hands changes to the writer of a zone.
+    pub fn submit(
+        &self,
+        provider: &NamedProvider,
+        zone: &Zone,
+        changes: Vec<TxtChange>,
+        cancel: &CancellationToken,
+    ) -> Submission {
+        self.writers.submit(provider, zone, changes, cancel)
+    }
+
+    /// Waits until the values are served; tells each owner as it is proven.
+    pub async fn await_visible(
+        &self,
+        wanted: Vec<Wanted>,
+        cancel: &CancellationToken,
+        on_proven: impl FnMut(Proven) + Send,
+    ) -> Result<Report, PropagationError> {
+        self.propagation
+            .await_visible_each(wanted, cancel, on_proven)
+            .await
+    }
+
+    /// Looks once, and tells what every server says.
+    pub async fn look(&self, wanted: &[Wanted]) -> Report {
+        self.propagation.look(wanted).await
+    }
+
+    async fn zone_of(
+        &self,
+        provider: &NamedProvider,
+        owner: &DomainName,
+    ) -> Result<Zone, ProviderError> {
+        let started = Instant::now();
+        let result = provider.provider.zone_of(owner).await;
+        self.events.emit(What::ProviderCall {
+            provider: provider.name.clone(),
+            call: "zone_of",
+            zone: result.as_ref().ok().map(|zone| zone.name.clone()),
+            adds: 0,
+            removes: 0,
+            error: result.as_ref().err().map(ToString::to_string),
+            elapsed: started.elapsed(),
+        });
+        result
+    }
+}
+
+/// A zone that a provider was asked for, or is being asked for.
+#[derive(Clone, Debug, Default)]
+struct Held(Arc<OnceCell<Zone>>);
+
+/// Where values go.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The final owner and the servers of its zone.
+    pub location: Location,
+    /// Who writes it.
+    pub provider: NamedProvider,
+    /// The zone, as the provider knows it.
+    pub zone: Zone,
+}
+
+impl Place {
+    /// The TTL in seconds for values here.
+    pub fn ttl(&self) -> u32 {
+        self.provider.provider.capabilities().ttl
+    }
+}
+
+/// Why it cannot be told where values go.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlaceError {
+    /// DNS did not say where the name lives.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// The provider did not say which zone it holds.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// No provider is configured for it.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// The provider would write into a zone that nobody asks.
+    #[error("{endpoint} holds {owner} in its zone {held}, but DNS serves it from {served}")]
+    ZoneMismatch {
+        /// The provider.
+        endpoint: String,
+        /// The zone it would write.
+        held: DomainName,
+        /// The final owner name.
+        owner: DomainName,
+        /// The zone that DNS delegates to.
+        served: DomainName,
+    },
+}
+
+impl PlaceError {
+    /// Whether the same question may be answered later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Discovery(error) => error.is_retryable(),
+            Self::Provider(error) => error.is_retryable(),
+            Self::Route(_) | Self::ZoneMismatch { .. } => false,
+        }
+    }
+
+    /// How long the provider asked to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Provider(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Discovery(error) => error.hint(),
+            Self::Provider(error) => error.hint(),
+            Self::Route(error) => error.hint(),
+            Self::ZoneMismatch { held, served, .. } if served.is_within(held) => Some(format!(
+                "{served} is delegated away from {held}; configure the provider that holds {served}"
+            )),
+            Self::ZoneMismatch { held, .. } => Some(format!(
+                "delegate {held} with NS records, or remove that zone from the provider"
+            )),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What an order would do, told without doing any of it.
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Engine;
+use super::IssueError;
+use super::Request;
+use super::walk::fits;
+use crate::acme::KeyType;
+use crate::deploy::LiveFiles;
+use crate::dns::DomainName;
+use crate::dns::Identifier;
+use crate::store::CertId;
+use crate::store::Head;
+use crate::store::StoredAccount;
+
+/// What [`Engine::issue`] would do.
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    /// The certificate.
+    pub id: CertId,
+    /// What would happen to it.
+    pub action: PlanAction,
+    /// The CA's directory.
+    pub directory: String,
+    /// The account that would be used, where one is registered.
+    pub account: Option<String>,
+    /// The type of the key.
+    pub key_type: KeyType,
+    /// The CA's profile.
+    pub profile: Option<String>,
+    /// Where each name would be proven.
+    pub names: Vec<PlannedName>,
+    /// Where the files would be.
+    pub files: LiveFiles,
+    /// From when it should be renewed, where it is kept.
+    pub renew_at: Option<Timestamp>,
+}
+
+/// What would happen to a certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlanAction {
+    /// It is there and fresh.
+    Keep,
+    /// An order is made.
+    Order,
+    /// The order of an earlier run is finished or cleaned up.
+    Resume,
+}
+
+/// Where one name would be proven.
+#[derive(Debug, Serialize)]
+pub struct PlannedName {
+    /// The name.
+    pub identifier: Identifier,
+    /// Where the value would go.
+    pub owner: DomainName,
+    /// The names in between, where the challenge name is delegated.
+    pub delegation: Vec<DomainName>,
+    /// The zone.
+    pub zone: DomainName,
+    /// The configured provider.
+    pub provider: String,
+    /// Where that provider writes to.
+    pub endpoint: String,
+    /// The servers that would be asked.
+    pub servers: Vec<String>,
+}
+
+pub(super) async fn plan(engine: &Engine, request: &Request) -> Result<Plan, IssueError> {
+    let wanted = request.wanted();
+    let head = Head::load(&*engine.store, &request.id)
+        .await?
+        .map(|(head, _)| head);
+    let current = head.as_ref().and_then(|head| head.current.as_ref());
+    if let Some(current) = current
+        && !request.replace_names
+        && !wanted.same_names(&current.names)
+    {
+        return Err(IssueError::NamesDiffer {
+            asked: request.names.clone(),
+            existing: current.names.clone(),
+            id: request.id.clone(),
+        });
+    }
+    let kept =
+        current.filter(|v| !request.force && fits(v, &wanted) && Timestamp::now() < v.renew_at());
+    let action = match &head {
+        Some(head) if head.order.is_some() => PlanAction::Resume,
+        _ if kept.is_some() => PlanAction::Keep,
+        _ => PlanAction::Order,
+    };
+    let account = StoredAccount::load(&*engine.store, &wanted.account).await?;
+
+    let looking = futures::stream::iter(&request.names).map(|identifier| async move {
+        match engine.zones.place(&identifier.challenge_owner()).await {
+            Ok(place) => Ok(PlannedName {
+                identifier: identifier.clone(),
+                owner: place.location.owner.clone(),
+                delegation: place.location.chain.clone(),
+                zone: place.zone.name.clone(),
+                provider: place.provider.name.clone(),
+                endpoint: place.provider.provider.endpoint(),
+                servers: place
+                    .location
+                    .zone
+                    .servers
+                    .iter()
+                    .map(|s| s.name.clone())
+                    .collect(),
+            }),
+            Err(source) => Err(IssueError::Place {
+                identifier: identifier.clone(),
+                source,
+            }),
+        }
+    });
+    let names: Vec<Result<PlannedName, IssueError>> = looking.buffered(16).collect().await;
+    Ok(Plan {
+        id: request.id.clone(),
+        action,
+        directory: wanted.directory,
+        account: account.and_then(|(account, _)| account.url),
+        key_type: request.key_type,
+        profile: request.profile.clone(),
+        names: names.into_iter().collect::<Result<_, _>>()?,
+        files: engine.live.files(&request.id),
+        renew_at: kept.map(crate::store::Version::renew_at),
+    })
+}

@@ -1,0 +1,254 @@
+//! Putting values into DNS and taking them out, with the head always ahead of it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use super::IssueError;
+use crate::acme::Challenge;
+use crate::dns::Action;
+use crate::dns::Announcement;
+use crate::dns::Identifier;
+use crate::dns::Origin;
+use crate::dns::Place;
+use crate::dns::TxtChange;
+use crate::dns::TxtValue;
+use crate::dns::Zone;
+use crate::event::Events;
+use crate::event::Step;
+use crate::event::What;
+use crate::store::HeadSession;
+use crate::store::Published;
+
+/// A challenge, and where its value goes.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) identifier: Identifier,
+    pub(super) challenge: Challenge,
+    pub(super) key_authorization: String,
+    pub(super) place: Place,
+    pub(super) value: TxtValue,
+}
+
+impl Target {
+    fn published(&self, since: Timestamp) -> Published {
+        Published {
+            provider: self.place.provider.name.clone(),
+            zone: self.place.zone.clone(),
+            owner: self.place.location.owner.clone(),
+            value: self.value.clone(),
+            ttl: self.place.ttl(),
+            handle: None,
+            since,
+        }
+    }
+}
+
+/// Writes the values of all targets: into the head, and then into DNS with one submission a zone.
+pub(super) async fn publish(
+    engine: &Engine,
+    session: &HeadSession,
+    targets: &[Target],
+    announcement: Announcement,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<(), IssueError> {
+    let now = Timestamp::now();
+    session
+        .update(|head| {
+            for target in targets {
+                let new = target.published(now);
+                if !head.published.iter().any(|p| same_value(p, &new)) {
+                    head.published.push(new);
+                }
+            }
+        })
+        .await?;
+    for target in targets {
+        progress(events, target, Step::Planned);
+    }
+    engine.reached(super::Checkpoint::HeadWritten).await;
+
+    let mut zones: HashMap<(String, Zone), Vec<&Target>> = HashMap::new();
+    for target in targets {
+        let key = (
+            target.place.provider.name.clone(),
+            target.place.zone.clone(),
+        );
+        zones.entry(key).or_default().push(target);
+    }
+    let mut submissions = Vec::new();
+    for group in zones.into_values() {
+        let changes = group
+            .iter()
+            .enumerate()
+            .map(|(at, target)| add(target, group.len() - 1 - at))
+            .collect();
+        let place = &group[0].place;
+        let submission = engine
+            .zones
+            .submit(&place.provider, &place.zone, changes, cancel);
+        submissions.push((group, submission));
+    }
+    drop(announcement);
+
+    let mut errors = Vec::new();
+    let mut handles = Vec::new();
+    for (group, submission) in submissions {
+        let written = tokio::select! {
+            written = submission.written() => written,
+            () = cancel.cancelled() => return Err(IssueError::Cancelled),
+        };
+        let written = written.ok_or(IssueError::Cancelled)?;
+        for (target, result) in group.into_iter().zip(written.results) {
+            match result {
+                Ok(handle) => {
+                    progress(events, target, Step::Written);
+                    handles.extend(handle.map(|h| (target.published(now), h)));
+                }
+                Err(error) => {
+                    progress(events, target, Step::Failed);
+                    errors.push((target.identifier.clone(), error));
+                }
+            }
+        }
+    }
+    if !handles.is_empty() {
+        session
+            .update(|head| {
+                for (new, handle) in handles {
+                    if let Some(p) = head.published.iter_mut().find(|p| same_value(p, &new)) {
+                        p.handle = Some(handle);
+                    }
+                }
+            })
+            .await?;
+    }
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(IssueError::Write { errors }),
+    }
+}
+
+/// Takes `values` out of DNS, and out of the head as far as they are gone. What cannot be withdrawn within `at_most` stays in the head
+/// for the next run, and is told as a warning; returns how many those are.
+pub(super) async fn withdraw(
+    engine: &Engine,
+    session: &HeadSession,
+    values: Vec<Published>,
+    at_most: Duration,
+    events: &Events,
+) -> Result<usize, IssueError> {
+    let total = values.len();
+    let mut zones: HashMap<(String, Zone), Vec<Published>> = HashMap::new();
+    for value in values {
+        zones
+            .entry((value.provider.clone(), value.zone.clone()))
+            .or_default()
+            .push(value);
+    }
+    let cancel = CancellationToken::new();
+    let mut submissions = Vec::new();
+    for ((name, zone), group) in zones {
+        match engine.zones.provider(&name) {
+            Ok(provider) => {
+                let changes = group.iter().map(remove).collect();
+                let submission = engine.zones.submit(provider, &zone, changes, &cancel);
+                submissions.push((zone, group, submission));
+            }
+            Err(error) => events.warn(
+                format!("{} left in zone {}: {error}", count(group.len()), zone.name),
+                error.hint(),
+            ),
+        }
+    }
+    let deadline = tokio::time::Instant::now() + at_most;
+    let mut gone = Vec::new();
+    for (zone, group, submission) in submissions {
+        let Ok(written) = tokio::time::timeout_at(deadline, submission.written()).await else {
+            // The zone's writer goes on with the call that runs, and begins none again.
+            cancel.cancel();
+            events.warn(
+                format!(
+                    "{} may be left in zone {}: no time to wait for the answer",
+                    count(group.len()),
+                    zone.name
+                ),
+                Some(
+                    "the next run for this certificate withdraws them, and so does `dnseal dns gc`"
+                        .to_owned(),
+                ),
+            );
+            continue;
+        };
+        let Some(written) = written else { continue };
+        for (value, result) in group.into_iter().zip(written.results) {
+            match result {
+                Ok(_) => gone.push(value),
+                Err(error) => events.warn(
+                    error.to_string(),
+                    error.hint().or_else(|| {
+                        Some("the next run for this certificate tries again, and so does `dnseal dns gc`".to_owned())
+                    }),
+                ),
+            }
+        }
+    }
+    let left = total - gone.len();
+    session
+        .update(|head| {
+            head.published
+                .retain(|p| !gone.iter().any(|g| same_value(p, g)))
+        })
+        .await?;
+    Ok(left)
+}
+
+/// Whether two entries are the same value at the same place.
+pub(super) fn same_value(a: &Published, b: &Published) -> bool {
+    a.provider == b.provider && a.zone == b.zone && a.owner == b.owner && a.value == b.value
+}
+
+fn add(target: &Target, remaining: usize) -> TxtChange {
+    TxtChange {
+        action: Action::Add,
+        handle: None,
+        origin: Some(Origin {
+            identifier: target.identifier.clone(),
+            key_authorization: target.key_authorization.clone(),
+            remaining,
+            token: target.challenge.token.clone(),
+        }),
+        owner: target.place.location.owner.clone(),
+        ttl: target.place.ttl(),
+        value: target.value.clone(),
+    }
+}
+
+fn remove(value: &Published) -> TxtChange {
+    TxtChange {
+        action: Action::Remove,
+        handle: value.handle.clone(),
+        origin: None,
+        owner: value.owner.clone(),
+        ttl: value.ttl,
+        value: value.value.clone(),
+    }
+}
+
+fn progress(events: &Events, target: &Target, step: Step) {
+    events.emit(What::Progress {
+        identifier: target.identifier.clone(),
+        step,
+    });
+}
+
+fn count(values: usize) -> String {
+    match values {
+        1 => "1 value".to_owned(),
+        n => format!("{n} values"),
+    }
+}

@@ -1,0 +1,776 @@
+//! The walk itself, stage by stage.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use futures::StreamExt;
+use futures::TryStreamExt;
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use super::Checkpoint;
+use super::Engine;
+use super::ErrorKind;
+use super::IssueError;
+use super::Issued;
+use super::Request;
+use super::account::account;
+use super::publish::Target;
+use super::publish::publish;
+use super::publish::withdraw;
+use super::recover::Resumed;
+use super::recover::recover;
+use crate::acme::Account;
+use crate::acme::AuthorizationStatus;
+use crate::acme::CertificateChain;
+use crate::acme::CertificateKey;
+use crate::acme::Client;
+use crate::acme::NewOrder;
+use crate::acme::Order;
+use crate::acme::OrderStatus;
+use crate::acme::Pairing;
+use crate::acme::Wait;
+use crate::deploy::Bundle;
+use crate::deploy::LiveFiles;
+use crate::dns::DomainName;
+use crate::dns::Identifier;
+use crate::dns::Place;
+use crate::dns::Proven;
+use crate::dns::Wanted as WantedValues;
+use crate::event::Events;
+use crate::event::Stage;
+use crate::event::Step;
+use crate::event::What;
+use crate::store::Head;
+use crate::store::HeadSession;
+use crate::store::InFlight;
+use crate::store::Key;
+use crate::store::LockName;
+use crate::store::Version;
+use crate::store::VersionFile;
+use crate::store::Wanted;
+use crate::store::Worker;
+
+/// Issues or keeps; holds the lock over the certificate throughout.
+pub(super) async fn issue(
+    engine: &Engine,
+    request: &Request,
+    cancel: &CancellationToken,
+) -> Result<Issued, IssueError> {
+    let events = engine.events.for_certificate(&request.id);
+    events.stage(Stage::Prepare);
+    engine.live.check()?;
+    let _lock = engine
+        .lock(
+            &LockName::certificate(&request.id),
+            request.timeouts.lock,
+            &events,
+            cancel,
+        )
+        .await?;
+    engine.store.tidy(&Key::certificate(&request.id)).await?;
+
+    let wanted = request.wanted();
+    let (head, tag) = match Head::load(&*engine.store, &request.id).await? {
+        Some((head, tag)) => (head, Some(tag)),
+        None => (Head::new(request.id.clone(), wanted.clone()), None),
+    };
+    if let Some(current) = &head.current
+        && !request.replace_names
+        && !wanted.same_names(&current.names)
+    {
+        return Err(IssueError::NamesDiffer {
+            asked: request.names.clone(),
+            existing: current.names.clone(),
+            id: request.id.clone(),
+        });
+    }
+    let session = HeadSession::new(engine.store.clone(), head.clone(), tag);
+    let walk = Walk {
+        cancel,
+        engine,
+        events: &events,
+        request,
+        session: &session,
+        wanted: &wanted,
+    };
+
+    if let Some(current) = &head.current
+        && !request.force
+        && head.order.is_none()
+        && fits(current, &wanted)
+        && Timestamp::now() < current.renew_at()
+    {
+        return walk.keep(current.clone(), &head).await;
+    }
+    let result = walk.obtain().await;
+    walk.forget_if_nothing_came().await;
+    result
+}
+
+/// Whether a version is what is wanted now.
+pub(super) fn fits(version: &Version, wanted: &Wanted) -> bool {
+    wanted.same_names(&version.names)
+        && version.key_type == wanted.key_type
+        && version.profile == wanted.profile
+        && version.directory == wanted.directory
+}
+
+pub(super) struct Walk<'a> {
+    pub(super) cancel: &'a CancellationToken,
+    pub(super) engine: &'a Engine,
+    pub(super) events: &'a Events,
+    pub(super) request: &'a Request,
+    pub(super) session: &'a HeadSession,
+    pub(super) wanted: &'a Wanted,
+}
+
+impl Walk<'_> {
+    /// What is there is good: only leftovers are withdrawn and a missing projection is written.
+    async fn keep(&self, version: Version, head: &Head) -> Result<Issued, IssueError> {
+        if !head.published.is_empty() {
+            self.events.stage(Stage::Withdraw);
+            let values = head.published.clone();
+            withdraw(self.engine, self.session, values, WITHDRAWAL, self.events).await?;
+        }
+        let files = match self.engine.live.current(&self.request.id)? {
+            Some(number) if number == version.number => self.engine.live.files(&self.request.id),
+            _ => self.project(&version).await?,
+        };
+        self.events.stage(Stage::Done);
+        Ok(self.issued(version, files, false))
+    }
+
+    async fn obtain(&self) -> Result<Issued, IssueError> {
+        let client = self.connect().await?;
+        let account = account(self.engine, &client, self.request, self.events, self.cancel).await?;
+        let fingerprint = order_fingerprint(account.url(), self.wanted);
+        let order_lock = self
+            .engine
+            .lock(
+                &LockName::order(&fingerprint),
+                self.request.timeouts.lock,
+                self.events,
+                self.cancel,
+            )
+            .await?;
+        let resumed = recover(self, &account).await?;
+        self.session
+            .update(|head| {
+                head.wanted = self.wanted.clone();
+                head.worker = Some(Worker {
+                    process: std::process::id(),
+                    since: Timestamp::now(),
+                });
+            })
+            .await?;
+
+        let mut resumed = resumed;
+        let mut tried_again = false;
+        let version = loop {
+            let error = match self.order(&account, resumed.take()).await {
+                Ok(version) => break version,
+                Err(error) => error,
+            };
+            self.clean_up(&account, &error).await;
+            match error.missed_values_ttl() {
+                // Every authoritative server showed the value, so the CA's resolver remembers an older answer.
+                Some(ttl) if !tried_again => {
+                    tried_again = true;
+                    let pause = Duration::from_secs(u64::from(ttl)).clamp(SECOND_TRY, LONGEST_TTL);
+                    self.events.warn(
+                        format!("the CA did not see what every authoritative server has; trying once more: {error}"),
+                        None,
+                    );
+                    self.wait("what the CA's resolver remembers to expire", pause)
+                        .await?;
+                }
+                _ => return Err(error),
+            }
+        };
+        drop(order_lock);
+
+        self.engine.reached(Checkpoint::BeforeProjection).await;
+        self.events.stage(Stage::Deploy);
+        let leftovers = self.session.head().await.published;
+        let (withdrawn, files) = tokio::join!(
+            withdraw(
+                self.engine,
+                self.session,
+                leftovers,
+                WITHDRAWAL,
+                self.events
+            ),
+            self.project(&version),
+        );
+        withdrawn?;
+        self.session.update(|head| head.worker = None).await?;
+        let files = files?;
+        self.events.stage(Stage::Done);
+        Ok(self.issued(version, files, true))
+    }
+
+    async fn connect(&self) -> Result<Client, IssueError> {
+        let connecting = Client::connect(self.engine.transport.clone(), &self.request.ca.url);
+        tokio::select! {
+            client = connecting => Ok(client?.with_events(self.events.clone())),
+            () = self.cancel.cancelled() => Err(IssueError::Cancelled),
+        }
+    }
+
+    /// From names to a stored version.
+    async fn order(
+        &self,
+        account: &Account,
+        resumed: Option<Resumed>,
+    ) -> Result<Version, IssueError> {
+        let key = KeyInTheMaking::begin(self, resumed.as_ref()).await?;
+        let announcement = self.engine.zones.announce();
+        let needs_proof = resumed
+            .as_ref()
+            .is_none_or(|r| r.order.status == OrderStatus::Pending);
+        let places = match needs_proof {
+            true => self.places().await?,
+            false => BTreeMap::new(),
+        };
+
+        self.events.stage(Stage::Order);
+        let order = match resumed {
+            Some(resumed) => resumed.order,
+            None => self.new_order(account).await?,
+        };
+        let order = match order.status {
+            OrderStatus::Pending => self.prove(account, order, &places, announcement).await?,
+            _ => order,
+        };
+        self.finalize(account, order, key).await
+    }
+
+    async fn places(&self) -> Result<BTreeMap<Identifier, Place>, IssueError> {
+        self.events.stage(Stage::Locate);
+        // A name and its wildcard have one challenge name.
+        let mut owners: BTreeMap<DomainName, Identifier> = BTreeMap::new();
+        for name in &self.request.names {
+            owners
+                .entry(name.challenge_owner())
+                .or_insert_with(|| name.clone());
+        }
+        let looking = futures::stream::iter(owners)
+            .map(|(owner, identifier)| async move {
+                match self.engine.zones.place(&owner).await {
+                    Ok(place) => Ok((owner, place)),
+                    Err(source) => Err(IssueError::Place { identifier, source }),
+                }
+            })
+            .buffer_unordered(CONCURRENT_LOOKUPS)
+            .try_collect();
+        let places: BTreeMap<DomainName, Place> = tokio::select! {
+            places = looking => places?,
+            () = self.cancel.cancelled() => return Err(IssueError::Cancelled),
+        };
+        let mut found = BTreeMap::new();
+        for name in &self.request.names {
+            if let Some(place) = places.get(&name.challenge_owner()) {
+                self.events.emit(What::Located {
+                    identifier: name.clone(),
+                    owner: place.location.owner.clone(),
+                    zone: place.zone.name.clone(),
+                    provider: place.provider.name.clone(),
+                });
+                if let Some(target) = &place.location.wildcard {
+                    self.events.warn(
+                        format!("{} is no delegation: a wildcard CNAME to {target} answers for every name there", name.challenge_owner()),
+                        None,
+                    );
+                }
+                found.insert(name.clone(), place.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    async fn new_order(&self, account: &Account) -> Result<Order, IssueError> {
+        let new_order = NewOrder {
+            identifiers: &self.request.names,
+            profile: self.request.profile.as_deref(),
+            replaces: None,
+        };
+        let order = account.new_order(&new_order).await?;
+        let in_flight = InFlight {
+            wanted: self.wanted.clone(),
+            account_url: account.url().to_owned(),
+            url: order.url.clone(),
+            version: None,
+            begun: Timestamp::now(),
+        };
+        self.session
+            .update(|head| head.order = Some(in_flight))
+            .await?;
+        for name in &self.request.names {
+            self.progress(name, Step::Ordered);
+        }
+        Ok(order)
+    }
+
+    /// From a pending order to one that is ready.
+    async fn prove(
+        &self,
+        account: &Account,
+        order: Order,
+        places: &BTreeMap<Identifier, Place>,
+        announcement: crate::dns::Announcement,
+    ) -> Result<Order, IssueError> {
+        let authorizations = account.authorizations(&order.authorizations).await?;
+        let mut targets = Vec::new();
+        let pairing = Pairing::new(authorizations, &self.request.names);
+        for identifier in &pairing.missing {
+            // Approved beforehand; the order says so by becoming ready.
+            self.progress(identifier, Step::AlreadyValid);
+        }
+        for (identifier, authorization) in pairing.pairs {
+            match authorization.status {
+                AuthorizationStatus::Valid => {
+                    self.progress(&identifier, Step::AlreadyValid);
+                    continue;
+                }
+                AuthorizationStatus::Pending => {}
+                status => {
+                    return Err(IssueError::Authorization {
+                        identifier,
+                        status: status.to_string(),
+                    });
+                }
+            }
+            let (Some(challenge), Some(place)) = (authorization.dns01, places.get(&identifier))
+            else {
+                return Err(IssueError::NoDnsChallenge { identifier });
+            };
+            targets.push(Target {
+                key_authorization: account.key_authorization(&challenge.token),
+                value: account.txt_value(&challenge.token),
+                place: place.clone(),
+                challenge,
+                identifier,
+            });
+        }
+
+        self.withdraw_stale(&targets).await?;
+        if !targets.is_empty() {
+            self.events.stage(Stage::Publish);
+            publish(
+                self.engine,
+                self.session,
+                &targets,
+                announcement,
+                self.events,
+                self.cancel,
+            )
+            .await?;
+            self.engine.reached(Checkpoint::DnsWritten).await;
+            self.propagate(&targets).await?;
+            self.engine.reached(Checkpoint::Propagated).await;
+        }
+
+        self.events.stage(Stage::Validate);
+        let challenges: Vec<_> = targets.iter().map(|t| t.challenge.clone()).collect();
+        account.answer(&challenges, self.cancel).await?;
+        for target in &targets {
+            self.progress(&target.identifier, Step::Answered);
+        }
+        self.engine.reached(Checkpoint::Answered).await;
+        let wait = Wait {
+            deadline: self.request.timeouts.validation,
+            cancel: self.cancel.clone(),
+        };
+        match account.await_ready(&order.url, &wait).await {
+            Ok(order) => {
+                for target in &targets {
+                    self.progress(&target.identifier, Step::Valid);
+                }
+                Ok(order)
+            }
+            Err(source) => {
+                for (identifier, _) in source.refused_names() {
+                    self.progress(&identifier, Step::Failed);
+                }
+                let ttl = targets.iter().map(|t| t.place.ttl()).max();
+                Err(IssueError::Validation { source, ttl })
+            }
+        }
+    }
+
+    /// What an earlier run published and this one does not need leaves DNS at once.
+    async fn withdraw_stale(&self, targets: &[Target]) -> Result<(), IssueError> {
+        let mut stale = self.session.head().await.published;
+        stale.retain(|p| {
+            !targets.iter().any(|t| {
+                t.value == p.value
+                    && t.place.location.owner == p.owner
+                    && t.place.zone == p.zone
+                    && t.place.provider.name == p.provider
+            })
+        });
+        if !stale.is_empty() {
+            withdraw(self.engine, self.session, stale, WITHDRAWAL, self.events).await?;
+        }
+        Ok(())
+    }
+
+    async fn propagate(&self, targets: &[Target]) -> Result<(), IssueError> {
+        self.events.stage(Stage::Propagate);
+        let mut by_owner: BTreeMap<DomainName, (WantedValues, Vec<Identifier>)> = BTreeMap::new();
+        for target in targets {
+            let owner = &target.place.location.owner;
+            let (wanted, names) = by_owner.entry(owner.clone()).or_insert_with(|| {
+                let wanted = WantedValues {
+                    zone: target.place.location.zone.clone(),
+                    owner: owner.clone(),
+                    values: Vec::new(),
+                };
+                (wanted, Vec::new())
+            });
+            wanted.values.push(target.value.clone());
+            names.push(target.identifier.clone());
+        }
+        let wanted = by_owner
+            .values()
+            .map(|(wanted, _)| wanted.clone())
+            .collect();
+        let tell = |proven: Proven| {
+            for name in by_owner
+                .get(&proven.owner)
+                .map(|(_, names)| names)
+                .into_iter()
+                .flatten()
+            {
+                self.progress(name, Step::Visible);
+            }
+        };
+        self.engine
+            .zones
+            .await_visible(wanted, self.cancel, tell)
+            .await?;
+        Ok(())
+    }
+
+    /// From a ready order to a stored version.
+    async fn finalize(
+        &self,
+        account: &Account,
+        order: Order,
+        key: KeyInTheMaking,
+    ) -> Result<Version, IssueError> {
+        self.events.stage(Stage::Finalize);
+        let (number, key) = key.stored(self).await?;
+        let order = match order.status {
+            OrderStatus::Processing | OrderStatus::Valid => order,
+            _ => {
+                self.engine.reached(Checkpoint::BeforeFinalize).await;
+                let csr = key.csr(&self.request.names).map_err(IssueError::Key)?;
+                account.finalize(&order, &csr).await?
+            }
+        };
+        self.engine.reached(Checkpoint::Finalized).await;
+        let wait = Wait {
+            deadline: self.request.timeouts.finalization,
+            cancel: self.cancel.clone(),
+        };
+        let order = match order.status == OrderStatus::Valid && order.certificate.is_some() {
+            true => order,
+            false => account.await_certificate(&order.url, &wait).await?,
+        };
+        let download = account.download(&order).await?;
+        let chain = CertificateChain::check(&download.pem, &key, &self.request.names)?;
+        self.engine.reached(Checkpoint::BeforeStore).await;
+
+        self.events.stage(Stage::Store);
+        let version = Version {
+            number,
+            names: self.request.names.clone(),
+            key_type: self.request.key_type,
+            profile: self.request.profile.clone(),
+            directory: self.wanted.directory.clone(),
+            account: account.url().to_owned(),
+            order: order.url.clone(),
+            issued: Timestamp::now(),
+            not_before: chain.not_before,
+            not_after: chain.not_after,
+            serial: chain.serial.clone(),
+            issuer: chain.issuer.clone(),
+        };
+        self.store(&version, &chain).await?;
+        self.events.emit(What::Issued { version: number });
+        Ok(version)
+    }
+
+    async fn store(&self, version: &Version, chain: &CertificateChain) -> Result<(), IssueError> {
+        let (store, id) = (&self.engine.store, &self.request.id);
+        let chain_key = Key::version(id, version.number, VersionFile::FullChain);
+        store.delete(&chain_key).await?;
+        store
+            .put_if_absent(&chain_key, chain.fullchain_pem().into_bytes())
+            .await?;
+        let meta_key = Key::version(id, version.number, VersionFile::Meta);
+        store.delete(&meta_key).await?;
+        let meta = crate::store::to_json(&meta_key, version)?;
+        store.put_if_absent(&meta_key, meta).await?;
+        self.session
+            .update(|head| {
+                head.current = Some(version.clone());
+                head.order = None;
+            })
+            .await?;
+        for number in 1..=version.number.saturating_sub(KEPT_VERSIONS) {
+            for file in VersionFile::ALL {
+                store.delete(&Key::version(id, number, file)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn project(&self, version: &Version) -> Result<LiveFiles, IssueError> {
+        let files = project(self.engine, &self.request.id, version).await?;
+        self.events.emit(What::Deployed {
+            version: version.number,
+            directory: files.directory.display().to_string(),
+        });
+        Ok(files)
+    }
+
+    /// After a failure: what the CA and DNS hold for us is given back, as far as the time allows.
+    pub(super) async fn clean_up(&self, account: &Account, error: &IssueError) {
+        let at_most = match error.kind() {
+            ErrorKind::Cancelled => INTERRUPTED_CLEANUP,
+            _ => WITHDRAWAL,
+        };
+        let head = self.session.head().await;
+        self.events.stage(Stage::Withdraw);
+        let abandon = async {
+            match &head.order {
+                Some(order) if !error.leaves_order() => {
+                    let _ = tokio::time::timeout(at_most, self.abandon(account, &order.url)).await;
+                    true
+                }
+                _ => false,
+            }
+        };
+        let withdrawal = withdraw(
+            self.engine,
+            self.session,
+            head.published.clone(),
+            at_most,
+            self.events,
+        );
+        let (abandoned, withdrawn) = tokio::join!(abandon, withdrawal);
+        if let Err(error) = withdrawn {
+            self.events.warn(error.to_string(), error.hint());
+        }
+        let version = head.order.as_ref().and_then(|order| order.version);
+        let cleared = self
+            .session
+            .update(|head| {
+                head.worker = None;
+                if abandoned {
+                    head.order = None;
+                }
+            })
+            .await;
+        if let Err(error) = cleared {
+            self.events.warn(error.to_string(), error.hint());
+        }
+        if let (true, Some(version)) = (abandoned, version) {
+            let key = Key::version(&self.request.id, version, VersionFile::Key);
+            let _ = self.engine.store.delete(&key).await;
+        }
+    }
+
+    /// Deactivates what is still pending of an order that nobody will finish (RFC 8555 section 7.5.2).
+    pub(super) async fn abandon(&self, account: &Account, order_url: &str) {
+        // The account of a run that is being interrupted would refuse to work.
+        let account = account.with_cancel(&CancellationToken::new());
+        let Ok(order) = account.order(order_url).await else {
+            return;
+        };
+        if order.status != OrderStatus::Pending {
+            return;
+        }
+        let Ok(authorizations) = account.authorizations(&order.authorizations).await else {
+            return;
+        };
+        // Valid ones stay: they spare the next order a proof.
+        let pending: Vec<String> = authorizations
+            .into_iter()
+            .filter(|a| a.status == AuthorizationStatus::Pending)
+            .map(|a| a.url)
+            .collect();
+        for (url, error) in account.deactivate(&pending).await {
+            self.events.warn(
+                format!("cannot deactivate the authorization {url}: {error}"),
+                None,
+            );
+        }
+    }
+
+    /// A certificate that never came to anything leaves no trace in the store.
+    async fn forget_if_nothing_came(&self) {
+        let head = self.session.head().await;
+        if head.current.is_none() && head.order.is_none() && head.published.is_empty() {
+            let key = Key::certificate(&self.request.id);
+            if let Err(error) = self.engine.store.delete(&key).await {
+                self.events.warn(error.to_string(), error.hint());
+            }
+        }
+    }
+
+    async fn wait(&self, reason: &str, pause: Duration) -> Result<(), IssueError> {
+        self.events.emit(What::Waiting {
+            reason: reason.to_owned(),
+            at_most: Some(pause),
+        });
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(()),
+            () = self.cancel.cancelled() => Err(IssueError::Cancelled),
+        }
+    }
+
+    fn progress(&self, identifier: &Identifier, step: Step) {
+        self.events.emit(What::Progress {
+            identifier: identifier.clone(),
+            step,
+        });
+    }
+
+    fn issued(&self, version: Version, files: LiveFiles, issued_now: bool) -> Issued {
+        Issued {
+            id: self.request.id.clone(),
+            renew_at: version.renew_at(),
+            version,
+            issued_now,
+            files,
+        }
+    }
+}
+
+/// Writes a stored version to this machine.
+async fn project(
+    engine: &Engine,
+    id: &crate::store::CertId,
+    version: &Version,
+) -> Result<LiveFiles, IssueError> {
+    let read = async |file| {
+        let key = Key::version(id, version.number, file);
+        match engine.store.get(&key).await? {
+            Some((content, _)) => String::from_utf8(content).map_err(|e| (key, e.to_string())),
+            None => Err((key, "it is not there".to_owned())),
+        }
+        .map_err(|(key, detail)| {
+            IssueError::from(crate::store::StoreError::Corrupt {
+                key: key.to_string(),
+                detail,
+            })
+        })
+    };
+    let privkey = SecretString::from(read(VersionFile::Key).await?);
+    let fullchain = read(VersionFile::FullChain).await?;
+    let (cert, chain) = split_chain(&fullchain);
+    let bundle = Bundle {
+        privkey: &privkey,
+        cert,
+        chain,
+        fullchain: &fullchain,
+    };
+    engine
+        .live
+        .project(id, version.number, &bundle)
+        .map_err(|source| IssueError::Projection {
+            id: id.clone(),
+            source,
+            version: version.number,
+        })
+}
+
+/// The first certificate, and the rest.
+fn split_chain(fullchain: &str) -> (&str, &str) {
+    const END: &str = "-----END CERTIFICATE-----\n";
+    match fullchain.find(END) {
+        Some(at) => fullchain.split_at(at + END.len()),
+        None => (fullchain, ""),
+    }
+}
+
+/// What a CA cannot tell two orders apart by.
+fn order_fingerprint(account_url: &str, wanted: &Wanted) -> String {
+    let mut names: Vec<String> = wanted.names.iter().map(ToString::to_string).collect();
+    names.sort();
+    let profile = wanted.profile.as_deref().unwrap_or_default();
+    let text = format!("{account_url}\n{profile}\n{}", names.join("\n"));
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    digest.as_ref()[..8]
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
+}
+
+/// The key of the certificate: made while the zones propagate, stored before the order is finalized.
+enum KeyInTheMaking {
+    Making(tokio::task::JoinHandle<Result<CertificateKey, crate::acme::CertificateKeyError>>),
+    Stored(u32, CertificateKey),
+}
+
+impl KeyInTheMaking {
+    async fn begin(walk: &Walk<'_>, resumed: Option<&Resumed>) -> Result<Self, IssueError> {
+        if let Some((number, key)) = resumed.and_then(|r| r.key.as_ref()) {
+            let key = CertificateKey::from_pem(key).map_err(IssueError::Key)?;
+            return Ok(Self::Stored(*number, key));
+        }
+        let key_type = walk.request.key_type;
+        Ok(Self::Making(tokio::task::spawn_blocking(move || {
+            CertificateKey::generate(key_type)
+        })))
+    }
+
+    async fn stored(self, walk: &Walk<'_>) -> Result<(u32, CertificateKey), IssueError> {
+        let key = match self {
+            Self::Stored(number, key) => return Ok((number, key)),
+            Self::Making(making) => match making.await {
+                Ok(key) => key.map_err(IssueError::Key)?,
+                Err(_) => return Err(IssueError::Cancelled),
+            },
+        };
+        let pem = key.to_pem();
+        let number = walk
+            .session
+            .update(|head| {
+                head.last_version += 1;
+                head.last_version
+            })
+            .await?;
+        let content = pem.expose_secret().as_bytes().to_vec();
+        let store_key = Key::version(&walk.request.id, number, VersionFile::Key);
+        walk.engine.store.put_if_absent(&store_key, content).await?;
+        walk.session
+            .update(|head| {
+                if let Some(order) = &mut head.order {
+                    order.version = Some(number);
+                }
+            })
+            .await?;
+        Ok((number, key))
+    }
+}
+
+/// Lookups in flight for one order; the servers of a zone see a part of them each.
+const CONCURRENT_LOOKUPS: usize = 16;
+/// How long values may take to leave DNS before they stay in the head for the next run.
+pub(super) const WITHDRAWAL: Duration = Duration::from_secs(60);
+/// The same after Ctrl-C, because somebody waits for the prompt.
+const INTERRUPTED_CLEANUP: Duration = Duration::from_secs(5);
+/// Versions that stay in the store, the current one included.
+const KEPT_VERSIONS: u32 = 5;
+/// The least to wait before the CA is asked to look once more.
+const SECOND_TRY: Duration = Duration::from_secs(2);
+/// No CA's resolver is known to remember for longer (Let's Encrypt caps at 60 s).
+const LONGEST_TTL: Duration = Duration::from_secs(120);

@@ -1,0 +1,198 @@
+//! The engine as a library, put together over a directory of its own, real sockets and the RFC 2136 provider.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use dnseal_core::acme::{Ca, KeyType, Transport, TransportOptions};
+use dnseal_core::deploy::Live;
+use dnseal_core::dns::{
+    Asker, AskerOptions, Discovery, DiscoveryOptions, NamedProvider, Propagation,
+    PropagationPolicy, Routes, Zones,
+};
+use dnseal_core::event::{Event, Events, What};
+use dnseal_core::issue::{Engine, Request, Terms, Timeouts};
+use dnseal_core::store::{CertId, DirectoryStore, Head};
+use dnseal_providers::{Context, Form, Settings, Value, build};
+use tempfile::TempDir;
+
+use crate::TsigKey;
+
+/// A place to issue certificates from: a store, a CA, and name servers that take updates.
+#[derive(Debug)]
+pub struct Workbench {
+    home: TempDir,
+    ca: CaSettings,
+    events: Arc<Mutex<Vec<Event>>>,
+    policy: PropagationPolicy,
+    providers: Vec<Server>,
+}
+
+/// A CA to order from.
+#[derive(Clone, Debug)]
+pub struct CaSettings {
+    /// The URL of its directory.
+    pub directory: String,
+    /// The root that its own listener's certificate is under, PEM.
+    pub root: Vec<u8>,
+}
+
+/// A name server, the zones it serves, and the key that may update them.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// The key.
+    pub key: TsigKey,
+    /// The zones; none means every zone.
+    pub zones: Vec<String>,
+}
+
+impl Workbench {
+    /// A workbench with an empty store.
+    pub fn new(ca: CaSettings, providers: Vec<Server>) -> Self {
+        Self {
+            home: TempDir::new().expect("a temporary directory"),
+            ca,
+            events: Arc::default(),
+            policy: PropagationPolicy {
+                timeout: Duration::from_secs(60),
+                ..PropagationPolicy::default()
+            },
+            providers,
+        }
+    }
+
+    /// The same with another policy of propagation.
+    pub fn policy(mut self, policy: PropagationPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Where store and projection are.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// An engine as a new run has it: it knows only what is in the store.
+    pub fn engine(&self) -> Engine {
+        let (events, mut receiver) = Events::channel();
+        let seen = self.events.clone();
+        tokio::spawn(async move {
+            while let Some(event) = receiver.recv().await {
+                seen.lock().unwrap().push(event);
+            }
+        });
+        let asker = Asker::new(AskerOptions::default(), events.clone());
+        let servers: Vec<SocketAddr> = self.providers.iter().map(|p| p.addr).collect();
+        let per_zone = self
+            .providers
+            .iter()
+            .flat_map(|p| {
+                p.zones
+                    .iter()
+                    .map(|zone| (zone.parse().unwrap(), vec![p.addr]))
+            })
+            .collect();
+        let options = DiscoveryOptions {
+            nameservers: servers.into_iter().take(1).collect(),
+            zone_nameservers: per_zone,
+            ..DiscoveryOptions::default()
+        };
+        let discovery = Discovery::new(asker.clone(), options);
+        let propagation = Propagation::new(asker, self.policy.clone(), events.clone());
+        let zones = Zones::new(self.routes(), discovery, propagation, events.clone());
+        let transport = Transport::new(
+            TransportOptions {
+                extra_roots: vec![self.ca.root.clone()],
+                ..TransportOptions::default()
+            },
+            events.clone(),
+        )
+        .expect("a transport");
+        let store = DirectoryStore::open(&self.home.path().join("store")).expect("a store");
+        let live = Live::new(&self.home.path().join("live")).expect("a place for files");
+        Engine::new(Arc::new(store), live, transport, Arc::new(zones), events)
+    }
+
+    /// What is asked of the engine, for a certificate named after the first name.
+    pub fn request(&self, names: &[&str]) -> Request {
+        let names: Vec<_> = names.iter().map(|name| name.parse().unwrap()).collect();
+        Request {
+            id: CertId::from(&names[0]),
+            names,
+            ca: Ca::resolve(&self.ca.directory, KeyType::default()).expect("a CA"),
+            contacts: Vec::new(),
+            terms: Terms::Agreed,
+            external_account: None,
+            key_type: KeyType::default(),
+            profile: None,
+            replace_names: false,
+            force: false,
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    /// The head of a certificate, as it is in the store.
+    pub async fn head(&self, id: &CertId) -> Option<Head> {
+        let store = DirectoryStore::open(&self.home.path().join("store")).expect("a store");
+        Head::load(&store, id)
+            .await
+            .expect("a readable head")
+            .map(|(head, _)| head)
+    }
+
+    /// Everything that happened so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().unwrap().clone()
+    }
+
+    /// Forgets what happened so far.
+    pub fn forget_events(&self) {
+        self.events.lock().unwrap().clear();
+    }
+
+    /// How many events are of a kind.
+    pub fn count(&self, kind: impl Fn(&What) -> bool) -> usize {
+        self.events()
+            .iter()
+            .filter(|event| kind(&event.what))
+            .count()
+    }
+
+    /// Requests to the CA so far.
+    pub fn acme_requests(&self) -> usize {
+        self.count(|what| matches!(what, What::AcmeRequest { .. }))
+    }
+
+    /// Calls that wrote to a zone so far.
+    pub fn writes(&self) -> usize {
+        self.count(|what| matches!(what, What::ProviderCall { call: "apply", .. }))
+    }
+
+    fn routes(&self) -> Routes {
+        let mut providers = Vec::new();
+        let mut table = Vec::new();
+        for (number, server) in self.providers.iter().enumerate() {
+            let name = format!("server-{number}");
+            let mut settings = Settings::new();
+            let mut set = |key: &str, form, value: &str| {
+                settings.insert(key, Value::new(form, value.to_owned()));
+            };
+            set("server", Form::Text, &server.addr.to_string());
+            set("tsig.name", Form::Text, &server.key.name);
+            set("tsig.algorithm", Form::Text, &server.key.algorithm);
+            set("tsig.secret", Form::Secret, &server.key.secret_base64);
+            let provider =
+                build("rfc2136", &name, settings, &Context::default()).expect("a provider");
+            for zone in &server.zones {
+                table.push((zone.parse().unwrap(), name.clone()));
+            }
+            providers.push(NamedProvider { name, provider });
+        }
+        let fallback = Some("server-0".to_owned());
+        Routes::new(providers, table, fallback).expect("routes without a gap")
+    }
+}
