@@ -36,6 +36,7 @@ pub use dns::{
     txt_values,
 };
 pub use knot::{Knot, KnotOptions};
+pub use loopback::Loopback;
 pub use pebble::{Eab, LoggedRequest, Pebble, PebbleOptions, Profile};
 pub use peer::{Peer, require};
 pub use powerdns::{PowerDns, PowerDnsOptions};
@@ -48,6 +49,7 @@ mod bind;
 mod command;
 mod dns;
 mod knot;
+mod loopback;
 mod pebble;
 mod peer;
 mod powerdns;
