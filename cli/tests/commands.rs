@@ -135,6 +135,14 @@ async fn issue_keep_show_delete() {
             .contains("--agree-tos")
     );
 
+    std::fs::remove_dir_all(shop.path().join("state")).unwrap();
+    let planned = shop.run(&[&names[..], &["--plan"]].concat()).await;
+    let plan = &planned.json()["plans"][0];
+    assert_eq!(plan["action"], "order", "{planned:?}");
+    assert_eq!(plan["names"][1]["owner"], OWNER, "{planned:?}");
+    assert!(!shop.path().join("state").exists());
+    assert!(shop.ca.orders().is_empty());
+
     let agreed = [&names[..], &["--agree-tos", "--log-file", "log"]].concat();
     let issued = shop.run(&agreed).await;
     assert_eq!(issued.code, Some(0), "{issued:?}");
@@ -360,6 +368,20 @@ fn demo() {
     assert_eq!(json["dns_updates"], 2);
     assert!(run.stderr.contains("validated"), "{run:?}");
     std::fs::remove_dir_all(json["directory"].as_str().unwrap()).unwrap();
+}
+
+/// The configuration that the repository shows is one.
+#[cfg(unix)]
+#[test]
+fn the_example_is_a_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dnseal.yaml");
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/dnseal.yaml");
+    std::fs::copy(example, &path).unwrap();
+    make_private(&path);
+    let mut command = dnseal(&["list", "--dir", "state", "--config", "dnseal.yaml"]);
+    let run = Run::from(command.current_dir(dir.path()).output().unwrap());
+    assert_eq!(run.code, Some(0), "{run:?}");
 }
 
 #[test]
