@@ -1,6 +1,6 @@
 //! The binary against Pebble and BIND: the main job, kills, waiting, and several providers.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
