@@ -359,14 +359,24 @@ async fn parent_and_child_name_different_servers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn name_server_without_address_is_told() {
     let world = World::start().await;
-    world.add([Record::ns("a.test", 60, "ns9.a.test")]);
+    world.add([
+        Record::ns("a.test", 60, "ns9.a.test"),
+        Record::ns("a.test", 60, "ns8.a.test"),
+    ]);
+    // Not even the zone's own servers can tell; the resolver still learns of nothing there.
+    for server in [&world.a, &world.a2] {
+        server.inject(Fault::servfail().below("ns8.a.test"));
+    }
     let owner = name("_acme-challenge.a.test");
     let found = world.discovery().locate(&owner).await.unwrap();
-    let lost = found.zone.servers.iter().find(|it| it.name == "ns9.a.test");
-    let lost = lost.unwrap();
-    assert!(lost.addresses.is_empty());
-    assert!(lost.problem.is_some(), "{lost:?}");
+    for lost in ["ns8.a.test", "ns9.a.test"] {
+        let lost = found.zone.servers.iter().find(|it| it.name == lost);
+        let lost = lost.unwrap();
+        assert!(lost.addresses.is_empty());
+        assert!(lost.problem.is_some(), "{lost:?}");
+    }
     assert_eq!(addresses(&found), [2, 3].map(|n| world.net.addr(n)).into());
+    world.resolver_knows_the_top_only();
 }
 
 /// An alias is there, and its servers fail: that is never "no alias".
