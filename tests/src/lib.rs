@@ -42,6 +42,7 @@ pub use peer::{Peer, require};
 pub use powerdns::{PowerDns, PowerDnsOptions};
 pub use process::{Process, free_addr, wait_until};
 pub use provider::{Rfc2136, added, name, reader, removed, value};
+pub use shop::Shop;
 pub use unbound::{Unbound, UnboundOptions};
 pub use workbench::{CaSettings, Server, Workbench};
 
@@ -55,5 +56,6 @@ mod peer;
 mod powerdns;
 mod process;
 mod provider;
+mod shop;
 mod unbound;
 mod workbench;
