@@ -7,8 +7,10 @@
 //! living one of the same certificate.
 
 mod account;
+mod certificate;
 mod checkpoint;
 mod error;
+mod give_back;
 mod maintain;
 mod plan;
 mod publish;
