@@ -190,19 +190,15 @@ impl KeyInTheMaking {
             .session
             .update(|head| {
                 head.last_version += 1;
+                if let Some(order) = &mut head.order {
+                    order.version = Some(head.last_version);
+                }
                 head.last_version
             })
             .await?;
         let content = pem.expose_secret().as_bytes().to_vec();
         let store_key = Key::version(&walk.request.id, number, VersionFile::Key);
         walk.engine.store.put_if_absent(&store_key, content).await?;
-        walk.session
-            .update(|head| {
-                if let Some(order) = &mut head.order {
-                    order.version = Some(number);
-                }
-            })
-            .await?;
         Ok((number, key))
     }
 }

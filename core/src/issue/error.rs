@@ -16,6 +16,7 @@ use crate::dns::PropagationError;
 use crate::dns::WriteError;
 use crate::store::CertId;
 use crate::store::FileError;
+use crate::store::InFlight;
 use crate::store::StoreError;
 
 /// Why a certificate was not issued.
@@ -273,11 +274,12 @@ impl IssueError {
         }
     }
 
-    /// Whether the order is worth finishing by the next run: the CA failed, or has not finished.
-    pub(super) fn leaves_order(&self) -> bool {
+    /// Whether `order` is worth finishing by the next run: the CA failed, or has not finished, or nothing is left to prove.
+    pub(super) fn leaves_order(&self, order: &InFlight) -> bool {
         match self {
+            _ if self.kind() == ErrorKind::Cancelled => order.version.is_some(),
             Self::Order(error) | Self::Validation { source: error, .. } => {
-                error.is_retryable() && !error.is_cancelled()
+                error.is_retryable() && !error.is_rate_limited()
             }
             Self::Store(_) | Self::File(_) => true,
             _ => false,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Checkpoint;
 use super::Engine;
+use super::ErrorKind;
 use super::IssueError;
 use super::Issued;
 use super::Request;
@@ -43,6 +44,7 @@ use crate::store::Head;
 use crate::store::HeadSession;
 use crate::store::InFlight;
 use crate::store::Key;
+use crate::store::LockGuard;
 use crate::store::LockName;
 use crate::store::Version;
 use crate::store::Wanted;
@@ -101,7 +103,9 @@ pub(super) async fn issue(
         return walk.keep(current.clone(), &head).await;
     }
     let result = walk.obtain().await;
-    walk.forget_if_nothing_came().await;
+    if let Err(error) = &result {
+        walk.end(error).await;
+    }
     result
 }
 
@@ -128,8 +132,10 @@ impl Walk<'_> {
         if !head.published.is_empty() {
             self.events.stage(Stage::Withdraw);
             let values = head.published.clone();
-            withdraw(self.engine, self.session, values, WITHDRAWAL, self.events).await?;
+            withdraw(self.engine, self.session, values, self.limit(), self.events).await?;
         }
+        // Whoever it was is dead, and has come to an end.
+        self.session.update(|head| head.worker = None).await?;
         let files = match self.engine.live.current(&self.request.id)? {
             Some(number) if number == version.number => self.engine.live.files(&self.request.id),
             _ => self.project(&version).await?,
@@ -139,30 +145,16 @@ impl Walk<'_> {
     }
 
     async fn obtain(&self) -> Result<Issued, IssueError> {
-        let client = self.connect().await?;
-        let account = account(self.engine, &client, self.request, self.events, self.cancel).await?;
-        let fingerprint = order_fingerprint(account.url(), self.wanted);
-        let order_lock = self
-            .engine
-            .lock(
-                &LockName::order(&fingerprint),
-                self.request.timeouts.lock,
-                self.events,
-                self.cancel,
-            )
-            .await?;
-        let resumed = recover(self, &account).await?;
-        self.session
-            .update(|head| {
-                head.wanted = self.wanted.clone();
-                head.worker = Some(Worker {
-                    process: std::process::id(),
-                    since: Timestamp::now(),
-                });
-            })
-            .await?;
-
-        let mut resumed = resumed;
+        let (account, mut resumed, order_lock) = match self.prepare().await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // What an earlier run left in DNS is of no use to anybody, unless another certificate's run works with it.
+                if error.kind() != ErrorKind::Locked {
+                    self.withdraw_all().await;
+                }
+                return Err(error);
+            }
+        };
         let mut tried_again = false;
         let version = loop {
             let error = match self.order(&account, resumed.take()).await {
@@ -195,7 +187,7 @@ impl Walk<'_> {
                 self.engine,
                 self.session,
                 leftovers,
-                WITHDRAWAL,
+                self.limit(),
                 self.events
             ),
             self.project(&version),
@@ -205,6 +197,38 @@ impl Walk<'_> {
         let files = files?;
         self.events.stage(Stage::Done);
         Ok(self.issued(version, files, true))
+    }
+
+    /// Everything before an order: the account, the lock over the order, and what earlier runs have left.
+    async fn prepare(&self) -> Result<(Account, Option<Resumed>, Box<dyn LockGuard>), IssueError> {
+        let client = self.connect().await?;
+        let account = account(self.engine, &client, self.request, self.events, self.cancel);
+        let account = tokio::select! {
+            account = account => account?.with_cancel(self.cancel),
+            () = self.cancel.cancelled() => return Err(IssueError::Cancelled),
+        };
+        let (resumed, order_lock) = recover(self, &account).await?;
+        self.session
+            .update(|head| {
+                head.wanted = self.wanted.clone();
+                head.worker = Some(Worker {
+                    process: std::process::id(),
+                    since: Timestamp::now(),
+                });
+            })
+            .await?;
+        Ok((account, resumed, order_lock))
+    }
+
+    pub(super) async fn lock_order(
+        &self,
+        fingerprint: &str,
+    ) -> Result<Box<dyn LockGuard>, IssueError> {
+        let name = LockName::order(fingerprint);
+        let lock = self
+            .engine
+            .lock(&name, self.request.timeouts.lock, self.events, self.cancel);
+        Ok(lock.await?)
     }
 
     async fn connect(&self) -> Result<Client, IssueError> {
@@ -238,7 +262,10 @@ impl Walk<'_> {
         };
         let order = match order.status {
             OrderStatus::Pending => self.prove(account, order, &places, announcement).await?,
-            _ => order,
+            _ => {
+                drop(announcement);
+                order
+            }
         };
         self.finalize(account, order, key).await
     }
@@ -292,11 +319,12 @@ impl Walk<'_> {
             profile: self.request.profile.as_deref(),
             replaces: None,
         };
-        let order = account.new_order(&new_order).await?;
+        let order = self.uncut(account, &new_order).await?;
         let in_flight = InFlight {
             wanted: self.wanted.clone(),
             account_url: account.url().to_owned(),
             url: order.url.clone(),
+            authorizations: order.authorizations.clone(),
             version: None,
             begun: Timestamp::now(),
         };
@@ -307,6 +335,27 @@ impl Walk<'_> {
             self.progress(name, Step::Ordered);
         }
         Ok(order)
+    }
+
+    /// Asks for an order. An interruption waits a moment for the answer, because an order that we do not know of is one
+    /// that nobody gives up.
+    async fn uncut(
+        &self,
+        account: &Account,
+        new_order: &NewOrder<'_>,
+    ) -> Result<Order, IssueError> {
+        if self.cancel.is_cancelled() {
+            return Err(IssueError::Cancelled);
+        }
+        let account = account.with_cancel(&CancellationToken::new());
+        let given_up = async {
+            self.cancel.cancelled().await;
+            tokio::time::sleep(LAST_ANSWER).await;
+        };
+        tokio::select! {
+            order = account.new_order(new_order) => Ok(order?),
+            () = given_up => Err(IssueError::Cancelled),
+        }
     }
 
     /// From a pending order to one that is ready.
@@ -352,7 +401,9 @@ impl Walk<'_> {
         }
 
         self.withdraw_stale(&targets).await?;
-        if !targets.is_empty() {
+        if targets.is_empty() {
+            drop(announcement);
+        } else {
             self.events.stage(Stage::Publish);
             publish(
                 self.engine,
@@ -408,7 +459,7 @@ impl Walk<'_> {
             })
         });
         if !stale.is_empty() {
-            withdraw(self.engine, self.session, stale, WITHDRAWAL, self.events).await?;
+            withdraw(self.engine, self.session, stale, self.limit(), self.events).await?;
         }
         Ok(())
     }
@@ -480,7 +531,7 @@ impl Walk<'_> {
 }
 
 /// What a CA cannot tell two orders apart by.
-fn order_fingerprint(account_url: &str, wanted: &Wanted) -> String {
+pub(super) fn order_fingerprint(account_url: &str, wanted: &Wanted) -> String {
     let mut names: Vec<String> = wanted.names.iter().map(ToString::to_string).collect();
     names.sort();
     let profile = wanted.profile.as_deref().unwrap_or_default();
@@ -494,10 +545,8 @@ fn order_fingerprint(account_url: &str, wanted: &Wanted) -> String {
 
 /// Lookups in flight for one order; the servers of a zone see a part of them each.
 const CONCURRENT_LOOKUPS: usize = 16;
-/// How long values may take to leave DNS before they stay in the head for the next run.
-pub(super) const WITHDRAWAL: Duration = Duration::from_secs(60);
-/// The same after Ctrl-C, because somebody waits for the prompt.
-pub(super) const INTERRUPTED_CLEANUP: Duration = Duration::from_secs(5);
+/// How long an interruption waits for the answer to a new order, which mostly comes at once.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 /// The least to wait before the CA is asked to look once more.
 const SECOND_TRY: Duration = Duration::from_secs(2);
 /// No CA's resolver is known to remember for longer (Let's Encrypt caps at 60 s).
