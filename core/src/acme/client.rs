@@ -109,7 +109,11 @@ impl Client {
                 true => {
                     nonce = match answer.nonce() {
                         Some(fresh) => self.inner.nonces.adopt(fresh),
-                        None => self.nonce().await?,
+                        None => {
+                            // As long as the spent one counts as under way, others wait for what it brings; and so should we.
+                            drop(nonce);
+                            self.nonce().await?
+                        }
                     };
                     tokio::time::sleep(NONCE_PAUSE * attempt).await;
                 }
