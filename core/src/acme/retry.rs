@@ -62,6 +62,15 @@ impl Retries {
     }
 }
 
+/// Waits as long as a CA asked for, before the fate of a request is looked up; whether that was worth it.
+pub(super) async fn heed(error: &AcmeError) -> bool {
+    let Some(delay) = wait_for(error, Duration::ZERO).filter(|delay| *delay <= BUDGET) else {
+        return false;
+    };
+    tokio::time::sleep(delay).await;
+    true
+}
+
 /// How long to wait before the same request, where that can help at all.
 fn wait_for(error: &AcmeError, delay: Duration) -> Option<Duration> {
     match error {
