@@ -55,7 +55,12 @@ impl Walk<'_> {
             false => account.await_certificate(&order.url, &wait).await?,
         };
         let download = account.download(&order).await?;
-        let chain = CertificateChain::check(&download.pem, &key, &self.request.names)?;
+        let chain = CertificateChain::check(&download.pem, &key, &self.request.names).map_err(
+            |source| IssueError::Chain {
+                source,
+                url: order.certificate.clone().unwrap_or_default(),
+            },
+        )?;
         self.engine.reached(Checkpoint::BeforeStore).await;
 
         self.events.stage(Stage::Store);

@@ -28,12 +28,12 @@ impl<'a> Walk<'a> {
     }
 
     /// After a failure: what the CA and DNS hold for us is given back, as far as the time allows.
-    pub(super) async fn clean_up(&self, account: &Account, error: &IssueError) {
+    pub(super) async fn clean_up(&self, account: &Account, error: &IssueError, resumed: bool) {
         let head = self.session.head().await;
         let order = head
             .order
             .as_ref()
-            .filter(|order| !error.leaves_order(order));
+            .filter(|order| !error.leaves_order(order, resumed));
         let abandon = async {
             match order {
                 Some(order) => self.abandon(account, order).await,

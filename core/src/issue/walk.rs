@@ -157,11 +157,12 @@ impl Walk<'_> {
         };
         let mut tried_again = false;
         let version = loop {
+            let was_resumed = resumed.is_some();
             let error = match self.order(&account, resumed.take()).await {
                 Ok(version) => break version,
                 Err(error) => error,
             };
-            self.clean_up(&account, &error).await;
+            self.clean_up(&account, &error, was_resumed).await;
             match error.missed_values_ttl() {
                 // Every authoritative server showed the value, so the CA's resolver remembers an older answer.
                 Some(ttl) if !tried_again => {
@@ -384,12 +385,17 @@ impl Walk<'_> {
                     return Err(IssueError::Authorization {
                         identifier,
                         status: status.to_string(),
+                        url: authorization.url,
                     });
                 }
             }
             let (Some(challenge), Some(place)) = (authorization.dns01, places.get(&identifier))
             else {
-                return Err(IssueError::NoDnsChallenge { identifier });
+                return Err(IssueError::NoDnsChallenge {
+                    identifier,
+                    others: authorization.others,
+                    url: authorization.url,
+                });
             };
             targets.push(Target {
                 key_authorization: account.key_authorization(&challenge.token),
