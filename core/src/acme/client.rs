@@ -167,7 +167,8 @@ impl Client {
             accept: None,
             body: None,
         };
-        let answer = Retries::Idempotent
+        // The request that needs it is tried again itself, and for longer.
+        let answer = Retries::Brief
             .run(|| async { self.transport.send(ask.clone()).await?.into_result() })
             .await?;
         answer

@@ -15,7 +15,7 @@ use super::error::AcmeError;
 /// How hard to try.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Retries {
-    /// A first contact: what is wrong there is mostly a wrong URL, and somebody waits for the answer.
+    /// A first contact, where what is wrong is mostly a wrong URL; or a part of something that is tried again as a whole.
     Brief,
     /// A request that may safely arrive twice, in the middle of work that would be lost.
     Idempotent,
