@@ -14,7 +14,7 @@ use dnseal_core::dns::{
 };
 use dnseal_core::event::{Event, Events, What};
 use dnseal_core::issue::{Engine, Request, Terms, Timeouts};
-use dnseal_core::store::{CertId, DirectoryStore, Head};
+use dnseal_core::store::{CertId, DirectoryStore, Head, Key, Store};
 use dnseal_providers::{Context, Form, Settings, Value, build};
 use tempfile::TempDir;
 
@@ -26,7 +26,10 @@ pub struct Workbench {
     home: TempDir,
     ca: CaSettings,
     events: Arc<Mutex<Vec<Event>>>,
+    more_roots: Vec<Vec<u8>>,
+    nameservers: Vec<SocketAddr>,
     policy: PropagationPolicy,
+    provider_settings: Vec<(&'static str, String)>,
     providers: Vec<Server>,
 }
 
@@ -57,12 +60,34 @@ impl Workbench {
             home: TempDir::new().expect("a temporary directory"),
             ca,
             events: Arc::default(),
+            more_roots: Vec::new(),
+            nameservers: Vec::new(),
             policy: PropagationPolicy {
                 timeout: Duration::from_secs(60),
                 ..PropagationPolicy::default()
             },
+            provider_settings: Vec::new(),
             providers,
         }
+    }
+
+    /// The same with name servers that are probed in place of those that take the updates.
+    pub fn nameservers(mut self, nameservers: Vec<SocketAddr>) -> Self {
+        self.nameservers = nameservers;
+        self
+    }
+
+    /// The same with another setting of its providers.
+    pub fn provider_setting(mut self, key: &'static str, value: &str) -> Self {
+        self.provider_settings.push((key, value.to_owned()));
+        self
+    }
+
+    /// The same, ordering from another CA and still able to reach the one before.
+    pub fn with_ca(mut self, ca: CaSettings) -> Self {
+        self.more_roots.push(self.ca.root);
+        self.ca = ca;
+        self
     }
 
     /// The same with another policy of propagation.
@@ -86,7 +111,10 @@ impl Workbench {
             }
         });
         let asker = Asker::new(AskerOptions::default(), events.clone());
-        let servers: Vec<SocketAddr> = self.providers.iter().map(|p| p.addr).collect();
+        let servers: Vec<SocketAddr> = match self.nameservers.as_slice() {
+            [] => self.providers.iter().map(|p| p.addr).take(1).collect(),
+            given => given.to_vec(),
+        };
         let per_zone = self
             .providers
             .iter()
@@ -97,7 +125,7 @@ impl Workbench {
             })
             .collect();
         let options = DiscoveryOptions {
-            nameservers: servers.into_iter().take(1).collect(),
+            nameservers: servers,
             zone_nameservers: per_zone,
             ..DiscoveryOptions::default()
         };
@@ -106,7 +134,12 @@ impl Workbench {
         let zones = Zones::new(self.routes(), discovery, propagation, events.clone());
         let transport = Transport::new(
             TransportOptions {
-                extra_roots: vec![self.ca.root.clone()],
+                extra_roots: self
+                    .more_roots
+                    .iter()
+                    .chain([&self.ca.root])
+                    .cloned()
+                    .collect(),
                 ..TransportOptions::default()
             },
             events.clone(),
@@ -142,6 +175,46 @@ impl Workbench {
             .await
             .expect("a readable head")
             .map(|(head, _)| head)
+    }
+
+    /// What is in the store that a finished run does not leave there.
+    pub async fn leftovers(&self) -> Vec<String> {
+        let store = DirectoryStore::open(&self.home.path().join("store")).expect("a store");
+        let mut left = crate::sandbox::strays(store.path());
+        for key in store.list(&Key::certificates()).await.expect("a list") {
+            let [_, id, file] = key.components() else {
+                continue;
+            };
+            if file != "head.json" {
+                continue;
+            }
+            let id: CertId = id.parse().expect("a name");
+            let head = self.head(&id).await.expect("a head");
+            if let Some(order) = &head.order {
+                left.push(format!("the head of {id} has the order {}", order.url));
+            }
+            if let Some(worker) = &head.worker {
+                left.push(format!("the head of {id} has a worker: {worker:?}"));
+            }
+            for value in &head.published {
+                left.push(format!("the head of {id} has a value at {}", value.owner));
+            }
+            if head.is_empty() {
+                left.push(format!("the head of {id} says nothing"));
+            }
+        }
+        left
+    }
+
+    /// The warnings so far.
+    pub fn warnings(&self) -> Vec<String> {
+        self.events()
+            .into_iter()
+            .filter_map(|event| match event.what {
+                What::Warning { message, .. } => Some(message),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Everything that happened so far.
@@ -185,6 +258,9 @@ impl Workbench {
             set("tsig.name", Form::Text, &server.key.name);
             set("tsig.algorithm", Form::Text, &server.key.algorithm);
             set("tsig.secret", Form::Secret, &server.key.secret_base64);
+            for (key, value) in &self.provider_settings {
+                set(key, Form::Text, value);
+            }
             let provider =
                 build("rfc2136", &name, settings, &Context::default()).expect("a provider");
             for zone in &server.zones {

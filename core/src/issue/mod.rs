@@ -7,8 +7,10 @@
 //! living one of the same certificate.
 
 mod account;
+mod certificate;
 mod checkpoint;
 mod error;
+mod give_back;
 mod maintain;
 mod plan;
 mod publish;
@@ -244,6 +246,8 @@ pub struct Timeouts {
     pub validation: Duration,
     /// For the certificate, after the order was finalized.
     pub finalization: Duration,
+    /// For values to leave DNS, before they stay in the head for the next run.
+    pub withdrawal: Duration,
 }
 
 impl Default for Timeouts {
@@ -255,6 +259,7 @@ impl Default for Timeouts {
             validation: Duration::from_secs(5 * 60),
             // ZeroSSL and SSL.com may take minutes.
             finalization: Duration::from_secs(10 * 60),
+            withdrawal: Duration::from_secs(60),
         }
     }
 }

@@ -133,13 +133,34 @@ pub(super) async fn publish(
     }
 }
 
-/// Takes `values` out of DNS, and out of the head as far as they are gone. What cannot be withdrawn within `at_most` stays in the head
+/// How long giving back may take; an interruption shortens it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit<'a> {
+    pub(super) at_most: Duration,
+    pub(super) cancel: &'a CancellationToken,
+}
+
+impl Limit<'_> {
+    /// Returns when the time is over.
+    pub(super) async fn over(self) {
+        let interrupted = async {
+            self.cancel.cancelled().await;
+            tokio::time::sleep(AFTER_INTERRUPTION).await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(self.at_most) => {}
+            () = interrupted => {}
+        }
+    }
+}
+
+/// Takes `values` out of DNS, and out of the head as far as they are gone. What cannot be withdrawn in time stays in the head
 /// for the next run, and is told as a warning; returns how many those are.
 pub(super) async fn withdraw(
     engine: &Engine,
     session: &HeadSession,
     values: Vec<Published>,
-    at_most: Duration,
+    limit: Limit<'_>,
     events: &Events,
 ) -> Result<usize, IssueError> {
     let total = values.len();
@@ -165,10 +186,19 @@ pub(super) async fn withdraw(
             ),
         }
     }
-    let deadline = tokio::time::Instant::now() + at_most;
+    let over = limit.over();
+    tokio::pin!(over);
+    let mut is_over = false;
     let mut gone = Vec::new();
     for (zone, group, submission) in submissions {
-        let Ok(written) = tokio::time::timeout_at(deadline, submission.written()).await else {
+        let written = tokio::select! {
+            biased;
+            written = submission.written() => Some(written),
+            () = &mut over, if !is_over => None,
+            () = std::future::ready(()), if is_over => None,
+        };
+        let Some(written) = written else {
+            is_over = true;
             // The zone's writer goes on with the call that runs, and begins none again.
             cancel.cancel();
             events.warn(
@@ -252,3 +282,6 @@ fn count(values: usize) -> String {
         n => format!("{n} values"),
     }
 }
+
+/// What an interruption leaves of the time, because somebody waits for the prompt.
+const AFTER_INTERRUPTION: Duration = Duration::from_secs(5);
