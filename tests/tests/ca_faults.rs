@@ -63,7 +63,8 @@ async fn one_wrong_answer(resource: Resource) {
             sandbox.ca.faults().next(resource, answer.clone());
             let result = sandbox.issue(&NAMES).await;
             let case = format!("{resource:?} {status} {shown}");
-            if status >= 500 {
+            // Looking at an order is what a CA that is busy for a moment is asked again for.
+            if status >= 500 || (status == 429 && resource == Resource::Order) {
                 result.unwrap_or_else(|error| unreachable!("{case}: {error}"));
             } else {
                 let error = result.unwrap_err();
@@ -214,7 +215,7 @@ async fn a_ca_that_takes_no_nonce_is_a_bounded_failure() {
     let error = sandbox.issue(&NAMES).await.unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(10));
     assert_says(&error, &sandbox, &["newAccount", "badNonce"]);
-    assert!(sandbox.ca.requests(Resource::NewAccount) <= 10);
+    assert!(sandbox.ca.requests(Resource::NewAccount) <= 16);
     assert_eq!(sandbox.leftovers().await, [""; 0]);
 
     // The same in the middle, where the other client's way of asking is used.
