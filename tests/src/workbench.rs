@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use dnseal_core::acme::{Ca, KeyType, Transport, TransportOptions};
+use dnseal_core::acme::{Ca, ExtraRoot, KeyType, Transport, TransportOptions};
 use dnseal_core::deploy::Live;
 use dnseal_core::dns::{
     Asker, AskerOptions, Discovery, DiscoveryOptions, NamedProvider, Propagation,
@@ -138,7 +138,10 @@ impl Workbench {
                     .more_roots
                     .iter()
                     .chain([&self.ca.root])
-                    .cloned()
+                    .map(|pem| ExtraRoot {
+                        name: "the CA under test".to_owned(),
+                        pem: pem.clone(),
+                    })
                     .collect(),
                 ..TransportOptions::default()
             },

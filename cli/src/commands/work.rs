@@ -5,6 +5,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dnseal_core::acme::ExtraRoot;
 use dnseal_core::acme::Transport;
 use dnseal_core::acme::TransportOptions;
 use dnseal_core::deploy::Live;
@@ -196,6 +197,10 @@ impl Engines {
     }
 }
 
-fn read_root(path: &Path) -> Result<Vec<u8>, CliError> {
-    std::fs::read(path).map_err(CliError::io("read the root certificate", path))
+fn read_root(path: &Path) -> Result<ExtraRoot, CliError> {
+    let pem = std::fs::read(path).map_err(CliError::io("read the root certificate", path))?;
+    Ok(ExtraRoot {
+        name: path.display().to_string(),
+        pem,
+    })
 }
