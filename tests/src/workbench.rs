@@ -259,7 +259,11 @@ impl Workbench {
             set("tsig.algorithm", Form::Text, &server.key.algorithm);
             set("tsig.secret", Form::Secret, &server.key.secret_base64);
             for (key, value) in &self.provider_settings {
-                set(key, Form::Text, value);
+                let form = match key.ends_with("secret") {
+                    true => Form::Secret,
+                    false => Form::Text,
+                };
+                set(key, form, value);
             }
             let provider =
                 build("rfc2136", &name, settings, &Context::default()).expect("a provider");

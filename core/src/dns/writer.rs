@@ -151,6 +151,8 @@ pub struct WriteError {
     pub provider: String,
     /// What went wrong.
     pub reason: WriteProblem,
+    /// The value.
+    pub value: TxtValue,
 }
 
 impl WriteError {
@@ -294,6 +296,7 @@ impl ZoneWriter {
                         zone: self.zone.name.clone(),
                         provider: self.provider.name.clone(),
                         reason,
+                        value: change.value.clone(),
                     })
                 })
                 .collect();

@@ -8,14 +8,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::IssueError;
 use super::publish::Limit;
-use super::publish::withdraw;
+use super::publish::withdraw_with;
 use super::walk::Walk;
 use crate::acme::Account;
 use crate::acme::AuthorizationStatus;
 use crate::acme::OrderError;
+use crate::dns::Identifier;
+use crate::dns::WriteError;
 use crate::event::Stage;
+use crate::store::Head;
 use crate::store::InFlight;
 use crate::store::Key;
+use crate::store::Published;
 use crate::store::VersionFile;
 
 impl<'a> Walk<'a> {
@@ -40,7 +44,11 @@ impl<'a> Walk<'a> {
                 None => false,
             }
         };
-        let (abandoned, ()) = tokio::join!(abandon, self.withdraw_all());
+        let refused = match error {
+            IssueError::Write { errors } => refused(&head, errors),
+            _ => Vec::new(),
+        };
+        let (abandoned, ()) = tokio::join!(abandon, self.withdraw_but(&refused));
         if abandoned && let Err(error) = self.forget_order().await {
             self.events.warn(error.to_string(), error.hint());
         }
@@ -48,12 +56,23 @@ impl<'a> Walk<'a> {
 
     /// Withdraws every value that the head knows of; what goes wrong is a warning.
     pub(super) async fn withdraw_all(&self) {
+        self.withdraw_but(&[]).await;
+    }
+
+    async fn withdraw_but(&self, refused: &[Published]) {
         let values = self.session.head().await.published;
         if values.is_empty() {
             return;
         }
         self.events.stage(Stage::Withdraw);
-        let withdrawal = withdraw(self.engine, self.session, values, self.limit(), self.events);
+        let withdrawal = withdraw_with(
+            self.engine,
+            self.session,
+            values,
+            refused,
+            self.limit(),
+            self.events,
+        );
         if let Err(error) = withdrawal.await {
             self.events.warn(error.to_string(), error.hint());
         }
@@ -116,6 +135,25 @@ impl<'a> Walk<'a> {
             self.events.warn(error.to_string(), error.hint());
         }
     }
+}
+
+/// The values that this run wrote down and the provider refused for good. What an earlier run wrote down may be there.
+fn refused(head: &Head, errors: &[(Identifier, WriteError)]) -> Vec<Published> {
+    let since = head.worker.as_ref().map(|worker| worker.since);
+    let is_about = |value: &Published, error: &WriteError| {
+        error.value == value.value
+            && error.owner == value.owner
+            && error.zone == value.zone.name
+            && error.provider == value.provider
+    };
+    let mut values = head.published.clone();
+    values.retain(|value| {
+        since.is_some_and(|since| value.since >= since)
+            && errors
+                .iter()
+                .any(|(_, error)| !error.is_retryable() && is_about(value, error))
+    });
+    values
 }
 
 /// Deactivates pending authorizations; those that it could not do that for, and why.

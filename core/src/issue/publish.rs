@@ -163,6 +163,19 @@ pub(super) async fn withdraw(
     limit: Limit<'_>,
     events: &Events,
 ) -> Result<usize, IssueError> {
+    withdraw_with(engine, session, values, &[], limit, events).await
+}
+
+/// As [`withdraw`]; those of `refused` were never taken by the provider, and nothing is left of them if it refuses to remove
+/// them, too.
+pub(super) async fn withdraw_with(
+    engine: &Engine,
+    session: &HeadSession,
+    values: Vec<Published>,
+    refused: &[Published],
+    limit: Limit<'_>,
+    events: &Events,
+) -> Result<usize, IssueError> {
     let total = values.len();
     let mut zones: HashMap<(String, Zone), Vec<Published>> = HashMap::new();
     for value in values {
@@ -218,6 +231,11 @@ pub(super) async fn withdraw(
         for (value, result) in group.into_iter().zip(written.results) {
             match result {
                 Ok(_) => gone.push(value),
+                Err(error)
+                    if !error.is_retryable() && refused.iter().any(|r| same_value(r, &value)) =>
+                {
+                    gone.push(value);
+                }
                 Err(error) => events.warn(
                     error.to_string(),
                     error.hint().or_else(|| {
