@@ -144,6 +144,52 @@ async fn a_server_that_only_claims_to_have_written_is_found_out() {
     sandbox.dns.inject(Fault::pretend().times(1));
     sandbox.issue(&NAMES).await.unwrap();
     assert_eq!(sandbox.leftovers().await, [""; 0]);
+
+    let sandbox = rebuilt(Sandbox::start().await, |w| {
+        w.patience(Duration::from_secs(2))
+    });
+    sandbox.dns.inject(Fault::pretend());
+    let error = sandbox.issue(&NAMES).await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("accepted") && text.contains("does not serve it"),
+        "{text}"
+    );
+    assert!(text.contains(&sandbox.dns.addr().to_string()), "{text}");
+    assert_eq!(error.kind(), ErrorKind::Provider);
+    assert_eq!(sandbox.leftovers().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_keeps_failing_is_named_with_what_it_says() {
+    for (fault, said) in [
+        (Fault::servfail(), "SERVFAIL"),
+        (Fault::drop(), "1s"),
+        (Fault::close(), ""),
+        (Fault::garbage(), ""),
+    ] {
+        let sandbox = rebuilt(Sandbox::start().await, |w| {
+            w.provider_setting("timeout", "1s")
+                .patience(Duration::from_secs(2))
+        });
+        sandbox.dns.inject(fault.clone().updates());
+        let error = sandbox.issue(&NAMES).await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains(&sandbox.dns.addr().to_string()) && text.contains(said),
+            "{text}"
+        );
+        assert_eq!(error.kind(), ErrorKind::Provider);
+        assert!(error.is_retryable(), "{text}");
+        // Nobody knows whether they are there, so they stay in the head.
+        let head = sandbox.workbench.head(&id()).await.unwrap();
+        assert_eq!(head.published.len(), 2);
+        assert!(head.order.is_none() && head.worker.is_none());
+        assert_eq!(sandbox.pending(), [""; 0]);
+        sandbox.dns.heal();
+        sandbox.issue(&NAMES).await.unwrap();
+        assert_eq!(sandbox.leftovers().await, [""; 0], "{fault:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
