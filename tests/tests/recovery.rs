@@ -156,6 +156,21 @@ async fn a_renewal_that_is_killed_leaves_the_certificate_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn removing_a_certificate_gives_back_what_a_killed_run_holds() {
+    for point in Checkpoint::ALL {
+        let sandbox = Sandbox::start().await;
+        kill_at(&sandbox.workbench, &sandbox.request(&NAMES), point);
+        let engine = sandbox.workbench.engine();
+        engine
+            .delete(&id(), &CancellationToken::new())
+            .await
+            .unwrap();
+        assert_eq!(sandbox.leftovers().await, [""; 0], "after {}", point.name());
+        assert!(sandbox.workbench.head(&id()).await.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sweeping_alone_cleans_the_zone() {
     for point in Checkpoint::ALL {
         let sandbox = Sandbox::start().await;

@@ -163,16 +163,24 @@ pub(super) async fn withdraw(
     limit: Limit<'_>,
     events: &Events,
 ) -> Result<usize, IssueError> {
-    withdraw_with(engine, session, values, &[], limit, events).await
+    withdraw_with(engine, session, values, How::default(), limit, events).await
 }
 
-/// As [`withdraw`]; those of `refused` were never taken by the provider, and nothing is left of them if it refuses to remove
-/// them, too.
+/// What else there is to know about values that are withdrawn.
+#[derive(Debug, Default)]
+pub(super) struct How {
+    /// That they would be was said before.
+    pub(super) announcement: Option<Announcement>,
+    /// Those that the provider never took, and of which nothing is left if it refuses to remove them, too.
+    pub(super) refused: Vec<Published>,
+}
+
+/// As [`withdraw`], with more to know.
 pub(super) async fn withdraw_with(
     engine: &Engine,
     session: &HeadSession,
     values: Vec<Published>,
-    refused: &[Published],
+    how: How,
     limit: Limit<'_>,
     events: &Events,
 ) -> Result<usize, IssueError> {
@@ -199,6 +207,7 @@ pub(super) async fn withdraw_with(
             ),
         }
     }
+    drop(how.announcement);
     let over = limit.over();
     tokio::pin!(over);
     let mut is_over = false;
@@ -232,7 +241,7 @@ pub(super) async fn withdraw_with(
             match result {
                 Ok(_) => gone.push(value),
                 Err(error)
-                    if !error.is_retryable() && refused.iter().any(|r| same_value(r, &value)) =>
+                    if !error.is_retryable() && how.refused.iter().any(|r| same_value(r, &value)) =>
                 {
                     gone.push(value);
                 }
