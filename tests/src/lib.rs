@@ -42,7 +42,7 @@ pub use peer::{Peer, require};
 pub use powerdns::{PowerDns, PowerDnsOptions};
 pub use process::{Process, free_addr, wait_until};
 pub use provider::{Rfc2136, added, name, reader, removed, value};
-pub use sandbox::{CancelAt, FOREIGN, HoldAt, OWNER, SHORT, Sandbox, ZONE, issue, kill_at};
+pub use sandbox::{DoAt, FOREIGN, HoldAt, OWNER, SHORT, Sandbox, ZONE, issue, kill_at};
 pub use shop::Shop;
 pub use unbound::{Unbound, UnboundOptions};
 pub use workbench::{CaSettings, Server, Workbench};

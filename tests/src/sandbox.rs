@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -157,7 +157,7 @@ pub fn kill_at(workbench: &Workbench, request: &Request, point: Checkpoint) {
                 };
                 let engine = workbench
                     .engine()
-                    .with_checkpoints(std::sync::Arc::new(stop_at));
+                    .with_checkpoints(Arc::new(stop_at));
                 tokio::select! {
                     biased;
                     _ = stopped => reached.send(Ok(())).expect("somebody who waits"),
@@ -201,21 +201,34 @@ impl fmt::Debug for StopAt {
     }
 }
 
-/// Cancels a token when a point is reached, and lets the run go on.
-#[derive(Debug)]
-pub struct CancelAt {
-    /// Where.
-    pub point: Checkpoint,
-    /// What.
-    pub cancel: CancellationToken,
+/// Does something when a point is reached, and lets the run go on.
+pub struct DoAt {
+    point: Checkpoint,
+    action: Box<dyn Fn() + Send + Sync>,
+}
+
+impl DoAt {
+    /// Does `action` at `point`.
+    pub fn new(point: Checkpoint, action: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            point,
+            action: Box::new(action),
+        })
+    }
 }
 
 #[async_trait]
-impl Checkpoints for CancelAt {
+impl Checkpoints for DoAt {
     async fn reached(&self, point: Checkpoint) {
         if point == self.point {
-            self.cancel.cancel();
+            (self.action)();
         }
+    }
+}
+
+impl fmt::Debug for DoAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DoAt({})", self.point.name())
     }
 }
 
@@ -229,12 +242,12 @@ pub struct HoldAt {
 
 impl HoldAt {
     /// Holds at `point`.
-    pub fn new(point: Checkpoint) -> Self {
-        Self {
+    pub fn new(point: Checkpoint) -> Arc<Self> {
+        Arc::new(Self {
             point,
             reached: tokio::sync::Semaphore::new(0),
             go_on: tokio::sync::Semaphore::new(0),
-        }
+        })
     }
 
     /// Waits until a run is held.

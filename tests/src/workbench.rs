@@ -27,6 +27,7 @@ pub struct Workbench {
     ca: CaSettings,
     events: Arc<Mutex<Vec<Event>>>,
     more_roots: Vec<Vec<u8>>,
+    patience: Option<Duration>,
     nameservers: Vec<SocketAddr>,
     policy: PropagationPolicy,
     provider_settings: Vec<(&'static str, String)>,
@@ -61,6 +62,7 @@ impl Workbench {
             ca,
             events: Arc::default(),
             more_roots: Vec::new(),
+            patience: None,
             nameservers: Vec::new(),
             policy: PropagationPolicy {
                 timeout: Duration::from_secs(60),
@@ -74,6 +76,12 @@ impl Workbench {
     /// The same with name servers that are probed in place of those that take the updates.
     pub fn nameservers(mut self, nameservers: Vec<SocketAddr>) -> Self {
         self.nameservers = nameservers;
+        self
+    }
+
+    /// The same with another patience for providers that fail.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
         self
     }
 
@@ -131,7 +139,10 @@ impl Workbench {
         };
         let discovery = Discovery::new(asker.clone(), options);
         let propagation = Propagation::new(asker, self.policy.clone(), events.clone());
-        let zones = Zones::new(self.routes(), discovery, propagation, events.clone());
+        let mut zones = Zones::new(self.routes(), discovery, propagation, events.clone());
+        if let Some(patience) = self.patience {
+            zones = zones.with_patience(patience);
+        }
         let transport = Transport::new(
             TransportOptions {
                 extra_roots: self
@@ -262,7 +273,11 @@ impl Workbench {
             set("tsig.algorithm", Form::Text, &server.key.algorithm);
             set("tsig.secret", Form::Secret, &server.key.secret_base64);
             for (key, value) in &self.provider_settings {
-                set(key, Form::Text, value);
+                let form = match key.ends_with("secret") {
+                    true => Form::Secret,
+                    false => Form::Text,
+                };
+                set(key, form, value);
             }
             let provider =
                 build("rfc2136", &name, settings, &Context::default()).expect("a provider");

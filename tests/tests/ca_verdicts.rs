@@ -5,8 +5,6 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::Arc;
-
 use dnseal_core::issue::{Checkpoint, ErrorKind, IssueError};
 use dnseal_sandbox::ca::{Answer, Ca, Fault, Resource, Tamper};
 use dnseal_tests::{HoldAt, Sandbox, issue};
@@ -122,7 +120,7 @@ async fn a_value_that_is_missed_again_is_a_failure() {
 /// The CA breaks down in all its parts at a point, and is well again for the next run.
 async fn breaks_down_at(point: Checkpoint, fault: Fault) {
     let sandbox = Sandbox::start().await;
-    let hold = Arc::new(HoldAt::new(point));
+    let hold = HoldAt::new(point);
     let engine = sandbox.workbench.engine().with_checkpoints(hold.clone());
     let request = sandbox.request(&NAMES);
     let (result, ()) = tokio::join!(issue(&engine, &request), async {

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::Arc;
-
 use dnseal_core::acme::KeyType;
 use dnseal_core::event::What;
 use dnseal_core::issue::Checkpoint;
@@ -158,6 +156,21 @@ async fn a_renewal_that_is_killed_leaves_the_certificate_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn removing_a_certificate_gives_back_what_a_killed_run_holds() {
+    for point in Checkpoint::ALL {
+        let sandbox = Sandbox::start().await;
+        kill_at(&sandbox.workbench, &sandbox.request(&NAMES), point);
+        let engine = sandbox.workbench.engine();
+        engine
+            .delete(&id(), &CancellationToken::new())
+            .await
+            .unwrap();
+        assert_eq!(sandbox.leftovers().await, [""; 0], "after {}", point.name());
+        assert!(sandbox.workbench.head(&id()).await.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sweeping_alone_cleans_the_zone() {
     for point in Checkpoint::ALL {
         let sandbox = Sandbox::start().await;
@@ -178,7 +191,7 @@ async fn a_second_run_waits_for_a_living_one_and_keeps_its_certificate() {
     for point in Checkpoint::ALL {
         let sandbox = Sandbox::start().await;
         let request = sandbox.request(&NAMES);
-        let hold = Arc::new(HoldAt::new(point));
+        let hold = HoldAt::new(point);
         let first = sandbox.workbench.engine().with_checkpoints(hold.clone());
         let second = sandbox.workbench.engine();
         let both = async {
@@ -224,7 +237,7 @@ async fn a_killed_run_and_its_twin_do_not_take_values_from_each_other() {
     );
     let mut twin = sandbox.request(&NAMES);
     twin.id = "twin".parse().unwrap();
-    let hold = Arc::new(HoldAt::new(Checkpoint::Propagated));
+    let hold = HoldAt::new(Checkpoint::Propagated);
     let living = sandbox.workbench.engine().with_checkpoints(hold.clone());
     let other = sandbox.workbench.engine();
     let (issued, swept) = tokio::join!(issue(&living, &twin), async {

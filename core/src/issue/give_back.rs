@@ -6,16 +6,26 @@ use futures::StreamExt;
 use futures::stream;
 use tokio_util::sync::CancellationToken;
 
+use super::Engine;
 use super::IssueError;
+use super::publish::How;
 use super::publish::Limit;
-use super::publish::withdraw;
+use super::publish::withdraw_with;
 use super::walk::Walk;
 use crate::acme::Account;
+use crate::acme::AccountKey;
 use crate::acme::AuthorizationStatus;
+use crate::acme::Client;
 use crate::acme::OrderError;
+use crate::dns::Identifier;
+use crate::dns::WriteError;
+use crate::event::Events;
 use crate::event::Stage;
+use crate::store::Head;
 use crate::store::InFlight;
 use crate::store::Key;
+use crate::store::Published;
+use crate::store::StoredAccount;
 use crate::store::VersionFile;
 
 impl<'a> Walk<'a> {
@@ -40,7 +50,11 @@ impl<'a> Walk<'a> {
                 None => false,
             }
         };
-        let (abandoned, ()) = tokio::join!(abandon, self.withdraw_all());
+        let refused = match error {
+            IssueError::Write { errors } => refused(&head, errors),
+            _ => Vec::new(),
+        };
+        let (abandoned, ()) = tokio::join!(abandon, self.withdraw_but(refused));
         if abandoned && let Err(error) = self.forget_order().await {
             self.events.warn(error.to_string(), error.hint());
         }
@@ -48,12 +62,26 @@ impl<'a> Walk<'a> {
 
     /// Withdraws every value that the head knows of; what goes wrong is a warning.
     pub(super) async fn withdraw_all(&self) {
+        self.withdraw_but(Vec::new()).await;
+    }
+
+    async fn withdraw_but(&self, refused: Vec<Published>) {
         let values = self.session.head().await.published;
         if values.is_empty() {
             return;
         }
         self.events.stage(Stage::Withdraw);
-        let withdrawal = withdraw(self.engine, self.session, values, self.limit(), self.events);
+        let withdrawal = withdraw_with(
+            self.engine,
+            self.session,
+            values,
+            How {
+                refused,
+                ..How::default()
+            },
+            self.limit(),
+            self.events,
+        );
         if let Err(error) = withdrawal.await {
             self.events.warn(error.to_string(), error.hint());
         }
@@ -73,30 +101,7 @@ impl<'a> Walk<'a> {
     /// Deactivates what is still pending of an order that nobody will finish (RFC 8555 section 7.5.2); whether there is
     /// nothing left of it that a later try could give back.
     pub(super) async fn abandon(&self, account: &Account, order: &InFlight) -> bool {
-        // The account of a run that is being interrupted would refuse to work.
-        let account = account.with_cancel(&CancellationToken::new());
-        let giving_up = async {
-            let failures = give_up(&account, order).await;
-            let may_work_later = failures.iter().any(|(_, error)| error.is_retryable());
-            for (url, error) in failures {
-                self.events.warn(
-                    format!("cannot give up {url} at the CA: {error}"),
-                    error.hint(),
-                );
-            }
-            !may_work_later
-        };
-        tokio::select! {
-            biased;
-            nothing_left = giving_up => nothing_left,
-            () = self.limit().over() => {
-                self.events.warn(
-                    format!("no time to give up the order {}", order.url),
-                    Some("the next run for this certificate does it".to_owned()),
-                );
-                false
-            }
-        }
+        abandon(account, order, self.limit(), self.events).await
     }
 
     /// The last of a run that failed: nobody works on the certificate any more, and one that never came to anything leaves no
@@ -116,6 +121,88 @@ impl<'a> Walk<'a> {
             self.events.warn(error.to_string(), error.hint());
         }
     }
+}
+
+/// Gives up an order with the account it was made with, where that is still known and its CA can be reached.
+pub(super) async fn abandon_as_stored(
+    engine: &Engine,
+    order: &InFlight,
+    limit: Limit<'_>,
+    events: &Events,
+) {
+    let account = async {
+        let (stored, _) = StoredAccount::load(&*engine.store, &order.wanted.account)
+            .await
+            .ok()??;
+        let key = AccountKey::from_pkcs8(&stored.key).ok()?;
+        let client = Client::connect(engine.transport.clone(), &stored.directory)
+            .await
+            .ok()?
+            .with_events(events.clone());
+        Some(client.account(&key, &stored.url?))
+    };
+    let account = tokio::select! {
+        account = account => account,
+        () = limit.over() => None,
+    };
+    match account {
+        Some(account) => {
+            abandon(&account, order, limit, events).await;
+        }
+        None => events.warn(
+            format!(
+                "{} cannot be asked to give up the order {}, which runs out by itself",
+                order.wanted.directory, order.url
+            ),
+            None,
+        ),
+    }
+}
+
+async fn abandon(account: &Account, order: &InFlight, limit: Limit<'_>, events: &Events) -> bool {
+    // The account of a run that is being interrupted would refuse to work.
+    let account = account.with_cancel(&CancellationToken::new());
+    let giving_up = async {
+        let failures = give_up(&account, order).await;
+        let may_work_later = failures.iter().any(|(_, error)| error.is_retryable());
+        for (url, error) in failures {
+            events.warn(
+                format!("cannot give up {url} at the CA: {error}"),
+                error.hint(),
+            );
+        }
+        !may_work_later
+    };
+    tokio::select! {
+        biased;
+        nothing_left = giving_up => nothing_left,
+        () = limit.over() => {
+            events.warn(
+                format!("no time to give up the order {}", order.url),
+                Some("the next run for this certificate does it".to_owned()),
+            );
+            false
+        }
+    }
+}
+
+/// The values that this run wrote down and the provider refused for good. What an earlier run wrote down may be there.
+fn refused(head: &Head, errors: &[(Identifier, WriteError)]) -> Vec<Published> {
+    let since = head.worker.as_ref().map(|worker| worker.since);
+    let is_about = |value: &Published, error: &WriteError| {
+        error.value == value.value
+            && error.owner == value.owner
+            && error.zone == value.zone.name
+            && error.provider == value.provider
+    };
+    let mut values = head.published.clone();
+    values.retain(|value| {
+        since.is_some_and(|since| value.since >= since)
+            && errors
+                .iter()
+                .any(|(_, error)| !error.is_retryable() && is_about(value, error))
+    });
+    values
 }
 
 /// Deactivates pending authorizations; those that it could not do that for, and why.

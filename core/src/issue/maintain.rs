@@ -8,13 +8,16 @@ use tokio_util::sync::CancellationToken;
 use super::Engine;
 use super::IssueError;
 use super::Timeouts;
+use super::give_back::abandon_as_stored;
 use super::publish::Limit;
 use super::publish::withdraw;
 use super::walk::order_fingerprint;
+use crate::event::Events;
 use crate::store::CertId;
 use crate::store::Head;
 use crate::store::HeadSession;
 use crate::store::Key;
+use crate::store::LockGuard;
 use crate::store::LockName;
 use crate::store::StoreError;
 
@@ -63,14 +66,7 @@ async fn sweep_one(
     let Some((head, tag)) = Head::load(&*engine.store, id).await? else {
         return Ok(None);
     };
-    // Another certificate with the same names may be working with the same order, and so with the same values.
-    let _order_lock = match &head.order {
-        Some(order) => {
-            let name = LockName::order(&order_fingerprint(&order.account_url, &order.wanted));
-            Some(engine.lock(&name, Duration::ZERO, &events, cancel).await?)
-        }
-        None => None,
-    };
+    let _order_lock = lock_order_of(engine, &head, Duration::ZERO, &events, cancel).await?;
     let values = head.published.clone();
     if values.is_empty() {
         return Ok(None);
@@ -102,6 +98,10 @@ pub(super) async fn delete(
     let Some((head, tag)) = Head::load(&*engine.store, id).await? else {
         return Err(IssueError::NoSuchCertificate { id: id.clone() });
     };
+    let _order_lock = lock_order_of(engine, &head, DELETE_PATIENCE, &events, cancel).await?;
+    if let Some(order) = &head.order {
+        abandon_as_stored(engine, order, limit(cancel), &events).await;
+    }
     let values = head.published.clone();
     if !values.is_empty() {
         let session = HeadSession::new(engine.store.clone(), head, Some(tag));
@@ -116,6 +116,21 @@ pub(super) async fn delete(
     engine.live.remove(id)?;
     engine.store.delete(&Key::certificate(id)).await?;
     Ok(())
+}
+
+/// Another certificate with the same names may be working with the same order, and so with the same values.
+async fn lock_order_of(
+    engine: &Engine,
+    head: &Head,
+    at_most: Duration,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Option<Box<dyn LockGuard>>, IssueError> {
+    let Some(order) = &head.order else {
+        return Ok(None);
+    };
+    let name = LockName::order(&order_fingerprint(&order.account_url, &order.wanted));
+    Ok(Some(engine.lock(&name, at_most, events, cancel).await?))
 }
 
 fn limit(cancel: &CancellationToken) -> Limit<'_> {

@@ -17,8 +17,11 @@ mod publish;
 mod recover;
 mod walk;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -56,6 +59,8 @@ use crate::store::Wanted;
 /// Issues certificates; one for all orders of a run.
 #[derive(Debug)]
 pub struct Engine {
+    /// Orders of one run queue here for an account, instead of polling the lock that keeps runs apart.
+    accounts: Mutex<HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>>,
     checkpoints: Option<Arc<dyn Checkpoints>>,
     events: Events,
     live: Live,
@@ -74,6 +79,7 @@ impl Engine {
         events: Events,
     ) -> Self {
         Self {
+            accounts: Mutex::default(),
             checkpoints: None,
             events,
             live,
@@ -141,6 +147,11 @@ impl Engine {
             on_wait: &on_wait,
         };
         self.store.lock(name, patience).await
+    }
+
+    fn queue_for(&self, account: &AccountId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.entry(account.clone()).or_default().clone()
     }
 
     async fn reached(&self, point: Checkpoint) {

@@ -163,6 +163,27 @@ pub(super) async fn withdraw(
     limit: Limit<'_>,
     events: &Events,
 ) -> Result<usize, IssueError> {
+    withdraw_with(engine, session, values, How::default(), limit, events).await
+}
+
+/// What else there is to know about values that are withdrawn.
+#[derive(Debug, Default)]
+pub(super) struct How {
+    /// That they would be was said before.
+    pub(super) announcement: Option<Announcement>,
+    /// Those that the provider never took, and of which nothing is left if it refuses to remove them, too.
+    pub(super) refused: Vec<Published>,
+}
+
+/// As [`withdraw`], with more to know.
+pub(super) async fn withdraw_with(
+    engine: &Engine,
+    session: &HeadSession,
+    values: Vec<Published>,
+    how: How,
+    limit: Limit<'_>,
+    events: &Events,
+) -> Result<usize, IssueError> {
     let total = values.len();
     let mut zones: HashMap<(String, Zone), Vec<Published>> = HashMap::new();
     for value in values {
@@ -186,6 +207,7 @@ pub(super) async fn withdraw(
             ),
         }
     }
+    drop(how.announcement);
     let over = limit.over();
     tokio::pin!(over);
     let mut is_over = false;
@@ -218,6 +240,11 @@ pub(super) async fn withdraw(
         for (value, result) in group.into_iter().zip(written.results) {
             match result {
                 Ok(_) => gone.push(value),
+                Err(error)
+                    if !error.is_retryable() && how.refused.iter().any(|r| same_value(r, &value)) =>
+                {
+                    gone.push(value);
+                }
                 Err(error) => events.warn(
                     error.to_string(),
                     error.hint().or_else(|| {

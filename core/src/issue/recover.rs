@@ -6,13 +6,12 @@
 use secrecy::SecretString;
 
 use super::IssueError;
+use super::give_back::abandon_as_stored;
 use super::publish::withdraw;
 use super::walk::Walk;
 use super::walk::order_fingerprint;
 use crate::acme::Account;
-use crate::acme::AccountKey;
 use crate::acme::AcmeError;
-use crate::acme::Client;
 use crate::acme::Order;
 use crate::acme::OrderError;
 use crate::acme::OrderStatus;
@@ -20,7 +19,6 @@ use crate::event::Stage;
 use crate::store::InFlight;
 use crate::store::Key;
 use crate::store::LockGuard;
-use crate::store::StoredAccount;
 use crate::store::VersionFile;
 
 /// An order of an earlier run that this one goes on with.
@@ -60,7 +58,12 @@ pub(super) async fn recover(
 
 async fn clean(walk: &Walk<'_>, account: &Account, order: &InFlight) -> Result<(), IssueError> {
     // Whether or not the CA can be asked: what it still holds runs out by itself.
-    abandon(walk, account, order).await;
+    match order.account_url == account.url() {
+        true => {
+            walk.abandon(account, order).await;
+        }
+        false => abandon_as_stored(walk.engine, order, walk.limit(), walk.events).await,
+    }
     withdraw_now(walk).await?;
     walk.forget_order().await
 }
@@ -112,39 +115,4 @@ async fn resume(
         _ => false,
     };
     Ok(usable.then_some(Resumed { order, key }))
-}
-
-/// Gives the order back to the CA that it was made at, with the account it was made with, where those are still known.
-async fn abandon(walk: &Walk<'_>, account: &Account, in_flight: &InFlight) {
-    if in_flight.account_url == account.url() {
-        walk.abandon(account, in_flight).await;
-        return;
-    }
-    let other = async {
-        let (stored, _) = StoredAccount::load(&*walk.engine.store, &in_flight.wanted.account)
-            .await
-            .ok()??;
-        let key = AccountKey::from_pkcs8(&stored.key).ok()?;
-        let client = Client::connect(walk.engine.transport.clone(), &stored.directory)
-            .await
-            .ok()?
-            .with_events(walk.events.clone());
-        Some(client.account(&key, &stored.url?))
-    };
-    let other = tokio::select! {
-        other = other => other,
-        () = walk.limit().over() => None,
-    };
-    match other {
-        Some(other) => {
-            walk.abandon(&other, in_flight).await;
-        }
-        None => walk.events.warn(
-            format!(
-                "{} cannot be asked to give up the order {}, which runs out by itself",
-                in_flight.wanted.directory, in_flight.url
-            ),
-            None,
-        ),
-    }
 }

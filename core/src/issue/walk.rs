@@ -17,9 +17,11 @@ use super::Issued;
 use super::Request;
 use super::account::account;
 use super::certificate::KeyInTheMaking;
+use super::publish::How;
 use super::publish::Target;
 use super::publish::publish;
 use super::publish::withdraw;
+use super::publish::withdraw_with;
 use super::recover::Resumed;
 use super::recover::recover;
 use crate::acme::Account;
@@ -31,6 +33,7 @@ use crate::acme::OrderStatus;
 use crate::acme::Pairing;
 use crate::acme::Wait;
 use crate::deploy::LiveFiles;
+use crate::dns::Announcement;
 use crate::dns::DomainName;
 use crate::dns::Identifier;
 use crate::dns::Place;
@@ -145,6 +148,8 @@ impl Walk<'_> {
     }
 
     async fn obtain(&self) -> Result<Issued, IssueError> {
+        // From the start, because orders that begin together come to their changes at different times.
+        let mut announcement = Some(self.engine.zones.announce());
         let (account, mut resumed, order_lock) = match self.prepare().await {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -156,10 +161,13 @@ impl Walk<'_> {
             }
         };
         let mut tried_again = false;
-        let version = loop {
+        let (version, announcement) = loop {
             let was_resumed = resumed.is_some();
-            let error = match self.order(&account, resumed.take()).await {
-                Ok(version) => break version,
+            let announced = announcement
+                .take()
+                .unwrap_or_else(|| self.engine.zones.announce());
+            let error = match self.order(&account, resumed.take(), announced).await {
+                Ok(issued) => break issued,
                 Err(error) => error,
             };
             self.clean_up(&account, &error, was_resumed).await;
@@ -184,10 +192,14 @@ impl Walk<'_> {
         self.events.stage(Stage::Deploy);
         let leftovers = self.session.head().await.published;
         let (withdrawn, files) = tokio::join!(
-            withdraw(
+            withdraw_with(
                 self.engine,
                 self.session,
                 leftovers,
+                How {
+                    announcement: Some(announcement),
+                    ..How::default()
+                },
                 self.limit(),
                 self.events
             ),
@@ -240,14 +252,14 @@ impl Walk<'_> {
         }
     }
 
-    /// From names to a stored version.
+    /// From names to a stored version, whose values are announced to be withdrawn.
     async fn order(
         &self,
         account: &Account,
         resumed: Option<Resumed>,
-    ) -> Result<Version, IssueError> {
+        announcement: Announcement,
+    ) -> Result<(Version, Announcement), IssueError> {
         let key = KeyInTheMaking::begin(self, resumed.as_ref()).await?;
-        let announcement = self.engine.zones.announce();
         let needs_proof = resumed
             .as_ref()
             .is_none_or(|r| r.order.status == OrderStatus::Pending);
@@ -268,7 +280,10 @@ impl Walk<'_> {
                 order
             }
         };
-        self.finalize(account, order, key).await
+        // Orders that were proven together are withdrawn together.
+        let withdrawal = self.engine.zones.announce();
+        let version = self.finalize(account, order, key).await?;
+        Ok((version, withdrawal))
     }
 
     async fn places(&self) -> Result<BTreeMap<Identifier, Place>, IssueError> {
@@ -365,7 +380,7 @@ impl Walk<'_> {
         account: &Account,
         order: Order,
         places: &BTreeMap<Identifier, Place>,
-        announcement: crate::dns::Announcement,
+        announcement: Announcement,
     ) -> Result<Order, IssueError> {
         let authorizations = account.authorizations(&order.authorizations).await?;
         let mut targets = Vec::new();
