@@ -518,22 +518,32 @@ async fn an_order_that_never_ends_ends_at_our_deadline() {
 }
 
 #[tokio::test]
-async fn a_ca_that_is_busy_does_not_end_a_wait() {
+async fn a_ca_that_is_busy_ends_a_wait_only_when_it_asks_for_more_than_is_left() {
     let ca = Ca::start(|base, asked| match asked.times {
         1 => {
-            let late = vec![("retry-after", "11".to_owned())];
-            Reply::Answer(429, late, String::new())
+            let later = vec![("retry-after", "1".to_owned())];
+            Reply::Answer(429, later, String::new())
         }
-        _ => ok(order(base, "ready")),
+        2 => ok(order(base, "ready")),
+        _ => {
+            let later = vec![("retry-after", "11".to_owned())];
+            Reply::Answer(429, later, String::new())
+        }
     })
     .await;
     let account = ca.account().await;
-    // The wait has time left, but less than the CA asked for: the last look comes when it is over.
     let order = account
-        .await_ready(&ca.url("order"), &wait(400))
+        .await_ready(&ca.url("order"), &wait(10_000))
         .await
         .unwrap();
     assert_eq!(order.status, OrderStatus::Ready);
+
+    let error = account
+        .await_ready(&ca.url("order"), &wait(5_000))
+        .await
+        .unwrap_err();
+    assert!(error.is_rate_limited(), "{error}");
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(11)));
 }
 
 #[test]
