@@ -43,6 +43,8 @@ pub use process::{Process, free_addr, wait_until};
 pub use unbound::{Unbound, UnboundOptions};
 pub use workbench::{CaSettings, Server, Workbench};
 
+pub mod fakes;
+
 mod bind;
 mod command;
 mod dns;
