@@ -3,6 +3,7 @@
 use axum::http::HeaderMap;
 
 use super::CloudflareOptions;
+use super::limit::Quota;
 use super::server::Problem;
 
 /// What a token may do with a zone.
@@ -21,6 +22,7 @@ pub enum Grant {
 pub struct FakeToken {
     grants: Vec<(String, Vec<Grant>)>,
     only_elsewhere: bool,
+    quota: Option<Quota>,
     secret: String,
     status: &'static str,
 }
@@ -36,6 +38,7 @@ impl FakeToken {
         Self {
             grants: Vec::new(),
             only_elsewhere: false,
+            quota: None,
             secret: secret.to_owned(),
             status: "active",
         }
@@ -45,6 +48,13 @@ impl FakeToken {
     #[must_use]
     pub fn allow(mut self, zone: &str, grants: &[Grant]) -> Self {
         self.grants.push((zone.to_owned(), grants.to_vec()));
+        self
+    }
+
+    /// The same with a quota of its own.
+    #[must_use]
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.quota = Some(quota);
         self
     }
 
@@ -100,6 +110,13 @@ pub(super) fn claimed(headers: &HeaderMap) -> String {
         .or_else(|| text("x-auth-key"))
         .unwrap_or_default()
         .to_owned()
+}
+
+/// The quota that a token has of its own.
+pub(super) fn quota(options: &CloudflareOptions, claimed: &str) -> Option<Quota> {
+    let tokens = options.tokens.iter();
+    let mut tokens = tokens.filter(|t| claimed.strip_prefix("Bearer ") == Some(t.secret.as_str()));
+    tokens.next()?.quota
 }
 
 /// Who it is.

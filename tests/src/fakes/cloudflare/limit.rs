@@ -54,8 +54,8 @@ impl Quotas {
         }
     }
 
-    pub(super) fn rule(&mut self, credential: &str) -> Ruling {
-        let Some(quota) = self.quota else {
+    pub(super) fn rule(&mut self, credential: &str, own: Option<Quota>) -> Ruling {
+        let Some(quota) = own.or(self.quota) else {
             return Ruling {
                 allowed: true,
                 headers: vec![

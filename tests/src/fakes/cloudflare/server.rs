@@ -83,7 +83,9 @@ async fn serve(
         false => 0,
     };
     let mut state = shared.state();
-    let ruling = state.quotas.rule(&claimed);
+    let ruling = state
+        .quotas
+        .rule(&claimed, auth::quota(&shared.options, &claimed));
     let fault = ruling
         .allowed
         .then(|| state.strike(method.as_str(), path))
