@@ -104,6 +104,11 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// Whether it stands for many keys with a common beginning.
+    pub fn is_map(&self) -> bool {
+        self.prefix().is_some()
+    }
+
     /// What a key of a map has in front of the map's own keys, such as `zone-ids.`.
     pub(crate) fn prefix(&self) -> Option<&'static str> {
         self.key.strip_suffix('*')

@@ -1,7 +1,5 @@
 //! The fake of Cloudflare's API, used by Cloudflare's own SDK for Python and by certbot's plugin.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::path::Path;
 use std::process::Command;
 

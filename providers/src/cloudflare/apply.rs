@@ -197,9 +197,14 @@ impl Run<'_> {
         if let Some(most) = self.too_many(refusal, wants.len()) {
             tracing::debug!(zone = %self.zone.name, most, %refusal, "learned how many changes fit");
             self.cloudflare.limits().insert(self.zone.id.clone(), most);
+            // What was cut to the wrong size is cut again.
+            let fresh = parts.extract_if(.., |other| other.rereads == part.rereads);
+            let mut pieces: Vec<Vec<usize>> = fresh.map(|other| other.wants).collect();
+            pieces.push(wants);
+            pieces.reverse();
             parts.push(Part {
                 rereads: part.rereads,
-                wants,
+                wants: pieces.concat(),
             });
             return Ok(());
         }

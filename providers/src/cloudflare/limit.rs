@@ -67,8 +67,9 @@ impl Limiter {
     pub(super) fn answered(&self, headers: &HeaderMap) {
         let mut state = self.state();
         state.learn(headers);
-        state.penalty = match state.penalty.mul_f64(0.75) {
-            shorter if shorter < Duration::from_millis(1) => Duration::ZERO,
+        let pace = state.slowest_pace();
+        state.penalty = match state.penalty.mul_f64(RELIEF) {
+            shorter if shorter <= pace => Duration::ZERO,
             shorter => shorter,
         };
     }
@@ -83,12 +84,17 @@ impl Limiter {
             .and_then(|text| text.trim().parse::<u64>().ok())
             .map(seconds)
             .or_else(|| state.closed_until.map(|until| until - Instant::now()));
-        // Who shares the token with others goes slower for a while, each for another while.
+        // Others use the token too, and are refused at the same time: each goes slower for long, and comes back at
+        // another moment. Requests that were on their way together are refused together, which is one refusal.
+        let now = Instant::now();
         let pace = state.slowest_pace();
-        state.penalty = (state.penalty * 2).clamp(pace, pace * 16);
+        if state.refused_at.is_none_or(|at| now - at > TOGETHER) {
+            state.penalty = (state.penalty * 2).clamp(pace * 8, pace * 32);
+        }
+        state.refused_at = Some(now);
         let spread = state.penalty.mul_f64(rand::random::<f64>());
         let away = asked.unwrap_or(state.slowest_window().min(UNSAID));
-        let until = Instant::now() + away + spread;
+        let until = now + away + spread;
         state.closed_until = Some(state.closed_until.map_or(until, |old| old.max(until)));
         away
     }
@@ -115,6 +121,7 @@ struct State {
     /// The least time between two requests, because the server refused one.
     penalty: Duration,
     policies: Vec<Policy>,
+    refused_at: Option<Instant>,
     /// When requests went, the newest last.
     sent: VecDeque<Instant>,
     told: Option<Instant>,
@@ -127,6 +134,7 @@ impl Default for State {
             pace: Duration::ZERO,
             penalty: Duration::ZERO,
             policies: vec![DOCUMENTED],
+            refused_at: None,
             sent: VecDeque::new(),
             told: None,
         }
@@ -180,7 +188,15 @@ impl State {
             let reset = seconds(reset);
             let left = usize::try_from(left).unwrap_or(usize::MAX);
             if left == 0 {
-                let until = now + reset;
+                // Who did not use it all up shares it, with others who will be back at the same moment.
+                let own = self
+                    .sent
+                    .iter()
+                    .filter(|at| now - **at < self.slowest_window());
+                if own.count() < quota {
+                    self.penalty = self.penalty.max(self.slowest_pace() * 8);
+                }
+                let until = now + reset + self.penalty.mul_f64(rand::random::<f64>());
                 self.closed_until = Some(self.closed_until.map_or(until, |old| old.max(until)));
             } else if left.saturating_mul(10) <= quota {
                 let left = u32::try_from(left).unwrap_or(u32::MAX);
@@ -265,6 +281,10 @@ const DOCUMENTED: Policy = Policy {
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// How long to stay away where a refusal does not say.
 const UNSAID: Duration = Duration::from_secs(5);
+/// How much of the distance between requests is left after each that was served.
+const RELIEF: f64 = 0.95;
+/// Refusals closer than this were caused together.
+const TOGETHER: Duration = Duration::from_millis(500);
 /// Shorter waits are not worth a word.
 const UNTOLD: Duration = Duration::from_millis(100);
 /// A wait is told again after this long.

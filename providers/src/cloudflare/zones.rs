@@ -83,7 +83,7 @@ impl Zones {
 
     async fn discover(&self, owner: &DomainName) -> Result<(Zone, Option<usize>), ProviderError> {
         let mut seen = self.seen.lock().await;
-        if let Some(held) = seen.deepest(owner) {
+        if let Some(held) = seen.find(owner) {
             return Ok(held);
         }
         let stale = seen.listed.is_none_or(|at| at.elapsed() >= RELIST_AFTER);
@@ -93,7 +93,7 @@ impl Zones {
         if !seen.complete {
             self.ask_by_name(&mut seen, owner).await?;
         }
-        match seen.deepest(owner) {
+        match seen.find(owner) {
             Some(held) => Ok(held),
             None => Err(self.nothing_for(owner, &seen)),
         }
@@ -151,7 +151,7 @@ impl Zones {
             };
             seen.add(answer.result);
             seen.asked.insert(name);
-            if seen.deepest(owner).is_some() {
+            if seen.find(owner).is_some() {
                 break;
             }
         }
@@ -265,12 +265,23 @@ impl Seen {
         }
     }
 
-    fn deepest(&self, owner: &DomainName) -> Option<(Zone, Option<usize>)> {
-        self.zones
-            .iter()
-            .filter(|held| held.usable() && owner.is_within(&held.name))
-            .max_by_key(|held| held.name.label_count())
-            .map(|held| (zone(&held.id, &held.name), held.most))
+    /// The deepest usable zone; `None` also while a name in between was not asked for.
+    fn find(&self, owner: &DomainName) -> Option<(Zone, Option<usize>)> {
+        let mut next = Some(owner.clone());
+        while let Some(name) = next {
+            let held = self
+                .zones
+                .iter()
+                .find(|held| held.usable() && held.name == name);
+            if let Some(held) = held {
+                return Some((zone(&held.id, &held.name), held.most));
+            }
+            if !self.complete && name.label_count() > 1 && !self.asked.contains(&name) {
+                return None;
+            }
+            next = name.parent();
+        }
+        None
     }
 }
 

@@ -165,6 +165,17 @@ impl FakeCloudflare {
         record.id
     }
 
+    /// Adds many TXT records as somebody else would: `PREFIX0.ZONE`, `PREFIX1.ZONE`, …
+    ///
+    /// # Panics
+    ///
+    /// When one would be refused.
+    pub fn fill(&self, zone: &str, prefix: &str, count: usize) {
+        let mut state = self.shared.state();
+        state.store.fill(zone, prefix, count);
+        state.store.publish();
+    }
+
     /// Removes a record as somebody else would.
     pub fn remove(&self, id: &str) {
         let mut state = self.shared.state();
@@ -213,6 +224,8 @@ impl Drop for FakeCloudflare {
 pub struct LoggedRequest {
     /// How many operations a batch had.
     pub batch: usize,
+    /// What was sent.
+    pub body: String,
     /// The vendor's codes in the answer.
     pub codes: Vec<i64>,
     /// The last letters of the token or key.

@@ -76,79 +76,56 @@ async fn serve(
     body: Bytes,
 ) -> Response {
     let path = uri.path().strip_prefix("/client/v4").unwrap_or_default();
-    let query = uri.query().unwrap_or_default().to_owned();
     let claimed = auth::claimed(&headers);
-    let batch = match path.ends_with("/batch") {
-        true => count_of(&body),
-        false => 0,
+    let mut logged = LoggedRequest {
+        batch: match path.ends_with("/batch") {
+            true => count_of(&body),
+            false => 0,
+        },
+        body: String::from_utf8_lossy(&body).into_owned(),
+        codes: Vec::new(),
+        credential: claimed[claimed.len().saturating_sub(6)..].to_owned(),
+        method: method.to_string(),
+        path: path.to_owned(),
+        query: uri.query().unwrap_or_default().to_owned(),
+        status: 0,
     };
     let mut state = shared.state();
-    let ruling = state
-        .quotas
-        .rule(&claimed, auth::quota(&shared.options, &claimed));
-    let fault = ruling
-        .allowed
-        .then(|| state.strike(method.as_str(), path))
-        .flatten();
-    let mut lost = false;
-    let result = match fault {
-        _ if !ruling.allowed => Err(Problem::new(
+    let own = auth::quota(&shared.options, &claimed);
+    let ruling = state.quotas.rule(&claimed, own);
+    let fault = match ruling.allowed {
+        true => state.strike(method.as_str(), path),
+        false => None,
+    };
+    if let Some(FaultKind::Answer(status, body)) = fault {
+        logged.status = status;
+        state.log.push(logged);
+        let status = StatusCode::from_u16(status).expect("a status");
+        return (status, body).into_response();
+    }
+    let lost = matches!(fault, Some(FaultKind::LoseAnswer));
+    if let Some(fault) = fault {
+        race(&mut state, fault);
+    }
+    let result = match ruling.allowed {
+        true => answer(&shared, &mut state, &method, path, &logged, &headers, &body),
+        false => Err(Problem::new(
             429,
             971,
             "Please wait and consider throttling your request speed",
         )),
-        Some(FaultKind::Answer(status, body)) => {
-            log(
-                &mut state,
-                &method,
-                path,
-                query,
-                &claimed,
-                status,
-                Vec::new(),
-                batch,
-            );
-            let status = StatusCode::from_u16(status).expect("a status");
-            return (status, body).into_response();
-        }
-        Some(FaultKind::LoseAnswer) => {
-            lost = true;
-            answer(&shared, &mut state, &method, path, &query, &headers, &body)
-        }
-        Some(FaultKind::RaceAdd {
-            content,
-            name,
-            zone,
-        }) => {
-            let id = state.store.zone_named(&zone).expect("a zone").id.clone();
-            let record = json!({"type": "TXT", "name": name, "content": content, "ttl": 120});
-            state.store.create(&id, &record).expect("a good record");
-            answer(&shared, &mut state, &method, path, &query, &headers, &body)
-        }
-        Some(FaultKind::RaceRemove { name, zone }) => {
-            let there = state.store.records_of(&zone).into_iter();
-            for record in there.filter(|r| r.name == name && r.kind == "TXT") {
-                state.store.remove_everywhere(&record.id);
-            }
-            answer(&shared, &mut state, &method, path, &query, &headers, &body)
-        }
-        None => answer(&shared, &mut state, &method, path, &query, &headers, &body),
     };
     state.store.publish();
-    let (status, codes) = match &result {
-        Ok(_) => (200, Vec::new()),
+    let status = match &result {
+        Ok(_) => 200,
         Err(problem) => {
             let inner = problem.chain.iter().map(|(code, _)| *code);
-            (
-                problem.status,
-                std::iter::once(problem.code).chain(inner).collect(),
-            )
+            logged.codes = std::iter::once(problem.code).chain(inner).collect();
+            problem.status
         }
     };
-    let shown = if lost { 0 } else { status };
-    log(
-        &mut state, &method, path, query, &claimed, shown, codes, batch,
-    );
+    logged.status = if lost { 0 } else { status };
+    state.log.push(logged);
     drop(state);
     if lost {
         // A body that breaks off closes the connection.
@@ -162,37 +139,32 @@ async fn serve(
     };
     *response.status_mut() = StatusCode::from_u16(status).expect("a status");
     for (name, value) in ruling.headers {
-        response
-            .headers_mut()
-            .insert(name, value.parse().expect("a header"));
+        let value = value.parse().expect("a header");
+        response.headers_mut().insert(name, value);
     }
     response
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one line of a log has these columns"
-)]
-fn log(
-    state: &mut State,
-    method: &Method,
-    path: &str,
-    query: String,
-    claimed: &str,
-    status: u16,
-    codes: Vec<i64>,
-    batch: usize,
-) {
-    let credential = claimed.chars().rev().take(6).collect::<Vec<_>>();
-    state.log.push(LoggedRequest {
-        batch,
-        codes,
-        credential: credential.into_iter().rev().collect(),
-        method: method.to_string(),
-        path: path.to_owned(),
-        query,
-        status,
-    });
+/// What somebody else does just before.
+fn race(state: &mut State, fault: FaultKind) {
+    match fault {
+        FaultKind::RaceAdd {
+            content,
+            name,
+            zone,
+        } => {
+            let id = state.store.zone_named(&zone).expect("a zone").id.clone();
+            let record = json!({"type": "TXT", "name": name, "content": content, "ttl": 120});
+            state.store.create(&id, &record).expect("a good record");
+        }
+        FaultKind::RaceRemove { name, zone } => {
+            let there = state.store.records_of(&zone).into_iter();
+            for record in there.filter(|r| r.name == name && r.kind == "TXT") {
+                state.store.remove_everywhere(&record.id);
+            }
+        }
+        FaultKind::Answer(..) | FaultKind::LoseAnswer => {}
+    }
 }
 
 fn count_of(body: &[u8]) -> usize {
@@ -208,7 +180,7 @@ fn answer(
     state: &mut State,
     method: &Method,
     path: &str,
-    query: &str,
+    logged: &LoggedRequest,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Good, Problem> {
@@ -222,7 +194,7 @@ fn answer(
     }
     let caller = auth::authenticate(&shared.options, headers)?;
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    let params = parameters(query);
+    let params = parameters(&logged.query);
     match (method.as_str(), segments.as_slice()) {
         ("GET", ["zones"]) => list_zones(state, &caller, &params),
         (_, ["zones", id, rest @ ..]) => {

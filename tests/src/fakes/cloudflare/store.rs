@@ -283,6 +283,20 @@ impl Store {
         self.transact(zone, |held| held.create(body))
     }
 
+    pub(super) fn fill(&mut self, zone: &str, prefix: &str, count: usize) {
+        let held = self.zones.iter_mut().find(|held| held.zone.name == zone);
+        let held = held.expect("a zone");
+        let records = (0..count).map(|n| Record {
+            comment: None,
+            content: "\"filler\"".to_owned(),
+            id: format!("{:032x}", rand::random::<u128>()),
+            kind: "TXT".to_owned(),
+            name: format!("{prefix}{n}.{zone}"),
+            ttl: 300,
+        });
+        held.records.extend(records);
+    }
+
     pub(super) fn replace(
         &mut self,
         zone: &str,
