@@ -25,6 +25,7 @@ use dnseal_core::acme::AuthorizationStatus;
 use dnseal_core::acme::CertificateKey;
 use dnseal_core::acme::ChallengeStatus;
 use dnseal_core::acme::Client;
+use dnseal_core::acme::ExtraRoot;
 use dnseal_core::acme::KeyType;
 use dnseal_core::acme::NewOrder;
 use dnseal_core::acme::OrderError;
@@ -62,7 +63,10 @@ enum Reply {
 fn transport() -> Transport {
     let root = rcgen::generate_simple_self_signed(["unused.example".to_owned()]).unwrap();
     let options = TransportOptions {
-        extra_roots: vec![root.cert.pem().into_bytes()],
+        extra_roots: vec![ExtraRoot {
+            name: "test".to_owned(),
+            pem: root.cert.pem().into_bytes(),
+        }],
         total_timeout: Duration::from_millis(500),
         ..TransportOptions::default()
     };
@@ -542,7 +546,10 @@ fn roots_that_are_none_are_named() {
         ),
     ] {
         let options = TransportOptions {
-            extra_roots: vec![pem.as_bytes().to_vec()],
+            extra_roots: vec![ExtraRoot {
+                name: "test".to_owned(),
+                pem: pem.as_bytes().to_vec(),
+            }],
             ..TransportOptions::default()
         };
         let error = Transport::new(options, Events::silent()).unwrap_err();

@@ -1,7 +1,7 @@
 //! A small Internet on loopback: servers with addresses of their own that share one port, as real ones share 53.
 //!
 //! Linux has all of 127.0.0.0/8 on its loopback interface. Knot, PowerDNS and the sandbox listen at any of these addresses,
-//! BIND and Unbound at 127.0.0.1 only.
+//! BIND only at those that the interface names, which is 127.0.0.1.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

@@ -51,7 +51,9 @@ pub(crate) struct GlobalArgs {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(crate) enum OutputFormat {
     // Comments for the reader of the code only: help on values makes all of the help three times as long.
+    // An empty variable is no variable.
     #[default]
+    #[value(alias = "")]
     Text,
     // One document, errors too.
     Json,

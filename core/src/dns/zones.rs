@@ -64,6 +64,12 @@ impl Zones {
         }
     }
 
+    /// The same with another patience for providers that fail; see [`ZoneWriters::with_patience`].
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.writers = self.writers.with_patience(patience);
+        self
+    }
+
     /// Where values for `owner` go: the final owner, its zone, and who serves it.
     pub async fn place(&self, owner: &DomainName) -> Result<Place, PlaceError> {
         let location = self.discovery.locate(owner).await?;

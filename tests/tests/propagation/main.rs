@@ -8,6 +8,8 @@
     reason = "helpers of tests, which clippy does not count among the tests"
 )]
 
+mod bench;
+
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -17,18 +19,21 @@ use std::{
 use dnseal_core::{
     dns::{
         Asker, AskerOptions, Discovery, DiscoveryOptions, NameServer, Propagation,
-        PropagationError, PropagationPolicy, Quorum, Report, Row, Transport, Unusable, Verdict,
-        Wanted, ZoneServers,
+        PropagationError, PropagationPolicy, Quorum, Transport, Unusable, Verdict, Wanted,
     },
-    event::{Event, Events, What},
+    event::Events,
 };
-use dnseal_sandbox::dns::{DnsServer, Fault, Record, RecordType, Zone};
+use dnseal_sandbox::dns::{Fault, RecordType};
 use dnseal_tests::{
     Bind, BindOptions, Knot, KnotOptions, NameServer as _, PowerDns, PowerDnsOptions, TsigKey,
     ZoneSpec, free_addr, name, txt_values, value,
 };
-use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+
+use crate::bench::{
+    asked, drain, policy, primary, row, show, verdicts_of, wait, wanted, warnings, watcher,
+    zone_servers,
+};
 
 const ZONE: &str = "example.test";
 const OWNER: &str = "_acme-challenge.example.test";
@@ -522,114 +527,4 @@ async fn cancelling_ends_the_wait_at_once() {
     let ended = tokio::time::timeout(Duration::from_secs(10), waiting).await;
     let error = ended.unwrap().unwrap().unwrap_err();
     assert!(matches!(error, PropagationError::Cancelled), "{error}");
-}
-
-/// A zone without any challenge.
-async fn primary() -> DnsServer {
-    let zone = Zone::new(ZONE)
-        .ns("ns1.example.test")
-        .a("ns1.example.test", [127, 0, 0, 1].into());
-    DnsServer::builder().zone(zone).start().await.unwrap()
-}
-
-fn show(server: &DnsServer, owner: &str, value: &str) {
-    server.zone_add(Record::txt(owner, 1, value)).unwrap();
-}
-
-/// Patient enough for a slow machine; tests end by what they do.
-fn policy() -> PropagationPolicy {
-    PropagationPolicy {
-        timeout: Duration::from_secs(120),
-        ..PropagationPolicy::default()
-    }
-}
-
-fn watcher(policy: PropagationPolicy, events: Events) -> Propagation {
-    let asker = Asker::new(AskerOptions::default(), events.clone());
-    Propagation::new(asker, policy, events)
-}
-
-/// A wait in a task of its own, and what it tells.
-fn wait(
-    policy: PropagationPolicy,
-    wanted: Vec<Wanted>,
-) -> (
-    JoinHandle<Result<Report, PropagationError>>,
-    UnboundedReceiver<Event>,
-) {
-    let (events, told) = Events::channel();
-    let propagation = watcher(policy, events);
-    let waiting = tokio::spawn(async move {
-        propagation
-            .await_visible(wanted, &CancellationToken::new())
-            .await
-    });
-    (waiting, told)
-}
-
-/// Servers with these names; a name that occurs again has another address.
-fn zone_servers(named: &[(&str, SocketAddr)]) -> Arc<ZoneServers> {
-    let mut servers: Vec<NameServer> = Vec::new();
-    for (name, address) in named {
-        match servers.iter_mut().find(|server| server.name == *name) {
-            Some(server) => server.addresses.push(*address),
-            None => servers.push(NameServer {
-                name: (*name).to_owned(),
-                addresses: vec![*address],
-                problem: None,
-            }),
-        }
-    }
-    Arc::new(ZoneServers {
-        zone: name(ZONE),
-        servers,
-        given: false,
-        negative_ttl: Duration::from_secs(60),
-    })
-}
-
-fn wanted(zone: &Arc<ZoneServers>, owner: &str, values: &[&str]) -> Wanted {
-    Wanted {
-        zone: Arc::clone(zone),
-        owner: name(owner),
-        values: values.iter().copied().map(value).collect(),
-    }
-}
-
-fn row(report: &Report, address: SocketAddr) -> &Row {
-    let mut rows = report.names.iter().flat_map(|name| &name.rows);
-    rows.find(|row| row.address == Some(address)).unwrap()
-}
-
-/// How often a server was asked for the values at [`OWNER`].
-fn asked(server: &DnsServer) -> usize {
-    let queries = server.queries();
-    let about = queries.iter().filter(|it| it.qname == OWNER);
-    about.filter(|it| it.qtype == RecordType::TXT).count()
-}
-
-fn drain(told: &mut UnboundedReceiver<Event>) -> Vec<What> {
-    let mut all = Vec::new();
-    while let Ok(event) = told.try_recv() {
-        all.push(event.what);
-    }
-    all
-}
-
-fn warnings(told: &[What]) -> Vec<String> {
-    let message = |what: &What| match what {
-        What::Warning { message, .. } => Some(message.clone()),
-        _ => None,
-    };
-    told.iter().filter_map(message).collect()
-}
-
-fn verdicts_of(told: &[What], server: SocketAddr) -> Vec<String> {
-    let verdict = |what: &What| match what {
-        What::Verdict {
-            address, verdict, ..
-        } if *address == server => Some(verdict.clone()),
-        _ => None,
-    };
-    told.iter().filter_map(verdict).collect()
 }

@@ -9,116 +9,25 @@
     reason = "helpers of tests, which clippy does not count among the tests"
 )]
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+mod real;
+mod world;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use dnseal_core::{
     dns::{
-        Discovery, DiscoveryError, DiscoveryOptions, DomainName, Location, NamedProvider,
-        PlaceError, Propagation, PropagationPolicy, Routes, Zones,
+        Discovery, DiscoveryError, DiscoveryOptions, DomainName, NamedProvider, PlaceError,
+        Propagation, PropagationPolicy, Routes, Wanted, Zones,
     },
     event::Events,
 };
 use dnseal_sandbox::dns::{
-    Cache, DnsServer, Fault, OpCode, Record, RecordType, ResponseCode, TsigKey as SandboxKey, Zone,
+    Cache, DnsServer, Fault, OpCode, Record, RecordType, ResponseCode, Zone,
 };
-use dnseal_tests::{
-    Bind, BindOptions, Knot, KnotOptions, Loopback, NameServer, PowerDns, PowerDnsOptions, Rfc2136,
-    TsigKey, Unbound, UnboundOptions, ZoneSpec, name, txt_values,
-};
+use dnseal_tests::{Rfc2136, name, txt_values};
 use tokio_util::sync::CancellationToken;
 
-/// Knot holds the top and a zone below it, PowerDNS one zone and BIND another; Unbound stands before them.
-#[tokio::test(flavor = "multi_thread")]
-async fn real_servers_are_walked() {
-    let Some(world) = RealWorld::start() else {
-        return;
-    };
-    let discovery = world.net.discovery(world.unbound.addr());
-    let locate = async |text: &str| discovery.locate(&name(text)).await.unwrap();
-
-    for zone in ["knot.test", "pdns.test", "bind.test"] {
-        let plain = locate(&format!("_acme-challenge.www.{zone}")).await;
-        assert_eq!(plain.zone.zone, name(zone), "{plain:#?}");
-        assert!(!plain.is_delegated() && plain.wildcard.is_none());
-        assert_eq!(addresses(&plain), [world.addr_of(zone)].into(), "{zone}");
-        assert_eq!(plain.zone.negative_ttl, Duration::from_secs(60), "{zone}");
-
-        let apex = locate(&format!("_acme-challenge.{zone}")).await;
-        assert_eq!(apex.zone.zone, name(zone), "{apex:#?}");
-
-        let alias = locate(&format!("_acme-challenge.alias.{zone}")).await;
-        assert_eq!(alias.owner, name("x.bind.test"), "{zone}");
-        assert_eq!(alias.chain, [name("x.bind.test")]);
-        assert_eq!(alias.zone.zone, name("bind.test"), "{zone}");
-        assert_eq!(addresses(&alias), [world.bind.addr()].into());
-
-        // The server follows this one by itself, into a zone that it holds.
-        let inside = locate(&format!("_acme-challenge.inside.{zone}")).await;
-        assert_eq!(inside.owner, name(&format!("target.{zone}")));
-        assert_eq!(inside.zone.zone, name(zone), "{inside:#?}");
-
-        let wild = locate(&format!("_acme-challenge.nobody.wild.{zone}")).await;
-        assert!(!wild.is_delegated(), "{wild:#?}");
-        assert_eq!(wild.wildcard, Some(name("x.bind.test")), "{zone}");
-        assert_eq!(wild.zone.zone, name(zone), "{zone}");
-
-        let cut = locate(&format!("_acme-challenge.cut.{zone}")).await;
-        assert_eq!(cut.zone.zone, cut.asked, "{zone}: {cut:#?}");
-        assert!(!cut.is_delegated());
-        assert_eq!(addresses(&cut), [world.bind.addr()].into(), "{zone}");
-    }
-    // PowerDNS does it only when told to.
-    for zone in ["knot.test", "bind.test"] {
-        let renamed = locate(&format!("_acme-challenge.old.{zone}")).await;
-        assert_eq!(renamed.owner, name("_acme-challenge.pdns.test"), "{zone}");
-        assert_eq!(addresses(&renamed), [world.pdns.addr()].into(), "{zone}");
-    }
-
-    let mut asked: BTreeSet<String> = world.unbound.queries().into_iter().map(|it| it.0).collect();
-    // By which the environment sees that Unbound has started.
-    asked.remove("localhost.");
-    assert!(!asked.is_empty());
-    assert!(
-        asked.is_subset(&["test.", "ns1.test."].map(str::to_owned).into()),
-        "{asked:?}"
-    );
-}
-
-/// What Unbound was made to remember would hide the value from the next CA that uses it.
-#[tokio::test(flavor = "multi_thread")]
-async fn resolver_sees_the_value_as_soon_as_it_is_there() {
-    let Some(world) = RealWorld::start() else {
-        return;
-    };
-    let owner = "_acme-challenge.www.bind.test";
-    let unbound = world.unbound.addr();
-    let found = world.net.discovery(unbound).locate(&name(owner)).await;
-    let propagation = Propagation::new(
-        world.net.asker(Events::silent()),
-        PropagationPolicy::default(),
-        Events::silent(),
-    );
-    let wanted = dnseal_core::dns::Wanted {
-        zone: found.unwrap().zone,
-        owner: name(owner),
-        values: vec!["here".parse().unwrap()],
-    };
-    // A look that does not find it leaves no trace either.
-    assert!(
-        !propagation
-            .look(std::slice::from_ref(&wanted))
-            .await
-            .is_proven()
-    );
-
-    world.bind.add_txt(&world.key, "bind.test", owner, "here");
-    let cancel = CancellationToken::new();
-    propagation
-        .await_visible(vec![wanted], &cancel)
-        .await
-        .unwrap();
-    assert_eq!(txt_values(unbound, owner), ["here"]);
-}
+use crate::world::{World, addresses};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_but_the_top_comes_from_the_resolver() {
@@ -359,14 +268,24 @@ async fn parent_and_child_name_different_servers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn name_server_without_address_is_told() {
     let world = World::start().await;
-    world.add([Record::ns("a.test", 60, "ns9.a.test")]);
+    world.add([
+        Record::ns("a.test", 60, "ns9.a.test"),
+        Record::ns("a.test", 60, "ns8.a.test"),
+    ]);
+    // Not even the zone's own servers can tell; the resolver still learns of nothing there.
+    for server in [&world.a, &world.a2] {
+        server.inject(Fault::servfail().below("ns8.a.test"));
+    }
     let owner = name("_acme-challenge.a.test");
     let found = world.discovery().locate(&owner).await.unwrap();
-    let lost = found.zone.servers.iter().find(|it| it.name == "ns9.a.test");
-    let lost = lost.unwrap();
-    assert!(lost.addresses.is_empty());
-    assert!(lost.problem.is_some(), "{lost:?}");
+    for lost in ["ns8.a.test", "ns9.a.test"] {
+        let lost = found.zone.servers.iter().find(|it| it.name == lost);
+        let lost = lost.unwrap();
+        assert!(lost.addresses.is_empty());
+        assert!(lost.problem.is_some(), "{lost:?}");
+    }
     assert_eq!(addresses(&found), [2, 3].map(|n| world.net.addr(n)).into());
+    world.resolver_knows_the_top_only();
 }
 
 /// An alias is there, and its servers fail: that is never "no alias".
@@ -559,7 +478,7 @@ async fn delegated_value_goes_to_the_provider_of_its_zone() {
     assert!(written.results.iter().all(Result::is_ok), "{written:?}");
     assert_eq!(world.b.values("x.b.test"), ["value"]);
     assert_eq!(world.a.updates().messages, 0);
-    let wanted = dnseal_core::dns::Wanted {
+    let wanted = Wanted {
         zone: Arc::clone(&place.location.zone),
         owner: place.location.owner.clone(),
         values: vec!["value".parse().unwrap()],
@@ -573,194 +492,4 @@ async fn delegated_value_goes_to_the_provider_of_its_zone() {
         Err(PlaceError::Discovery(_) | PlaceError::Route(_))
     ));
     world.resolver_knows_the_top_only();
-}
-
-/// `test` at server 1, `a.test` at 2 and 3, `b.test` at 4; a resolver that knows them all.
-struct World {
-    net: Loopback,
-    key: TsigKey,
-    top: DnsServer,
-    a: DnsServer,
-    a2: DnsServer,
-    b: DnsServer,
-    resolver: Cache,
-}
-
-impl World {
-    async fn start() -> Self {
-        let net = Loopback::new();
-        let key = TsigKey::random("acme-key");
-        let top = Zone::new("test")
-            .ns("ns.nic.test")
-            .a("ns.nic.test", net.ip(1))
-            .delegate("a.test", "ns1.a.test")
-            .delegate("a.test", "ns2.a.test")
-            .a("ns1.a.test", net.ip(2))
-            .a("ns2.a.test", net.ip(3))
-            .delegate("b.test", "ns1.b.test")
-            .a("ns1.b.test", net.ip(4));
-        let top = net.serve(1, DnsServer::builder().zone(top)).await;
-        let a = Zone::new("a.test")
-            .minimum(600)
-            .ttl(600)
-            .ns("ns1.a.test")
-            .ns("ns2.a.test")
-            .a("ns1.a.test", net.ip(2))
-            .a("ns2.a.test", net.ip(3))
-            .a("www.a.test", [192, 0, 2, 1].into());
-        let a = DnsServer::builder().zone(a).key(sandbox_key(&key));
-        let a = net.serve(2, a).await;
-        let a2 = net.serve(3, a.secondary(Duration::ZERO)).await;
-        let b = Zone::new("b.test")
-            .ns("ns1.b.test")
-            .a("ns1.b.test", net.ip(4));
-        let b = DnsServer::builder().zone(b).key(sandbox_key(&key));
-        let b = net.serve(4, b).await;
-        let resolver = Cache::builder()
-            .upstream("test", top.addr())
-            .upstream("a.test", a.addr())
-            .upstream("b.test", b.addr());
-        Self {
-            net,
-            key,
-            top,
-            a,
-            a2,
-            b,
-            resolver: resolver.start().await.unwrap(),
-        }
-    }
-
-    /// Adds records to the zones that they are in.
-    fn add(&self, records: impl IntoIterator<Item = Record>) {
-        for record in records {
-            let server = match record.owner.ends_with("b.test") {
-                true => &self.b,
-                false => &self.a,
-            };
-            server.zone_add(record).unwrap();
-        }
-    }
-
-    fn discovery(&self) -> Discovery {
-        self.net.discovery(self.resolver.addr())
-    }
-
-    /// Does not wait long for servers that are silent.
-    fn hasty_discovery(&self) -> Discovery {
-        let options = DiscoveryOptions {
-            resolvers: vec![self.resolver.addr()],
-            ..DiscoveryOptions::default()
-        };
-        let asker = self
-            .net
-            .asker_within(Duration::from_millis(700), Events::silent());
-        Discovery::new(asker, options)
-    }
-
-    /// The names that the resolver was asked for.
-    fn resolver_was_asked(&self) -> Vec<String> {
-        let queries = self.resolver.queries();
-        let asked: BTreeSet<String> = queries.into_iter().map(|it| it.qname).collect();
-        asked.into_iter().collect()
-    }
-
-    /// Whether the resolver was asked for nothing in the zones whose servers are known.
-    fn resolver_knows_the_top_only(&self) {
-        let asked = self.resolver_was_asked();
-        assert!(!asked.is_empty());
-        for asked in asked {
-            assert!(["ns.nic.test", "test"].contains(&&*asked), "{asked}");
-        }
-    }
-}
-
-/// Every kind of server, with the same names in a zone of each.
-struct RealWorld {
-    net: Loopback,
-    key: TsigKey,
-    knot: Knot,
-    pdns: PowerDns,
-    bind: Bind,
-    unbound: Unbound,
-}
-
-impl RealWorld {
-    fn start() -> Option<Self> {
-        let net = Loopback::new();
-        let key = TsigKey::random("acme-key");
-        let bind_ip = net.home().ip();
-        let zone = |label: &str| {
-            let zone = ZoneSpec {
-                negative_ttl: 600,
-                ..ZoneSpec::new(label).updated_by(&key)
-            };
-            let zone = zone
-                .record("www A 192.0.2.1")
-                .record("target A 192.0.2.1")
-                .record("_acme-challenge.alias CNAME x.bind.test.")
-                .record("_acme-challenge.inside CNAME target")
-                .record("*.wild CNAME x.bind.test.")
-                .record("_acme-challenge.cut NS ns1.bind.test.");
-            match label {
-                "pdns.test" => zone,
-                _ => zone.record("old DNAME pdns.test."),
-            }
-        };
-        let cut = |label: &str| ZoneSpec::new(&format!("_acme-challenge.cut.{label}"));
-        let top = ZoneSpec::new("test")
-            .record("knot NS ns1.knot")
-            .record(&format!("ns1.knot A {}", net.ip(1)))
-            .record("pdns NS ns1.pdns")
-            .record(&format!("ns1.pdns A {}", net.ip(2)))
-            .record("bind NS ns1.bind")
-            .record(&format!("ns1.bind A {bind_ip}"));
-        let keys = || [key.clone()];
-        let knot = Knot::start(KnotOptions {
-            listen: Some(net.addr(1)),
-            ..KnotOptions::new([top, zone("knot.test")], keys())
-        })?;
-        let pdns = PowerDns::start(PowerDnsOptions {
-            listen: Some(net.addr(2)),
-            ..PowerDnsOptions::new([zone("pdns.test")], keys())
-        })?;
-        let cuts = ["knot.test", "pdns.test", "bind.test"].map(cut);
-        let bind = Bind::start(BindOptions {
-            listen: Some(net.home()),
-            ..BindOptions::new([[zone("bind.test")].as_slice(), &cuts].concat(), keys())
-        })?;
-        let unbound = Unbound::start(UnboundOptions::new([
-            ("test", knot.addr()),
-            ("bind.test", bind.addr()),
-        ]))?;
-        Some(Self {
-            net,
-            key,
-            knot,
-            pdns,
-            bind,
-            unbound,
-        })
-    }
-
-    fn addr_of(&self, zone: &str) -> SocketAddr {
-        match zone {
-            "knot.test" => self.knot.addr(),
-            "pdns.test" => self.pdns.addr(),
-            _ => self.bind.addr(),
-        }
-    }
-}
-
-fn addresses(location: &Location) -> BTreeSet<SocketAddr> {
-    let servers = location.zone.servers.iter();
-    servers
-        .flat_map(|server| server.addresses.clone())
-        .collect()
-}
-
-fn sandbox_key(key: &TsigKey) -> SandboxKey {
-    format!("{}:{}:{}", key.algorithm, key.name, key.secret_base64)
-        .parse()
-        .unwrap()
 }
