@@ -9,7 +9,9 @@ use std::time::SystemTime;
 
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::WriteSafety;
+use dnseal_core::event::Events;
 
+use crate::cloudflare;
 use crate::rfc2136;
 use crate::settings::Checked;
 use crate::settings::Settings;
@@ -77,7 +79,7 @@ impl Kind {
     pub fn setting(&self, key: &str) -> Option<&'static Setting> {
         self.settings
             .iter()
-            .find(|s| s.key == key || s.aliases.contains(&key))
+            .find(|s| s.covers(key) || s.aliases.contains(&key))
     }
 }
 
@@ -95,10 +97,31 @@ pub struct Setting {
     pub form: Form,
     /// One sentence.
     pub help: &'static str,
-    /// Its dotted key.
+    /// Its dotted key; `zone-ids.*` stands for every key that begins with `zone-ids.`.
     pub key: &'static str,
     /// Whether it must be given.
     pub required: bool,
+}
+
+impl Setting {
+    /// Whether it stands for many keys with a common beginning.
+    pub fn is_map(&self) -> bool {
+        self.prefix().is_some()
+    }
+
+    /// What a key of a map has in front of the map's own keys, such as `zone-ids.`.
+    pub(crate) fn prefix(&self) -> Option<&'static str> {
+        self.key.strip_suffix('*')
+    }
+
+    fn covers(&self, key: &str) -> bool {
+        match self.prefix() {
+            Some(prefix) => key
+                .strip_prefix(prefix)
+                .is_some_and(|rest| !rest.is_empty()),
+            None => self.key == key,
+        }
+    }
 }
 
 /// How the value of a setting is written.
@@ -122,6 +145,8 @@ pub enum Form {
 #[derive(Clone)]
 pub struct Context {
     clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    events: Events,
+    http: reqwest::Client,
 }
 
 impl Context {
@@ -130,6 +155,28 @@ impl Context {
     pub fn with_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
+    }
+
+    /// The same, telling there when a provider waits for its turn.
+    #[must_use]
+    pub fn with_events(mut self, events: Events) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// The same, with an HTTP client that has the caller's proxies, roots and time-outs, and follows no redirects.
+    #[must_use]
+    pub fn with_http(mut self, http: reqwest::Client) -> Self {
+        self.http = http;
+        self
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.http
     }
 
     pub(crate) fn now(&self) -> SystemTime {
@@ -141,6 +188,13 @@ impl Default for Context {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemTime::now),
+            events: Events::silent(),
+            http: reqwest::Client::builder()
+                // Credentials go to the server they are meant for only.
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("dnseal/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .unwrap_or_default(),
         }
     }
 }
@@ -203,7 +257,7 @@ impl UnknownKind {
 
 pub(crate) type Build = fn(&Checked, &Context) -> Result<Arc<dyn DnsProvider>, SettingsError>;
 
-const KINDS: &[Kind] = &[rfc2136::KIND];
+const KINDS: &[Kind] = &[cloudflare::KIND, rfc2136::KIND];
 
 #[cfg(test)]
 mod tests {
@@ -219,7 +273,7 @@ mod tests {
             kind("manual")
                 .unwrap_err()
                 .hint()
-                .starts_with("there is rfc2136")
+                .starts_with("there is cloudflare, rfc2136")
         );
     }
 

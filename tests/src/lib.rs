@@ -42,10 +42,13 @@ pub use peer::{Peer, require};
 pub use powerdns::{PowerDns, PowerDnsOptions};
 pub use process::{Process, free_addr, wait_until};
 pub use provider::{Rfc2136, added, name, reader, removed, value};
+pub use python::python_with;
 pub use sandbox::{DoAt, FOREIGN, HoldAt, OWNER, SHORT, Sandbox, ZONE, issue, kill_at};
 pub use shop::Shop;
 pub use unbound::{Unbound, UnboundOptions};
 pub use workbench::{CaSettings, Server, Workbench};
+
+pub mod fakes;
 
 mod bind;
 mod command;
@@ -57,6 +60,7 @@ mod peer;
 mod powerdns;
 mod process;
 mod provider;
+mod python;
 mod sandbox;
 mod shop;
 mod unbound;

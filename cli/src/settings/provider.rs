@@ -175,7 +175,10 @@ fn in_file(config: &Config, provider: &Provider, error: &BuildError) -> Option<C
 /// One key for a setting that has several, so that each source can override the other's.
 fn canonical(kind: &Kind, key: &str) -> String {
     kind.setting(key)
-        .map_or(key, |setting| setting.key)
+        .map_or(key, |setting| match setting.is_map() {
+            true => key,
+            false => setting.key,
+        })
         .to_owned()
 }
 
