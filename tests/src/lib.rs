@@ -40,6 +40,7 @@ pub use pebble::{Eab, LoggedRequest, Pebble, PebbleOptions, Profile};
 pub use peer::{Peer, require};
 pub use powerdns::{PowerDns, PowerDnsOptions};
 pub use process::{Process, free_addr, wait_until};
+pub use shop::Shop;
 pub use unbound::{Unbound, UnboundOptions};
 pub use workbench::{CaSettings, Server, Workbench};
 
@@ -51,5 +52,6 @@ mod pebble;
 mod peer;
 mod powerdns;
 mod process;
+mod shop;
 mod unbound;
 mod workbench;

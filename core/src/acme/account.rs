@@ -3,7 +3,7 @@
 //! What concerns many names is asked for concurrently, [`CONCURRENT`] requests at most. Nothing here decides what to do
 //! next, and nothing writes to DNS; the engine does both.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::TryStreamExt;
@@ -12,6 +12,12 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
+use super::authorization::Authorization;
+use super::authorization::Challenge;
+use super::authorization::ChallengeStatus;
+use super::authorization::Failure;
+use super::authorization::RawAuthorization;
+use super::authorization::RawChallenge;
 use super::client::Client;
 use super::client::Target;
 use super::error::AcmeError;
@@ -20,15 +26,9 @@ use super::jws::AccountKey;
 use super::jws::Payload;
 use super::jws::Signer;
 use super::jws::base64url;
-use super::order::Authorization;
-use super::order::Challenge;
-use super::order::ChallengeStatus;
-use super::order::Failure;
 use super::order::NewOrder;
 use super::order::Order;
 use super::order::OrderStatus;
-use super::order::RawAuthorization;
-use super::order::RawChallenge;
 use super::order::RawOrder;
 use super::order_error::OrderError;
 use super::retry::Retries;
@@ -124,8 +124,8 @@ impl Account {
 
     /// The authorizations at these URLs, in that order, read concurrently.
     pub async fn authorizations(&self, urls: &[String]) -> Result<Vec<Authorization>, OrderError> {
-        stream::iter(urls)
-            .map(|url| self.authorization(url))
+        let requests: Vec<_> = urls.iter().map(|url| self.authorization(url)).collect();
+        stream::iter(requests)
             .buffered(CONCURRENT)
             .try_collect()
             .await
@@ -154,8 +154,8 @@ impl Account {
         cancel: &CancellationToken,
     ) -> Result<Vec<Challenge>, OrderError> {
         let account = self.with_cancel(cancel);
-        stream::iter(challenges)
-            .map(|challenge| account.answer_one(challenge))
+        let requests: Vec<_> = challenges.iter().map(|c| account.answer_one(c)).collect();
+        stream::iter(requests)
             .buffered(CONCURRENT)
             .try_collect()
             .await
@@ -227,14 +227,12 @@ impl Account {
 
     /// Gives up pending authorizations, concurrently; which of them could not be, and why (RFC 8555 section 7.5.2).
     pub async fn deactivate(&self, authorizations: &[String]) -> Vec<(String, AcmeError)> {
-        let payload = Payload::Json(json!({ "status": "deactivated" }));
-        stream::iter(authorizations)
-            .map(|url| async {
-                let target = Target::new("authorization", url);
-                let result = self.post(target, &payload).await;
-                result.err().map(|error| (url.clone(), error))
-            })
-            .buffer_unordered(CONCURRENT)
+        let requests: Vec<_> = authorizations
+            .iter()
+            .map(|url| self.deactivate_one(url))
+            .collect();
+        stream::iter(requests)
+            .buffered(CONCURRENT)
             .filter_map(std::future::ready)
             .collect()
             .await
@@ -242,20 +240,23 @@ impl Account {
 
     /// Every name whose authorization is invalid, with the CA's reason; concurrently, and as far as it can be read.
     pub async fn failures(&self, order: &Order) -> Vec<Failure> {
-        let authorizations: BTreeSet<_> = order.authorizations.iter().collect();
-        let mut failures: Vec<_> = stream::iter(authorizations)
-            .map(|url| self.authorization(url))
-            .buffered(CONCURRENT)
-            .filter_map(|result| std::future::ready(result.ok()))
-            .filter(|authorization| std::future::ready(authorization.is_failed()))
-            .map(|authorization| Failure {
-                problem: authorization.problem().cloned(),
-                identifier: authorization.identifier,
-            })
-            .collect()
-            .await;
+        let mut failures = Vec::new();
+        for authorization in self.readable_authorizations(order).await {
+            failures.extend(authorization.failure());
+        }
         failures.sort_by(|a, b| a.identifier.cmp(&b.identifier));
         failures
+    }
+
+    /// The authorizations of an order, without those that cannot be read.
+    pub(super) async fn readable_authorizations(&self, order: &Order) -> Vec<Authorization> {
+        let urls = order.authorizations.iter();
+        let requests: Vec<_> = urls.map(|url| self.authorization(url)).collect();
+        stream::iter(requests)
+            .buffered(CONCURRENT)
+            .filter_map(|result| std::future::ready(result.ok()))
+            .collect()
+            .await
     }
 
     /// The error that an invalid order is.
@@ -279,7 +280,7 @@ impl Account {
     pub(super) async fn sleep(
         &self,
         resource: &'static str,
-        duration: std::time::Duration,
+        duration: Duration,
     ) -> Result<(), AcmeError> {
         let sleep = async {
             tokio::time::sleep(duration).await;
@@ -319,6 +320,13 @@ impl Account {
             ChallengeStatus::Pending => Err(error.into()),
             _ => Ok(current),
         }
+    }
+
+    async fn deactivate_one(&self, url: &str) -> Option<(String, AcmeError)> {
+        let payload = Payload::Json(json!({ "status": "deactivated" }));
+        let target = Target::new("authorization", url);
+        let result = self.post(target, &payload).await;
+        result.err().map(|error| (url.to_owned(), error))
     }
 
     async fn post(&self, target: Target<'_>, payload: &Payload) -> Result<Answer, AcmeError> {
@@ -394,5 +402,5 @@ fn may_be_about_replaces(error: &AcmeError) -> bool {
 /// How many requests of one step are under way at once: enough to hide the network, few enough for every CA's limits.
 const CONCURRENT: usize = 16;
 const FINALIZE_TRIES: u32 = 4;
-const FINALIZE_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+const FINALIZE_PAUSE: Duration = Duration::from_millis(500);
 const PEM_CHAIN: &str = "application/pem-certificate-chain";

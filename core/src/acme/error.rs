@@ -21,9 +21,9 @@ pub enum AcmeError {
         /// What was asked for.
         resource: &'static str,
     },
-    /// A key of ours could not sign.
-    #[error("the account key cannot sign: {0}")]
-    Key(String),
+    /// Nothing could be sent, for a reason on our side.
+    #[error("the request cannot be made: {0}")]
+    Local(String),
     /// A success that says something we cannot use.
     #[error(
         "{} answered {resource} with HTTP {status} and something else than asked for: {detail}{}",
@@ -113,7 +113,7 @@ impl AcmeError {
             Self::TimedOut { .. } | Self::Unreachable { .. } => true,
             Self::Refused(refusal) => refusal.is_server_side() || self.is_rate_limited(),
             Self::Cancelled { .. }
-            | Self::Key(_)
+            | Self::Local(_)
             | Self::Malformed { .. }
             | Self::NotTrusted { .. } => false,
         }
@@ -151,7 +151,7 @@ impl AcmeError {
             Self::Malformed { .. } => {
                 Some("something between here and the CA may have answered in its place".to_owned())
             }
-            Self::Cancelled { .. } | Self::Key(_) => None,
+            Self::Cancelled { .. } | Self::Local(_) => None,
         }
     }
 }
@@ -217,6 +217,9 @@ impl Refusal {
                     algorithms.join(", ")
                 )
             });
+        }
+        if is("accountDoesNotExist") {
+            return Some("the CA does not know this account any more; register again".to_owned());
         }
         if is("caa") {
             return Some("look at the CAA records of the name and of its parents".to_owned());

@@ -33,35 +33,14 @@ use super::error::AcmeError;
 use super::nonce::Nonce;
 use super::order::NewOrder;
 use super::order::Order;
+use crate::dns::Identifier;
 
 /// Asks for an order; the answer is the CA's own.
 pub(super) async fn new_order(
     account: &Account,
     order: &NewOrder<'_>,
 ) -> Result<Answer, AcmeError> {
-    let names: Vec<_> = order
-        .identifiers
-        .iter()
-        .map(|identifier| instant_acme::Identifier::Dns(identifier.to_string()))
-        .collect();
-    // The two halves of RFC 9773 section 4.1.
-    let replaces = order.replaces.and_then(|id| id.split_once('.'));
-
-    let url = account.client().directory().new_order.clone();
-    through_bad_nonces(account, Step::new("newOrder", url), async |theirs| {
-        let mut new = instant_acme::NewOrder::new(&names);
-        if let Some(profile) = order.profile {
-            new = new.profile(profile);
-        }
-        if let Some((aki, serial)) = replaces {
-            new = new.replaces(CertificateIdentifier {
-                authority_key_identifier: aki.into(),
-                serial: serial.into(),
-            });
-        }
-        theirs.new_order(&new).await.map(drop)
-    })
-    .await
+    through_bad_nonces(account, Step::NewOrder(order)).await
 }
 
 /// Sends the CSR of an order; the answer is the CA's own.
@@ -70,42 +49,17 @@ pub(super) async fn finalize(
     order: &Order,
     csr_der: &[u8],
 ) -> Result<Answer, AcmeError> {
-    let at_hand = json!({
-        "status": "ready",
-        "authorizations": order.authorizations,
-        "finalize": order.finalize,
-    });
-    let step = Step {
-        at_hand: Some(Bytes::from(at_hand.to_string())),
-        ..Step::new("finalize", order.finalize.clone())
-    };
-    through_bad_nonces(account, step, async |theirs| {
-        let mut theirs = theirs.order(order.url.clone()).await?;
-        theirs.finalize_csr(csr_der).await
-    })
-    .await
+    through_bad_nonces(account, Step::Finalize(order, csr_der)).await
 }
 
 /// Runs one step of the crate until something else than badNonce comes.
-async fn through_bad_nonces(
-    account: &Account,
-    step: Step,
-    run: impl AsyncFn(instant_acme::Account) -> Result<(), instant_acme::Error>,
-) -> Result<Answer, AcmeError> {
+async fn through_bad_nonces(account: &Account, step: Step<'_>) -> Result<Answer, AcmeError> {
     let mut held = None;
     let mut round = 0;
     loop {
         round += 1;
-        let bridge = Bridge::new(account.client(), step.clone(), held.take());
-        let outcome = async {
-            let client = account.client();
-            let builder = instant_acme::Account::builder_with_http(Box::new(bridge.clone()));
-            let id = account.url().to_owned();
-            let key = account.key().pkcs8_der();
-            let directory = client.directory().url.clone();
-            run(builder.from_parts(id, key, directory).await?).await
-        }
-        .await;
+        let bridge = Bridge::new(account.client(), step, held.take());
+        let outcome = step.run(account, bridge.clone()).await;
 
         let mut state = bridge.lock();
         match (state.last.take(), outcome) {
@@ -116,27 +70,79 @@ async fn through_bad_nonces(
             (Some(Err(error)), _) => return Err(error),
             (None, outcome) => {
                 let detail = outcome.err().map_or_else(String::new, |e| e.to_string());
-                return Err(AcmeError::Key(detail));
+                return Err(AcmeError::Local(detail));
             }
         }
     }
 }
 
 /// What one run of the crate is for.
-#[derive(Clone, Debug)]
-struct Step {
-    /// An order that answers its first POST, which asks for just that.
-    at_hand: Option<Bytes>,
-    resource: &'static str,
-    url: String,
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Finalize(&'a Order, &'a [u8]),
+    NewOrder(&'a NewOrder<'a>),
 }
 
-impl Step {
-    fn new(resource: &'static str, url: String) -> Self {
-        Self {
-            at_hand: None,
-            resource,
-            url,
+impl Step<'_> {
+    async fn run(self, account: &Account, bridge: Bridge) -> Result<(), instant_acme::Error> {
+        let theirs = instant_acme::Account::builder_with_http(Box::new(bridge))
+            .from_parts(
+                account.url().to_owned(),
+                account.key().pkcs8_der(),
+                account.client().directory().url.clone(),
+            )
+            .await?;
+        match self {
+            Self::Finalize(order, csr_der) => {
+                let mut order = theirs.order(order.url.clone()).await?;
+                order.finalize_csr(csr_der).await
+            }
+            Self::NewOrder(order) => {
+                let names = order.identifiers.iter().map(Identifier::to_string);
+                let names: Vec<_> = names.map(instant_acme::Identifier::Dns).collect();
+                let mut new = instant_acme::NewOrder::new(&names);
+                if let Some(profile) = order.profile {
+                    new = new.profile(profile);
+                }
+                // The two halves of RFC 9773 section 4.1.
+                if let Some((aki, serial)) = order.replaces.and_then(|id| id.split_once('.')) {
+                    new = new.replaces(CertificateIdentifier {
+                        authority_key_identifier: aki.into(),
+                        serial: serial.into(),
+                    });
+                }
+                theirs.new_order(&new).await.map(drop)
+            }
+        }
+    }
+
+    /// An order that answers the crate's first POST, which asks for just that.
+    fn at_hand(self) -> Option<Bytes> {
+        match self {
+            Self::Finalize(order, _) => {
+                let order = json!({
+                    "status": "ready",
+                    "authorizations": order.authorizations,
+                    "finalize": order.finalize,
+                });
+                Some(Bytes::from(order.to_string()))
+            }
+            Self::NewOrder(_) => None,
+        }
+    }
+
+    fn resource(self) -> &'static str {
+        match self {
+            Self::Finalize(..) => "finalize",
+            Self::NewOrder(_) => "newOrder",
+        }
+    }
+
+    /// Where the one request goes that is really sent.
+    fn url(self, client: &Client) -> String {
+        match self {
+            Self::Finalize(order, _) => order.finalize.clone(),
+            Self::NewOrder(_) => client.directory().new_order.clone(),
         }
     }
 }
@@ -159,16 +165,16 @@ struct State {
 }
 
 impl Bridge {
-    fn new(client: &Client, step: Step, nonce: Option<Nonce>) -> Self {
+    fn new(client: &Client, step: Step<'_>, nonce: Option<Nonce>) -> Self {
         Self {
             client: client.clone(),
-            resource: step.resource,
+            resource: step.resource(),
             state: Arc::new(Mutex::new(State {
-                at_hand: step.at_hand,
+                at_hand: step.at_hand(),
                 last: None,
                 nonce,
             })),
-            url: step.url,
+            url: step.url(client),
         }
     }
 
@@ -278,6 +284,6 @@ fn plain(body: Bytes, nonce: Option<&str>) -> Response<http_body_util::Full<Byte
     response
 }
 
-/// The crate tries three times by itself; four rounds make twelve.
-const ROUNDS: u32 = 4;
+/// The crate tries three times by itself; six rounds make eighteen.
+const ROUNDS: u32 = 6;
 const REPLAY_NONCE: &str = "replay-nonce";

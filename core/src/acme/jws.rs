@@ -147,7 +147,7 @@ impl Signer<'_> {
         };
         let flattened = flattened(&header, payload, |input| {
             let signature = self.key.0.pair.sign(&SystemRandom::new(), input);
-            signature.map_err(|_| AcmeError::Key("the signature failed".to_owned()))
+            signature.map_err(|_| AcmeError::Local("the account key does not sign".to_owned()))
         })?;
         Ok(Bytes::from(flattened.to_string()))
     }

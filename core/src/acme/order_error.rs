@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::authorization::Failure;
 use super::error::AcmeError;
 use super::error::rounded;
-use super::order::Failure;
 use super::order::OrderStatus;
 use super::problem::Problem;
 use crate::dns::Identifier;
@@ -74,6 +74,14 @@ impl OrderError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Request(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// The failure of the request, where it was one.
+    pub fn request(&self) -> Option<&AcmeError> {
+        match self {
+            Self::Request(error) => Some(error),
             _ => None,
         }
     }

@@ -6,14 +6,11 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
-use super::order::AuthorizationStatus;
-use super::order::Failure;
+use super::authorization::AuthorizationStatus;
 use super::order::Order;
 use super::order::OrderStatus;
 use super::order_error::OrderError;
@@ -64,7 +61,15 @@ impl Account {
             let left = wait.deadline.saturating_sub(begin.elapsed());
             // The last look comes when time is up, and not a whole delay before.
             account.sleep("order", delay.min(left)).await?;
-            let (order, answer) = account.look_at_order(order_url).await?;
+            let (order, answer) = match account.look_at_order(order_url).await {
+                Ok(seen) => seen,
+                // A CA that is down or busy for a while does not end a wait that has time left.
+                Err(error) if error.is_retryable() && begin.elapsed() < wait.deadline => {
+                    delay = pace.next(error.retry_after(), 0);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             if done(&order) {
                 return Ok(order);
             }
@@ -81,23 +86,14 @@ impl Account {
     async fn why_late(&self, order: Order, waited: Duration) -> OrderError {
         let mut waiting = Vec::new();
         let mut failures = Vec::new();
-        let mut authorizations = stream::iter(&order.authorizations)
-            .map(|url| self.authorizations(std::slice::from_ref(url)))
-            .buffered(LATE_CONCURRENT);
-        while let Some(result) = authorizations.next().await {
-            // The order's lateness is the error; what cannot be read only leaves out a name.
-            for authorization in result.into_iter().flatten() {
-                match &authorization.status {
-                    AuthorizationStatus::Valid => {}
-                    _ if authorization.is_failed() => failures.push(Failure {
-                        problem: authorization.problem().cloned(),
-                        identifier: authorization.identifier,
-                    }),
-                    _ => waiting.push(authorization.identifier),
-                }
+        // The order's lateness is the error; what cannot be read only leaves out a name.
+        for authorization in self.readable_authorizations(&order).await {
+            match authorization.failure() {
+                Some(failure) => failures.push(failure),
+                None if authorization.status == AuthorizationStatus::Valid => {}
+                None => waiting.push(authorization.identifier),
             }
         }
-        drop(authorizations);
         OrderError::TimedOut {
             order: order.url,
             status: order.status,
@@ -128,7 +124,8 @@ impl Pace {
     }
 }
 
-/// A CA that validates at once is done by then.
+/// A CA that validates at once is done by then. The first look comes no later than this even where the answer to
+/// finalize asked for more: it costs one request, and most certificates are there.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 /// A hundred validations take a CA longer than two, and each look counts as a request.
 const PER_NAME: Duration = Duration::from_millis(5);
@@ -137,7 +134,6 @@ const MAX_DELAY: Duration = Duration::from_secs(10);
 /// Retry-After in the past, or zero, is still no reason to hammer.
 const MIN_ASKED: Duration = Duration::from_secs(1);
 const MAX_ASKED: Duration = Duration::from_secs(60);
-const LATE_CONCURRENT: usize = 16;
 
 #[cfg(test)]
 mod tests {

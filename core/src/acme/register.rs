@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::client::Client;
 use super::client::Target;
+use super::directory::Meta;
 use super::eab::ExternalAccount;
 use super::error::AcmeError;
 use super::error::Refusal;
@@ -221,7 +222,7 @@ impl AccountError {
         }
     }
 
-    fn from_refusal(refusal: Box<Refusal>, bound: bool, meta: &super::client::Meta) -> Self {
+    fn from_refusal(refusal: Box<Refusal>, bound: bool, meta: &Meta) -> Self {
         let problem = refusal.problem.clone().unwrap_or_default();
         match problem.short_kind() {
             "externalAccountRequired" if !bound => Self::ExternalAccountRequired {
@@ -255,7 +256,6 @@ impl AccountError {
 #[cfg(test)]
 mod tests {
     use super::super::answer::tests::answer;
-    use super::super::client::Meta;
     use super::*;
 
     fn refused(kind: &str, status: u16, bound: bool) -> AccountError {

@@ -37,6 +37,7 @@ impl Retries {
             .with_max_times(MAX_RETRIES)
             .with_jitter()
             .build();
+        let mut first = true;
         loop {
             let error = match request().await {
                 Ok(done) => return Ok(done),
@@ -45,9 +46,11 @@ impl Retries {
             let Some(delay) = delays.next().and_then(|delay| wait_for(&error, delay)) else {
                 return Err(error);
             };
-            if begin.elapsed() + delay > self.budget() {
+            let late = begin.elapsed() + delay > self.budget();
+            if late && !(first && delay <= self.second_chance()) {
                 return Err(error);
             }
+            first = false;
             tracing::debug!(%error, ?delay, "asking the CA again");
             tokio::time::sleep(delay).await;
         }
@@ -58,6 +61,14 @@ impl Retries {
             Self::Brief => BRIEF_BUDGET,
             Self::Idempotent => BUDGET,
             Self::Never => Duration::ZERO,
+        }
+    }
+
+    /// A request that took the whole budget to time out is still worth a second one after at most this.
+    fn second_chance(self) -> Duration {
+        match self {
+            Self::Brief | Self::Never => Duration::ZERO,
+            Self::Idempotent => MAX_DELAY,
         }
     }
 }
@@ -76,7 +87,7 @@ const MAX_DELAY: Duration = Duration::from_secs(8);
 const MAX_RETRIES: usize = 8;
 /// Long enough for a CA's load balancer to switch over, short enough that nobody thinks we hang.
 const BUDGET: Duration = Duration::from_secs(30);
-const BRIEF_BUDGET: Duration = Duration::from_secs(3);
+const BRIEF_BUDGET: Duration = Duration::from_secs(2);
 /// Limits per second are over by then; limits per hour or week are for the caller to schedule.
 const RATE_LIMIT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -126,6 +137,20 @@ mod tests {
         let (count, elapsed) = tried(Retries::Idempotent, 503, &[("retry-after", "9")]).await;
         assert_eq!(count, 4);
         assert!(elapsed >= Duration::from_secs(27), "{elapsed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_hung_for_long_gets_a_second_one() {
+        let count = Cell::new(0);
+        let result: Result<(), _> = Retries::Idempotent
+            .run(|| async {
+                count.set(count.get() + 1);
+                tokio::time::sleep(BUDGET * 2).await;
+                answer(503, &[], "").into_result().map(drop)
+            })
+            .await;
+        assert!(result.is_err());
+        assert_eq!(count.get(), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -78,6 +78,10 @@ impl Transport {
             .tls_certs_merge(roots)
             .connect_timeout(options.connect_timeout)
             .default_headers(headers)
+            // A connection that died while DNS was waited for is found out before a request hangs on it.
+            .http2_keep_alive_interval(HTTP2_PING)
+            .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
+            .http2_keep_alive_while_idle(true)
             .redirect(redirect::Policy::none())
             .tcp_keepalive(TCP_KEEPALIVE)
             .timeout(options.total_timeout)
@@ -322,12 +326,15 @@ fn root_cause(error: &(dyn StdError + 'static)) -> String {
     while let Some(next) = cause.source() {
         cause = next;
     }
-    printable(&cause.to_string())
+    // What rustls says before a text of its own.
+    printable(cause.to_string().trim_start_matches("unexpected error: "))
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A CA may think for some seconds about a new order of a hundred names, and Pebble can hang for ever.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
+const HTTP2_PING: Duration = Duration::from_secs(20);
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 const JOSE_JSON: &str = "application/jose+json";
 /// A chain of ten RSA-4096 certificates has 25 KB, an order of a hundred names 20 KB.

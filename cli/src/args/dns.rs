@@ -1,0 +1,83 @@
+//! Flags of `dns`.
+
+use clap::Args;
+use clap::Subcommand;
+
+use crate::args::ProbeArgs;
+use crate::args::ProviderArgs;
+
+/// What to do in DNS.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DnsCommand {
+    /// Add a value beside whatever is at the owner name
+    #[command(
+        after_help = "Example:\n  dnseal dns set _acme-challenge.example.com some-value --provider rfc2136"
+    )]
+    Set(ValueArgs),
+    /// Remove a value and leave every other one
+    #[command(
+        after_help = "Example:\n  dnseal dns unset _acme-challenge.example.com some-value --provider rfc2136"
+    )]
+    Unset(ValueArgs),
+    /// List the TXT values at an owner name, as the provider tells them
+    #[command(
+        after_help = "Example:\n  dnseal dns list _acme-challenge.example.com --provider rfc2136"
+    )]
+    List(OwnerArgs),
+    /// Ask every authoritative server for the TXT values at an owner name
+    #[command(
+        after_help = "Examples:\n  dnseal dns check _acme-challenge.example.com\n  dnseal dns check _acme-challenge.example.com --value some-value --watch"
+    )]
+    Check(CheckArgs),
+    /// Withdraw what killed runs left in DNS
+    #[command(after_help = "Example:\n  dnseal dns gc")]
+    Gc(ZoneArgs),
+}
+
+/// A value at an owner name.
+#[derive(Debug, Args)]
+pub(crate) struct ValueArgs {
+    /// The owner name; a CNAME there is followed
+    #[arg(value_name = "OWNER")]
+    pub(crate) owner: String,
+    /// The TXT value
+    #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+    pub(crate) value: String,
+    #[command(flatten)]
+    pub(crate) zone: ZoneArgs,
+}
+
+/// An owner name.
+#[derive(Debug, Args)]
+pub(crate) struct OwnerArgs {
+    /// The owner name; a CNAME there is followed
+    #[arg(value_name = "OWNER")]
+    pub(crate) owner: String,
+    #[command(flatten)]
+    pub(crate) zone: ZoneArgs,
+}
+
+/// Provider and propagation together.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ZoneArgs {
+    #[command(flatten)]
+    pub(crate) provider: ProviderArgs,
+    #[command(flatten)]
+    pub(crate) probe: ProbeArgs,
+}
+
+/// What to look for.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The owner name; a CNAME there is followed
+    #[arg(value_name = "OWNER")]
+    pub(crate) owner: String,
+    /// The value that every server should have
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    pub(crate) value: Option<String>,
+    /// Look again until every server has the value, or the time is over
+    #[arg(long, requires = "value")]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) probe: ProbeArgs,
+}

@@ -1,0 +1,91 @@
+//! Flags of `issue`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::args::ProbeArgs;
+use crate::args::ProviderArgs;
+use crate::env_vars;
+
+/// What to issue, from whom, and through which DNS provider.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct IssueArgs {
+    /// The names of one certificate, or certificates of the configuration [default: all of those]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// A name of the certificate (repeatable, or separated by commas)
+    #[arg(short, long = "domain", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) domains: Vec<String>,
+
+    /// What to call the certificate [default: its first name]
+    #[arg(long, value_name = "CERT")]
+    pub(crate) name: Option<String>,
+
+    /// The type of its key: ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096 [default: ecdsa-p256]
+    #[arg(long, value_name = "TYPE", env = env_vars::KEY_TYPE, hide_env_values = true)]
+    pub(crate) key_type: Option<String>,
+
+    /// The CA's profile, such as `shortlived` at Let's Encrypt
+    #[arg(long, value_name = "PROFILE", env = env_vars::PROFILE, hide_env_values = true)]
+    pub(crate) profile: Option<String>,
+
+    /// Say what would be ordered, where and by whom, and stop
+    #[arg(long)]
+    pub(crate) plan: bool,
+
+    /// Issue even if a fresh certificate is there
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Give the certificate other names than it has in the store
+    #[arg(long)]
+    pub(crate) replace_names: bool,
+
+    #[command(flatten)]
+    pub(crate) ca: CaArgs,
+    #[command(flatten)]
+    pub(crate) provider: ProviderArgs,
+    #[command(flatten)]
+    pub(crate) probe: ProbeArgs,
+}
+
+/// Which CA, and as whom.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "CA")]
+pub(crate) struct CaArgs {
+    /// A CA by name (letsencrypt, letsencrypt-staging, zerossl, google, sslcom, actalis) or the URL of its directory [default: letsencrypt]
+    #[arg(long, value_name = "NAME|URL", env = env_vars::CA, hide_env_values = true)]
+    pub(crate) ca: Option<String>,
+
+    /// Trust the CA's HTTPS through this PEM file too (repeatable)
+    #[arg(long, value_name = "FILE", env = env_vars::CA_ROOT, hide_env_values = true)]
+    pub(crate) ca_root: Vec<PathBuf>,
+
+    /// Agree to the CA's terms of service
+    #[arg(
+        long, env = env_vars::AGREE_TOS, hide_env_values = true,
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    pub(crate) agree_tos: bool,
+
+    /// Where the CA may write to (repeatable, or separated by commas)
+    #[arg(
+        long, value_name = "ADDRESS", value_delimiter = ',',
+        env = env_vars::EMAIL, hide_env_values = true
+    )]
+    pub(crate) email: Vec<String>,
+
+    /// External account: the key identifier (also ACME_EAB_KID, DNSEAL_EAB_KID)
+    #[arg(long, value_name = "KID", allow_hyphen_values = true)]
+    pub(crate) eab_kid: Option<String>,
+
+    /// External account: a file that holds the HMAC key in base64url (also DNSEAL_EAB_HMAC_KEY_FILE)
+    #[arg(long, value_name = "FILE", conflicts_with = "eab_hmac_key")]
+    pub(crate) eab_hmac_key_file: Option<PathBuf>,
+
+    /// External account: the HMAC key itself (also ACME_EAB_HMAC_KEY, DNSEAL_EAB_HMAC_KEY); others see a flag in the process list
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) eab_hmac_key: Option<String>,
+}

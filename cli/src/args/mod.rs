@@ -1,0 +1,237 @@
+//! What may stand on the command line, as it is typed.
+//!
+//! A flag, its variable, its help, its completion and its man page come from one definition here. Nothing is checked here
+//! that needs more than the word itself; [`crate::settings`] brings flags, variables and configuration together and makes
+//! checked values of them.
+
+mod dns;
+mod global;
+mod issue;
+mod provider;
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use clap::Subcommand;
+use clap_complete::Shell;
+
+pub(crate) use dns::CheckArgs;
+pub(crate) use dns::DnsCommand;
+pub(crate) use dns::OwnerArgs;
+pub(crate) use dns::ValueArgs;
+pub(crate) use dns::ZoneArgs;
+pub(crate) use global::GlobalArgs;
+pub(crate) use global::OutputFormat;
+pub(crate) use issue::CaArgs;
+pub(crate) use issue::IssueArgs;
+pub(crate) use provider::ProbeArgs;
+pub(crate) use provider::ProviderArgs;
+pub(crate) use provider::ProviderCommand;
+
+/// Publicly trusted certificates by the DNS-01 challenge.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dnseal",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "Example:\n  dnseal issue example.com '*.example.com' --provider rfc2136 --set server=ns1.example.com\n\n\
+                  `dnseal demo` needs neither a network nor a configuration."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Issue a wildcard and its base domain from a CA and a zone in this process
+    #[command(
+        after_help = "Example:\n  dnseal demo\n\nNothing leaves this machine, and nobody trusts the certificates."
+    )]
+    Demo(DemoArgs),
+    /// Issue a certificate, or keep the fresh one that is there
+    #[command(after_help = ISSUE_EXAMPLES)]
+    Issue(Box<IssueArgs>),
+    /// List the certificates in the store
+    #[command(after_help = "Example:\n  dnseal list --output json")]
+    List,
+    /// Show one certificate of the store
+    #[command(after_help = "Example:\n  dnseal show example.com")]
+    Show(NamedArgs),
+    /// Remove a certificate from the store and from `live/`
+    #[command(
+        after_help = "Example:\n  dnseal delete example.com\n\nValues that its runs left in DNS are withdrawn first. The certificate is not revoked."
+    )]
+    Delete(Box<DeleteArgs>),
+    /// The zone side alone: write, remove, list and check values
+    Dns(Box<DnsArgs>),
+    /// The DNS providers there are, and what each needs
+    Provider(ProviderCommandArgs),
+    /// Run a CA and a name server on this machine until Ctrl-C
+    #[command(
+        after_help = "Example:\n  dnseal sandbox --zone example.test\n\nIt prints the addresses and keys to use. Nobody trusts its certificates."
+    )]
+    Sandbox(SandboxArgs),
+    /// Print a completion script
+    #[command(after_help = "Example:\n  dnseal completions bash > /etc/bash_completion.d/dnseal")]
+    Completions(CompletionsArgs),
+    /// Print the man page, or write all of them into a directory
+    #[command(after_help = "Example:\n  dnseal man /usr/local/share/man/man1")]
+    Man(ManArgs),
+    /// Print the JSON Schema of the configuration file
+    #[command(after_help = "Example:\n  dnseal schema > dnseal.schema.json")]
+    Schema,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// The domain to pretend to own
+    #[arg(value_name = "DOMAIN", default_value = "example.test")]
+    pub(crate) domain: String,
+}
+
+/// Arguments of commands about one certificate.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NamedArgs {
+    /// The name of the certificate, as `dnseal list` has it
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+}
+
+/// Arguments of `delete`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeleteArgs {
+    #[command(flatten)]
+    pub(crate) named: NamedArgs,
+    #[command(flatten)]
+    pub(crate) provider: ProviderArgs,
+    #[command(flatten)]
+    pub(crate) probe: ProbeArgs,
+}
+
+/// Arguments of `dns`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DnsArgs {
+    #[command(subcommand)]
+    pub(crate) command: DnsCommand,
+}
+
+/// Arguments of `provider`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProviderCommandArgs {
+    #[command(subcommand)]
+    pub(crate) command: ProviderCommand,
+}
+
+/// Arguments of `sandbox`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SandboxArgs {
+    /// A zone to serve (repeatable)
+    #[arg(long = "zone", value_name = "DOMAIN", default_value = "example.test")]
+    pub(crate) zones: Vec<String>,
+    /// Where the CA listens
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub(crate) ca_listen: std::net::SocketAddr,
+    /// Where the name server listens, over UDP and TCP
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub(crate) dns_listen: std::net::SocketAddr,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManArgs {
+    /// Where to write one page for each command
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+const ISSUE_EXAMPLES: &str = "\
+Examples:
+  dnseal issue example.com '*.example.com' --provider rfc2136 --agree-tos --email ops@example.com
+  dnseal issue -d example.com,www.example.com --name shop --plan
+  dnseal issue                        every certificate of the configuration
+
+Certificates go to DIR/store, and DIR/live/NAME/{privkey,cert,chain,fullchain}.pem is the newest one.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn values_may_begin_with_a_dash() {
+        let cli = Cli::try_parse_from([
+            "dnseal",
+            "dns",
+            "set",
+            "_acme-challenge.example.com",
+            "-abc_def",
+        ])
+        .unwrap();
+        let Command::Dns(dns) = cli.command else {
+            panic!("{cli:?}")
+        };
+        let DnsCommand::Set(set) = dns.command else {
+            panic!("{dns:?}")
+        };
+        assert_eq!(set.value, "-abc_def");
+
+        for form in [&["--eab-hmac-key", "-_k"][..], &["--eab-hmac-key=-_k"]] {
+            let words = ["dnseal", "issue", "example.com"].iter().chain(form);
+            let cli = Cli::try_parse_from(words).unwrap();
+            let Command::Issue(issue) = cli.command else {
+                panic!("{cli:?}")
+            };
+            assert_eq!(issue.ca.eab_hmac_key.as_deref(), Some("-_k"));
+        }
+    }
+
+    #[test]
+    fn names_come_by_position_by_flag_and_by_comma() {
+        let cli = Cli::try_parse_from([
+            "dnseal",
+            "issue",
+            "a.test",
+            "-d",
+            "b.test,c.test",
+            "-d",
+            "*.d.test",
+        ])
+        .unwrap();
+        let Command::Issue(issue) = cli.command else {
+            panic!("{cli:?}")
+        };
+        assert_eq!(issue.names, ["a.test"]);
+        assert_eq!(issue.domains, ["b.test", "c.test", "*.d.test"]);
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        for words in [
+            ["dnseal", "--output", "json", "list"],
+            ["dnseal", "list", "--output", "json"],
+        ] {
+            let cli = Cli::try_parse_from(words).unwrap();
+            assert_eq!(cli.global.output, OutputFormat::Json);
+        }
+    }
+}

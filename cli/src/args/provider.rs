@@ -1,0 +1,75 @@
+//! Flags about the DNS side: which provider, and how to see that a value is served.
+
+use clap::Args;
+use clap::Subcommand;
+
+use crate::env_vars;
+
+/// Which provider writes, without or over a configuration file.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "DNS provider")]
+pub(crate) struct ProviderArgs {
+    /// The provider of every zone: a name from the configuration, or a kind from `dnseal provider list`
+    #[arg(long, value_name = "KIND", env = env_vars::PROVIDER, hide_env_values = true)]
+    pub(crate) provider: Option<String>,
+
+    /// A setting of that provider (repeatable; DNSEAL_SET has one a line); secrets are better off in the environment or a file
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// How to see that a value is served.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Propagation")]
+pub(crate) struct ProbeArgs {
+    /// Look at these servers instead of finding the zone's own (repeatable)
+    #[arg(
+        long, value_name = "IP[:PORT]", value_delimiter = ',',
+        env = env_vars::NAMESERVER, hide_env_values = true
+    )]
+    pub(crate) nameserver: Vec<String>,
+
+    /// Ask these where to begin instead of the system's resolvers (repeatable)
+    #[arg(
+        long, value_name = "IP[:PORT]", value_delimiter = ',',
+        env = env_vars::RESOLVER, hide_env_values = true
+    )]
+    pub(crate) resolver: Vec<String>,
+
+    /// What is evidence: `auto` and `authoritative` ask every authoritative server [default: auto]
+    #[arg(long, value_name = "MODE", env = env_vars::PROPAGATION, hide_env_values = true)]
+    pub(crate) propagation: Option<String>,
+
+    /// How long to wait for a value, such as 5m [default: 5m]
+    #[arg(
+        long, value_name = "DURATION", env = env_vars::PROPAGATION_TIMEOUT, hide_env_values = true
+    )]
+    pub(crate) propagation_timeout: Option<String>,
+
+    /// How many servers must have it: all, majority or any [default: all]
+    #[arg(long, value_name = "QUORUM", env = env_vars::QUORUM, hide_env_values = true)]
+    pub(crate) quorum: Option<String>,
+
+    /// How long to wait once the evidence is there, such as 10s [default: the provider's own]
+    #[arg(long, value_name = "DURATION", env = env_vars::SETTLE, hide_env_values = true)]
+    pub(crate) settle: Option<String>,
+
+    /// Which addresses of the servers to ask: both, ipv4 or ipv6 [default: both]
+    #[arg(long, value_name = "FAMILY", env = env_vars::FAMILY, hide_env_values = true)]
+    pub(crate) family: Option<String>,
+}
+
+/// What to say about providers.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProviderCommand {
+    /// List the kinds of providers
+    #[command(after_help = "Example:\n  dnseal provider list")]
+    List,
+    /// Show what a kind of provider needs: settings, variables, permissions
+    #[command(after_help = "Example:\n  dnseal provider show rfc2136")]
+    Show {
+        /// The kind, as `dnseal provider list` has it
+        #[arg(value_name = "KIND")]
+        kind: String,
+    },
+}

@@ -1,0 +1,141 @@
+//! `dnseal demo`: the main job against a CA and a zone in this process, step by step.
+//!
+//! The engine, the provider and the looking at name servers are the real ones; only CA and zone are the sandbox's.
+
+use std::fmt::Write;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+
+use dnseal_core::acme::Ca;
+use dnseal_core::acme::KeyType;
+use dnseal_core::dns::DomainName;
+use dnseal_core::dns::Identifier;
+use dnseal_core::issue::Request;
+use dnseal_core::issue::Terms;
+use dnseal_core::issue::Timeouts;
+use dnseal_core::store::CertId;
+use serde_json::json;
+
+use crate::args::DemoArgs;
+use crate::args::GlobalArgs;
+use crate::args::ProbeArgs;
+use crate::args::ProviderArgs;
+use crate::commands::App;
+use crate::commands::after;
+use crate::commands::issue;
+use crate::commands::sandbox::Sandbox;
+use crate::commands::work::Engines;
+use crate::commands::work::Work;
+use crate::config::Config;
+use crate::error::CliError;
+use crate::render::Printer;
+use crate::render::Report;
+use crate::settings;
+use crate::settings::Order;
+use crate::settings::Places;
+
+pub(super) async fn run(
+    global: &GlobalArgs,
+    printer: Printer,
+    args: &DemoArgs,
+) -> Result<Report, CliError> {
+    let base: Identifier = args.domain.parse()?;
+    let wildcard: Identifier = format!("*.{}", base.base()).parse()?;
+    let dir = tempfile::Builder::new()
+        .prefix("dnseal-demo-")
+        .tempdir()
+        .map_err(CliError::io("make a directory in", std::env::temp_dir()))?
+        // The files are what the demo is for: they stay.
+        .keep();
+    let app = App {
+        config: Config::default(),
+        global: global.clone(),
+        places: Places {
+            store: dir.join("store"),
+            live: dir.join("live"),
+        },
+        printer: Printer {
+            verbose: printer.verbose.max(1),
+            moving: false,
+            ..printer
+        },
+    };
+    let work = Work::begin(&app)?;
+    let localhost = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let sandbox = Sandbox::start(&[base.base().clone()], localhost, localhost).await?;
+    let order = Order {
+        request: request(&sandbox, &base, &wildcard)?,
+        roots: vec![sandbox.root.clone()],
+    };
+
+    let server = sandbox.server().to_string();
+    let probe = ProbeArgs {
+        nameserver: vec![server.clone()],
+        ..ProbeArgs::default()
+    };
+    let provider = ProviderArgs {
+        provider: Some("rfc2136".to_owned()),
+        set: vec![
+            format!("server={server}"),
+            format!("tsig.name={}", sandbox.key.name()),
+            format!("tsig.algorithm={}", sandbox.key.algorithm().as_str()),
+            format!("tsig.secret={}", sandbox.key.secret_base64()),
+        ],
+    };
+    let probing = settings::probing(&probe, &app.config)?;
+    let zones = work.zones(&probing, settings::providers(&provider, &app.config)?)?;
+    let mut engines = Engines::new(&app, &work, zones)?;
+    let (outcomes, interrupted, stats) = issue::work(&mut engines, vec![order], work).await?;
+    let owner: DomainName = base.challenge_owner();
+    let left = sandbox.dns.values(owner.as_str());
+    let updates = sandbox.dns.updates().messages;
+    sandbox.shutdown().await;
+
+    let mut text = String::new();
+    let mut documents = Vec::new();
+    for (_, outcome) in outcomes {
+        let issued = outcome.map_err(|error| CliError::issue(error, interrupted))?;
+        text.push_str(&after::one(&issued, jiff::Timestamp::now()));
+        documents.push(after::json(&issued, &stats));
+    }
+    let _ = writeln!(
+        text,
+        "\n{}; {updates} DNS updates; {} values of it are left at {owner}.\n\
+         All of this is in {}, and nobody trusts it.\n\n\
+         Next: `dnseal provider show rfc2136`, then `dnseal issue --help`.",
+        stats.summary(),
+        left.len(),
+        dir.display()
+    );
+    Ok(Report::new(
+        text,
+        json!({
+            "certificates": documents,
+            "directory": dir,
+            "values_left": left,
+            "dns_updates": updates,
+            "stats": stats.json(),
+            "warnings": stats.warnings(),
+        }),
+    ))
+}
+
+fn request(
+    sandbox: &Sandbox,
+    base: &Identifier,
+    wildcard: &Identifier,
+) -> Result<Request, CliError> {
+    Ok(Request {
+        id: CertId::from(base),
+        names: vec![base.clone(), wildcard.clone()],
+        ca: Ca::resolve(&sandbox.ca.directory_url(), KeyType::default())?,
+        contacts: Vec::new(),
+        terms: Terms::Agreed,
+        external_account: None,
+        key_type: KeyType::default(),
+        profile: None,
+        replace_names: false,
+        force: false,
+        timeouts: Timeouts::default(),
+    })
+}

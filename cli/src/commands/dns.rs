@@ -1,0 +1,208 @@
+//! `dnseal dns …`: the zone side alone.
+
+mod check;
+
+use dnseal_core::dns::Action;
+use dnseal_core::dns::DomainName;
+use dnseal_core::dns::Place;
+use dnseal_core::dns::TxtChange;
+use dnseal_core::dns::TxtValue;
+use dnseal_core::dns::Zones;
+use dnseal_core::issue::Swept;
+use dnseal_core::store::CertId;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::args::DnsCommand;
+use crate::args::OwnerArgs;
+use crate::args::ValueArgs;
+use crate::args::ZoneArgs;
+use crate::commands::App;
+use crate::commands::list;
+use crate::commands::work::Engines;
+use crate::commands::work::Work;
+use crate::error::CliError;
+use crate::exit_code::ExitCode;
+use crate::render::Report;
+use crate::render::Table;
+use crate::render::plural;
+use crate::settings;
+
+pub(super) async fn run(app: &App, command: DnsCommand) -> Result<Report, CliError> {
+    match command {
+        DnsCommand::Set(args) => change(app, &args, Action::Add).await,
+        DnsCommand::Unset(args) => change(app, &args, Action::Remove).await,
+        DnsCommand::List(args) => values(app, &args).await,
+        DnsCommand::Check(args) => check::run(app, &args).await,
+        DnsCommand::Gc(args) => sweep(app, &args).await,
+    }
+}
+
+async fn change(app: &App, args: &ValueArgs, action: Action) -> Result<Report, CliError> {
+    let owner: DomainName = args.owner.parse()?;
+    let value: TxtValue = args.value.parse()?;
+    let work = Work::begin(app)?;
+    let zones = zones(app, &work, &args.zone)?;
+    let place = place(&zones, &work, owner).await?;
+    let change = TxtChange {
+        action,
+        handle: None,
+        origin: None,
+        owner: place.location.owner.clone(),
+        ttl: place.ttl(),
+        value: value.clone(),
+    };
+    let submission = zones.submit(&place.provider, &place.zone, vec![change], work.cancel());
+    let result = submission
+        .written()
+        .await
+        .and_then(|written| written.results.into_iter().next());
+    let interrupted = work.interrupted();
+    let stats = work.finish().await;
+    match (result, interrupted) {
+        (Some(Ok(_)), _) => {}
+        (_, Some(code)) => return Err(CliError::Interrupted(code)),
+        (Some(Err(error)), None) => return Err(error.into()),
+        (None, None) => {
+            return Err(CliError::Unexpected {
+                message: "the zone's writer gave no answer".to_owned(),
+                hint: None,
+            });
+        }
+    }
+    let done = match action {
+        Action::Add => "is at",
+        Action::Remove => "is not at",
+    };
+    let owner = &place.location.owner;
+    let text = format!(
+        "{value} {done} {owner} (zone {}, through {} at {})\n",
+        place.zone.name,
+        place.provider.name,
+        place.provider.provider.endpoint()
+    );
+    let mut json = place_json(&place);
+    if let Some(json) = json.as_object_mut() {
+        json.insert("value".into(), json!(value));
+        json.insert("present".into(), json!(action == Action::Add));
+        json.insert("stats".into(), stats.json());
+    }
+    Ok(Report::new(text, json))
+}
+
+async fn values(app: &App, args: &OwnerArgs) -> Result<Report, CliError> {
+    let owner: DomainName = args.owner.parse()?;
+    let work = Work::begin(app)?;
+    let zones = zones(app, &work, &args.zone)?;
+    let place = place(&zones, &work, owner).await?;
+    let owner = &place.location.owner;
+    let values = place
+        .provider
+        .provider
+        .values(&place.zone, owner)
+        .await
+        .map_err(|source| CliError::Provider {
+            action: "list the values at",
+            owner: owner.clone(),
+            source,
+        })?;
+    let stats = work.finish().await;
+    let Some(values) = values else {
+        return Err(CliError::usage(
+            format!(
+                "{} cannot tell which values there are",
+                place.provider.provider.endpoint()
+            ),
+            format!("`dnseal dns check {owner}` asks the name servers"),
+        ));
+    };
+    let mut text = String::new();
+    for value in &values {
+        text.push_str(&format!("{value}\n"));
+    }
+    if values.is_empty() && app.printer.verbose > 0 {
+        text.push_str(&format!("no TXT values at {owner}\n"));
+    }
+    let mut json = place_json(&place);
+    if let Some(json) = json.as_object_mut() {
+        json.insert("values".into(), json!(values));
+        json.insert("stats".into(), stats.json());
+    }
+    Ok(Report::new(text, json))
+}
+
+async fn sweep(app: &App, args: &ZoneArgs) -> Result<Report, CliError> {
+    let left: Vec<CertId> = list::heads(app)
+        .await?
+        .into_iter()
+        .filter(|head| !head.published.is_empty())
+        .map(|head| head.id)
+        .collect();
+    if left.is_empty() {
+        return Ok(Report::new(
+            "nothing is left in DNS\n",
+            json!({ "certificates": [] }),
+        ));
+    }
+    let work = Work::begin(app)?;
+    let zones = zones(app, &work, args)?;
+    let engine = Engines::new(app, &work, zones)?.trusting(&[])?;
+    let swept = engine.sweep(&left, work.cancel()).await;
+    let interrupted = work.interrupted();
+    let stats = work.finish().await;
+    let swept = swept.map_err(|error| CliError::issue(error, interrupted))?;
+    let failed = swept.iter().any(|s| s.left > 0);
+    Ok(Report {
+        text: swept_text(&swept),
+        json: json!({ "certificates": swept, "stats": stats.json(), "warnings": stats.warnings() }),
+        exit: match failed {
+            true => ExitCode::PROVIDER,
+            false => ExitCode::DONE,
+        },
+    })
+}
+
+fn swept_text(swept: &[Swept]) -> String {
+    let mut table = Table::untitled();
+    for s in swept {
+        let what = match s {
+            s if s.busy => "a run works on it, nothing was touched".to_owned(),
+            s if s.left > 0 => format!(
+                "{} withdrawn, {} could not be",
+                plural(s.withdrawn, "value"),
+                s.left
+            ),
+            s => format!("{} withdrawn", plural(s.withdrawn, "value")),
+        };
+        table.row([s.id.to_string(), what]);
+    }
+    table.render("")
+}
+
+fn zones(app: &App, work: &Work, args: &ZoneArgs) -> Result<std::sync::Arc<Zones>, CliError> {
+    let probing = settings::probing(&args.probe, &app.config)?;
+    let providers = settings::providers(&args.provider, &app.config)?;
+    work.zones(&probing, providers)
+}
+
+async fn place(zones: &Zones, work: &Work, owner: DomainName) -> Result<Place, CliError> {
+    tokio::select! {
+        place = zones.place(&owner) => {
+            place.map_err(|source| CliError::Place { owner: owner.clone(), source })
+        }
+        () = work.cancel().cancelled() => {
+            Err(CliError::Interrupted(work.interrupted().unwrap_or(ExitCode::INTERRUPTED)))
+        }
+    }
+}
+
+fn place_json(place: &Place) -> Value {
+    json!({
+        "asked": place.location.asked,
+        "owner": place.location.owner,
+        "delegation": place.location.chain,
+        "zone": place.zone.name,
+        "provider": place.provider.name,
+        "endpoint": place.provider.provider.endpoint(),
+    })
+}

@@ -1,0 +1,142 @@
+//! `dnseal dns check OWNER`: what every authoritative server says.
+
+use dnseal_core::dns::Asker;
+use dnseal_core::dns::DomainName;
+use dnseal_core::dns::Location;
+use dnseal_core::dns::RecordType;
+use dnseal_core::dns::TxtValue;
+use dnseal_core::dns::Wanted;
+use serde_json::Value;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::args::CheckArgs;
+use crate::commands::App;
+use crate::commands::work::Work;
+use crate::error::CliError;
+use crate::exit_code::ExitCode;
+use crate::render::Report;
+use crate::render::Table;
+use crate::settings;
+
+pub(super) async fn run(app: &App, args: &CheckArgs) -> Result<Report, CliError> {
+    let owner: DomainName = args.owner.parse()?;
+    let value: Option<TxtValue> = match &args.value {
+        Some(text) => Some(text.parse()?),
+        None => None,
+    };
+    let work = Work::begin(app)?;
+    let probing = settings::probing(&args.probe, &app.config)?;
+    let (asker, discovery, propagation) = work.look(&probing);
+    let cancel = work.cancel().clone();
+    let looking = async {
+        let location = discovery.locate(&owner).await?;
+        let Some(value) = value else {
+            return Ok(all_values(&asker, &location).await);
+        };
+        let wanted = vec![Wanted {
+            zone: location.zone.clone(),
+            owner: location.owner.clone(),
+            values: vec![value],
+        }];
+        let report = match args.watch {
+            true => propagation.await_visible(wanted, &cancel).await?,
+            false => propagation.look(&wanted).await,
+        };
+        Ok(Report {
+            text: format!("{}\n\n{report}\n", heading(&location)),
+            json: json!({ "location": location, "report": report, "visible": report.is_proven() }),
+            exit: match report.is_proven() {
+                true => ExitCode::DONE,
+                false => ExitCode::NOT_PROPAGATED,
+            },
+        })
+    };
+    let result: Result<Report, CliError> = tokio::select! {
+        result = looking => result,
+        () = cancel.cancelled() => Err(CliError::Interrupted(ExitCode::INTERRUPTED)),
+    };
+    let interrupted = work.interrupted();
+    let stats = work.finish().await;
+    let mut report = match (result, interrupted) {
+        (Err(_), Some(code)) => return Err(CliError::Interrupted(code)),
+        (result, _) => result?,
+    };
+    if let Some(json) = report.json.as_object_mut() {
+        json.insert("stats".into(), stats.json());
+    }
+    Ok(report)
+}
+
+/// Whom to ask, and for what.
+fn heading(location: &Location) -> String {
+    match location.is_delegated() {
+        true => format!(
+            "{} is delegated to {}, in the zone {}",
+            location.asked, location.owner, location.zone.zone
+        ),
+        false => format!("{} in the zone {}", location.owner, location.zone.zone),
+    }
+}
+
+/// A server, its address, and its TXT values or what it said instead.
+type Row = (String, Option<String>, Result<Vec<String>, String>);
+
+/// Every TXT value at every address.
+async fn all_values(asker: &Asker, location: &Location) -> Report {
+    let mut asked = JoinSet::new();
+    let mut rows: Vec<Row> = Vec::new();
+    for server in &location.zone.servers {
+        if server.addresses.is_empty() {
+            let problem = server
+                .problem
+                .clone()
+                .unwrap_or_else(|| "has no address".to_owned());
+            rows.push((server.name.clone(), None, Err(problem)));
+        }
+        for &address in &server.addresses {
+            let (asker, owner, name) = (asker.clone(), location.owner.clone(), server.name.clone());
+            asked.spawn(async move {
+                let answer = match asker.ask(address, &owner, RecordType::TXT).await {
+                    Err(error) => Err(error.to_string()),
+                    Ok(reply) if !reply.is_conclusive() => Err(reply.rcode_name()),
+                    Ok(reply) if !reply.authoritative => Err("not authoritative".to_owned()),
+                    Ok(reply) => Ok(reply
+                        .answers
+                        .iter()
+                        .filter(|record| record.record_type() == RecordType::TXT)
+                        .map(|record| record.data.to_string())
+                        .collect()),
+                };
+                (name, Some(address.to_string()), answer)
+            });
+        }
+    }
+    rows.extend(asked.join_all().await);
+    rows.sort();
+
+    let mut table = Table::untitled();
+    let mut documents: Vec<Value> = Vec::new();
+    for (server, address, answer) in &rows {
+        let said = match answer {
+            Ok(values) if values.is_empty() => "no TXT record".to_owned(),
+            Ok(values) => values.join(" "),
+            Err(problem) => problem.clone(),
+        };
+        table.row([server.as_str(), address.as_deref().unwrap_or("-"), &said]);
+        documents.push(json!({
+            "server": server,
+            "address": address,
+            "values": answer.as_ref().ok(),
+            "problem": answer.as_ref().err(),
+        }));
+    }
+    Report {
+        text: format!("{}\n\n{}", heading(location), table.render("  ")),
+        json: json!({ "location": location, "servers": documents }),
+        exit: match rows.iter().any(|(_, _, answer)| answer.is_ok()) {
+            true => ExitCode::DONE,
+            false => ExitCode::PROVIDER,
+        },
+    }
+}

@@ -1,0 +1,237 @@
+//! `dnseal issue`.
+
+use std::io::IsTerminal;
+use std::io::Write;
+use std::sync::Arc;
+
+use dnseal_core::issue::IssueError;
+use dnseal_core::issue::Issued;
+use dnseal_core::issue::Plan;
+use dnseal_core::issue::Terms;
+use dnseal_core::store::CertId;
+use futures::future::join_all;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::args::IssueArgs;
+use crate::commands::App;
+use crate::commands::after;
+use crate::commands::work::Engines;
+use crate::commands::work::Work;
+use crate::error::CliError;
+use crate::exit_code::ExitCode;
+use crate::render::Progress;
+use crate::render::Report;
+use crate::render::Stats;
+use crate::settings;
+use crate::settings::Order;
+
+pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError> {
+    let work = Work::begin(app)?;
+    let terms = terms(args, app, &work.progress);
+    let orders = settings::orders(args, &app.config, &terms)?;
+    for order in &orders {
+        if let Some(warning) = &order.request.ca.warning {
+            work.events
+                .for_certificate(&order.request.id)
+                .warn(warning.clone(), None);
+        }
+    }
+    let probing = settings::probing(&args.probe, &app.config)?;
+    let providers = settings::providers(&args.provider, &app.config)?;
+    let zones = work.zones(&probing, providers)?;
+    let mut engines = Engines::new(app, &work, zones)?;
+    match args.plan {
+        true => plan(&mut engines, orders, work).await,
+        false => {
+            let (outcomes, interrupted, stats) = self::work(&mut engines, orders, work).await?;
+            finish(app, outcomes, interrupted, &stats)
+        }
+    }
+}
+
+/// What came of one certificate.
+pub(super) type Outcome = (CertId, Result<Issued, IssueError>);
+
+/// Issues all of them at once, and ends the watching.
+pub(super) async fn work(
+    engines: &mut Engines,
+    orders: Vec<Order>,
+    work: Work,
+) -> Result<(Vec<Outcome>, Option<ExitCode>, Stats), CliError> {
+    let orders = orders
+        .into_iter()
+        .map(|order| Ok((engines.trusting(&order.roots)?, order.request)))
+        .collect::<Result<Vec<_>, CliError>>()?;
+    let cancel = work.cancel();
+    let running = orders.into_iter().map(|(engine, request)| async move {
+        let result = engine.issue(&request, cancel).await;
+        (request.id, result)
+    });
+    let outcomes = join_all(running).await;
+    let interrupted = work.interrupted();
+    Ok((outcomes, interrupted, work.finish().await))
+}
+
+/// One certificate that fails is the error of the command; of several each has its own.
+fn finish(
+    app: &App,
+    mut outcomes: Vec<Outcome>,
+    interrupted: Option<ExitCode>,
+    stats: &Stats,
+) -> Result<Report, CliError> {
+    if let [(_, Err(_))] = outcomes.as_slice()
+        && let Some((_, Err(error))) = outcomes.pop()
+    {
+        return Err(CliError::issue(error, interrupted));
+    }
+
+    let mut documents = Vec::new();
+    let mut issued = Vec::new();
+    let mut codes = Vec::new();
+    for (id, outcome) in outcomes {
+        match outcome {
+            Ok(certificate) => {
+                documents.push(after::json(&certificate, stats));
+                issued.push(certificate);
+            }
+            Err(error) => {
+                let error = CliError::issue(error, interrupted);
+                codes.push(error.exit_code());
+                app.printer.failed(&id, &error);
+                documents.push(
+                    json!({ "name": id, "error": app.printer.error_document(&error)["error"] }),
+                );
+            }
+        }
+    }
+    let exit = match (interrupted, codes.as_slice(), issued.is_empty()) {
+        (_, [], _) => ExitCode::DONE,
+        (Some(code), ..) => code,
+        (None, [first, rest @ ..], true) if rest.iter().all(|code| code == first) => *first,
+        _ => ExitCode::SOME_FAILED,
+    };
+    Ok(Report {
+        text: after::text(&issued, stats, app.printer),
+        json: json!({
+            "certificates": documents,
+            "stats": stats.json(),
+            "warnings": stats.warnings(),
+        }),
+        exit,
+    })
+}
+
+async fn plan(engines: &mut Engines, orders: Vec<Order>, work: Work) -> Result<Report, CliError> {
+    let mut plans = Vec::new();
+    for order in &orders {
+        let engine = engines.trusting(&order.roots)?;
+        let cancel = work.cancel().clone();
+        tokio::select! {
+            plan = engine.plan(&order.request) => plans.push((order, plan?)),
+            () = cancel.cancelled() => {
+                return Err(CliError::Interrupted(work.interrupted().unwrap_or(ExitCode::INTERRUPTED)));
+            }
+        }
+    }
+    let stats = work.finish().await;
+    let texts: Vec<String> = plans
+        .iter()
+        .map(|(order, plan)| plan_text(order, plan))
+        .collect();
+    let documents: Vec<Value> = plans
+        .iter()
+        .map(|(_, plan)| serde_json::to_value(plan).unwrap_or_default())
+        .collect();
+    Ok(Report::new(
+        texts.join("\n"),
+        json!({ "plans": documents, "stats": stats.json(), "warnings": stats.warnings() }),
+    ))
+}
+
+fn plan_text(order: &Order, plan: &Plan) -> String {
+    use std::fmt::Write as _;
+
+    use dnseal_core::issue::PlanAction;
+
+    use crate::render::Table;
+    use crate::render::day;
+    use crate::render::plural;
+
+    let request = &order.request;
+    let names = plural(plan.names.len(), "name");
+    let mut text = match (plan.action, plan.renew_at) {
+        (PlanAction::Keep, Some(at)) => {
+            format!("{} is fresh and would be kept until {}\n", plan.id, day(at))
+        }
+        (PlanAction::Keep, None) => format!("{} is fresh and would be kept\n", plan.id),
+        (PlanAction::Order, _) => format!("{} would be ordered with {names}\n", plan.id),
+        (PlanAction::Resume, _) => format!(
+            "{} has an order of an earlier run, which would be finished or cleaned up\n",
+            plan.id
+        ),
+    };
+    let mut table = Table::untitled();
+    table.row([
+        "CA".to_owned(),
+        format!("{} ({})", request.ca.name(), plan.directory),
+    ]);
+    table.row([
+        "account".to_owned(),
+        plan.account
+            .clone()
+            .unwrap_or_else(|| "would be registered".to_owned()),
+    ]);
+    table.row(["key".to_owned(), plan.key_type.to_string()]);
+    if let Some(profile) = &plan.profile {
+        table.row(["profile", profile]);
+    }
+    table.row([
+        "files".to_owned(),
+        plan.files.directory.display().to_string(),
+    ]);
+    text.push_str(&table.render("  "));
+    for name in &plan.names {
+        let _ = writeln!(text, "\n  {}", name.identifier);
+        let mut table = Table::untitled();
+        table.row(["value at", name.owner.as_str()]);
+        if !name.delegation.is_empty() {
+            let chain: Vec<&str> = name.delegation.iter().map(|n| n.as_str()).collect();
+            table.row(["delegated by", &chain.join(" -> ")]);
+        }
+        table.row(["zone", name.zone.as_str()]);
+        table.row([
+            "written by".to_owned(),
+            format!("{} at {}", name.provider, name.endpoint),
+        ]);
+        table.row(["looked for at", &name.servers.join(", ")]);
+        text.push_str(&table.render("    "));
+    }
+    text
+}
+
+/// Agreed already, asked for on a terminal, or not agreed.
+fn terms(args: &IssueArgs, app: &App, progress: &Progress) -> Terms {
+    if args.ca.agree_tos || app.config.agree_tos {
+        return Terms::Agreed;
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Terms::NotAgreed;
+    }
+    let progress = progress.clone();
+    Terms::Ask(Arc::new(move |url| progress.suspend(|| ask(url))))
+}
+
+fn ask(url: &str) -> bool {
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(
+        stderr,
+        "The CA's terms of service: {url}\nDo you agree to them? [y/N] "
+    );
+    let _ = stderr.flush();
+    let mut answer = String::new();
+    match std::io::stdin().read_line(&mut answer) {
+        Ok(_) => matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"),
+        Err(_) => false,
+    }
+}

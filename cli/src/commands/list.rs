@@ -1,0 +1,88 @@
+//! `dnseal list`.
+
+use dnseal_core::store::CertId;
+use dnseal_core::store::Head;
+use dnseal_core::store::Key;
+use dnseal_core::store::Store;
+use jiff::Timestamp;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::commands::App;
+use crate::error::CliError;
+use crate::render::Report;
+use crate::render::Table;
+use crate::render::day;
+use crate::render::in_days;
+
+pub(super) async fn run(app: &App) -> Result<Report, CliError> {
+    let heads = heads(app).await?;
+    let now = Timestamp::now();
+    let mut table = Table::new(&["NAME", "VALID UNTIL", "", "KEY", "NAMES"]);
+    for head in &heads {
+        let names: Vec<String> = head.wanted.names.iter().map(ToString::to_string).collect();
+        let (until, left) = match &head.current {
+            Some(version) => (day(version.not_after), in_days(now, version.not_after)),
+            None => ("never issued".to_owned(), String::new()),
+        };
+        table.row([
+            head.id.to_string(),
+            until,
+            left,
+            head.wanted.key_type.to_string(),
+            names.join(" "),
+        ]);
+    }
+    let text = match heads.is_empty() {
+        true => format!("no certificates in {}\n", app.places.store.display()),
+        false => table.render(""),
+    };
+    let json: Vec<Value> = heads.iter().map(|head| summary(app, head)).collect();
+    Ok(Report::new(text, json!({ "certificates": json })))
+}
+
+/// The heads of all certificates, by name.
+pub(super) async fn heads(app: &App) -> Result<Vec<Head>, CliError> {
+    let Some(store) = app.places.open_existing()? else {
+        return Ok(Vec::new());
+    };
+    let mut heads = Vec::new();
+    for key in store.list(&Key::certificates()).await? {
+        let [_, id, file] = key.components() else {
+            continue;
+        };
+        if file == "head.json"
+            && let Ok(id) = id.parse::<CertId>()
+            && let Some((head, _)) = Head::load(&store, &id).await?
+        {
+            heads.push(head);
+        }
+    }
+    Ok(heads)
+}
+
+/// What `list` and `show` both say of a certificate.
+pub(super) fn summary(app: &App, head: &Head) -> Value {
+    json!({
+        "name": head.id,
+        "names": head.wanted.names,
+        "key_type": head.wanted.key_type,
+        "profile": head.wanted.profile,
+        "directory": head.wanted.directory,
+        "version": head.current,
+        "files": head.current.as_ref().map(|_| files(app, &head.id)),
+        "order_in_flight": head.order.is_some(),
+        "values_published": head.published.len(),
+    })
+}
+
+/// Where the files of the newest version are.
+pub(super) fn files(app: &App, id: &CertId) -> Value {
+    let dir = app.places.live.join(id.as_str());
+    json!({
+        "privkey": dir.join("privkey.pem"),
+        "cert": dir.join("cert.pem"),
+        "chain": dir.join("chain.pem"),
+        "fullchain": dir.join("fullchain.pem"),
+    })
+}

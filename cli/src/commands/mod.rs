@@ -1,0 +1,69 @@
+//! One module a command: each takes checked arguments and gives a [`Report`], or says why not.
+
+mod after;
+mod completions;
+mod delete;
+mod demo;
+mod dns;
+mod issue;
+mod list;
+mod man;
+mod provider;
+mod sandbox;
+mod schema;
+mod show;
+mod work;
+
+use crate::args::Cli;
+use crate::args::Command;
+use crate::args::GlobalArgs;
+use crate::args::ProviderCommand;
+use crate::config::Config;
+use crate::error::CliError;
+use crate::render::Printer;
+use crate::render::Report;
+use crate::settings;
+use crate::settings::Places;
+
+/// What commands work with that touch the store.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) global: GlobalArgs,
+    pub(crate) places: Places,
+    pub(crate) printer: Printer,
+}
+
+impl App {
+    fn new(global: GlobalArgs, printer: Printer) -> Result<Self, CliError> {
+        let config = settings::config(&global)?;
+        let places = Places::new(&global, &config)?;
+        Ok(Self {
+            config,
+            global,
+            places,
+            printer,
+        })
+    }
+}
+
+/// Does what the command line says.
+pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> {
+    let app = || App::new(cli.global.clone(), printer);
+    match cli.command {
+        Command::Demo(args) => demo::run(&cli.global, printer, &args).await,
+        Command::Issue(args) => issue::run(&app()?, &args).await,
+        Command::List => list::run(&app()?).await,
+        Command::Show(args) => show::run(&app()?, &args.name).await,
+        Command::Delete(args) => delete::run(&app()?, &args).await,
+        Command::Dns(args) => dns::run(&app()?, args.command).await,
+        Command::Provider(args) => match args.command {
+            ProviderCommand::List => Ok(provider::list()),
+            ProviderCommand::Show { kind } => provider::show(&kind),
+        },
+        Command::Sandbox(args) => sandbox::run(printer, &args).await,
+        Command::Completions(args) => Ok(completions::run(args.shell)),
+        Command::Man(args) => man::run(args.dir.as_deref()),
+        Command::Schema => Ok(schema::run()),
+    }
+}

@@ -1,0 +1,174 @@
+//! The engine with everything around it, for commands that do something: events, signals, zones, ways to CAs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dnseal_core::acme::Transport;
+use dnseal_core::acme::TransportOptions;
+use dnseal_core::deploy::Live;
+use dnseal_core::dns::Asker;
+use dnseal_core::dns::Discovery;
+use dnseal_core::dns::NamedProvider;
+use dnseal_core::dns::Propagation;
+use dnseal_core::dns::Routes;
+use dnseal_core::dns::Zones;
+use dnseal_core::event::Events;
+use dnseal_core::issue::Engine;
+use dnseal_core::store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::App;
+use crate::error::CliError;
+use crate::exit_code::ExitCode;
+use crate::render::LogFile;
+use crate::render::Progress;
+use crate::render::Stats;
+use crate::render::Watcher;
+use crate::settings::Probing;
+use crate::settings::Providers;
+use crate::signals::Signals;
+
+/// A run that watches what it does and ends in order when a signal comes.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) events: Events,
+    pub(super) progress: Progress,
+    signals: Signals,
+    watcher: Watcher,
+}
+
+impl Work {
+    /// Begins to watch.
+    pub(super) fn begin(app: &App) -> Result<Self, CliError> {
+        let log = match app
+            .global
+            .log_file
+            .as_deref()
+            .filter(|p| !p.as_os_str().is_empty())
+        {
+            Some(path) => {
+                Some(LogFile::open(path).map_err(CliError::io("open the log file", path))?)
+            }
+            None => None,
+        };
+        let signals = Signals::listen().map_err(|error| CliError::Unexpected {
+            message: format!("cannot listen for signals: {error}"),
+            hint: None,
+        })?;
+        let progress = Progress::new(app.printer);
+        let (events, receiver) = Events::channel();
+        Ok(Self {
+            events,
+            watcher: Watcher::start(receiver, progress.clone(), log),
+            progress,
+            signals,
+        })
+    }
+
+    /// Cancelled by the first signal.
+    pub(super) fn cancel(&self) -> &CancellationToken {
+        &self.signals.cancel
+    }
+
+    /// The status to end with, if a signal came.
+    pub(super) fn interrupted(&self) -> Option<ExitCode> {
+        self.signals.came()
+    }
+
+    /// Lets everything that was said be shown, and gives the counts.
+    pub(super) async fn finish(self) -> Stats {
+        self.watcher.finish().await
+    }
+
+    /// Ways to look at DNS.
+    pub(super) fn look(&self, probing: &Probing) -> (Asker, Discovery, Propagation) {
+        let asker = Asker::new(probing.asker.clone(), self.events.clone());
+        let discovery = Discovery::new(asker.clone(), probing.discovery.clone());
+        let propagation =
+            Propagation::new(asker.clone(), probing.policy.clone(), self.events.clone());
+        (asker, discovery, propagation)
+    }
+
+    /// Zones that these providers write.
+    pub(super) fn zones(
+        &self,
+        probing: &Probing,
+        providers: Providers,
+    ) -> Result<Arc<Zones>, CliError> {
+        let (_, discovery, propagation) = self.look(probing);
+        let named = providers
+            .providers
+            .into_iter()
+            .map(|(name, provider)| NamedProvider { name, provider })
+            .collect();
+        let routes = Routes::new(named, providers.routes, providers.fallback)?;
+        Ok(Arc::new(Zones::new(
+            routes,
+            discovery,
+            propagation,
+            self.events.clone(),
+        )))
+    }
+}
+
+/// Engines that differ only in whom they trust beside the system's roots.
+#[derive(Debug)]
+pub(super) struct Engines {
+    #[cfg(debug_assertions)]
+    cancel: CancellationToken,
+    events: Events,
+    live: Live,
+    made: BTreeMap<Vec<PathBuf>, Arc<Engine>>,
+    store: Arc<dyn Store>,
+    zones: Arc<Zones>,
+}
+
+impl Engines {
+    pub(super) fn new(app: &App, work: &Work, zones: Arc<Zones>) -> Result<Self, CliError> {
+        Ok(Self {
+            #[cfg(debug_assertions)]
+            cancel: work.cancel().clone(),
+            events: work.events.clone(),
+            live: Live::new(&app.places.live)?,
+            made: BTreeMap::new(),
+            store: Arc::new(app.places.open()?),
+            zones,
+        })
+    }
+
+    /// The engine that trusts these files.
+    pub(super) fn trusting(&mut self, roots: &[PathBuf]) -> Result<Arc<Engine>, CliError> {
+        if let Some(engine) = self.made.get(roots) {
+            return Ok(engine.clone());
+        }
+        let extra_roots = roots
+            .iter()
+            .map(|path| read_root(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        let options = TransportOptions {
+            extra_roots,
+            ..TransportOptions::default()
+        };
+        let engine = Engine::new(
+            self.store.clone(),
+            self.live.clone(),
+            Transport::new(options, self.events.clone())?,
+            self.zones.clone(),
+            self.events.clone(),
+        );
+        #[cfg(debug_assertions)]
+        let engine = match crate::pause::asked(&self.cancel) {
+            Some(checkpoints) => engine.with_checkpoints(checkpoints),
+            None => engine,
+        };
+        let engine = Arc::new(engine);
+        self.made.insert(roots.to_vec(), engine.clone());
+        Ok(engine)
+    }
+}
+
+fn read_root(path: &Path) -> Result<Vec<u8>, CliError> {
+    std::fs::read(path).map_err(CliError::io("read the root certificate", path))
+}

@@ -1,0 +1,432 @@
+//! From what is written to what is meant: every text becomes a checked type, every reference is followed.
+
+use std::net::IpAddr;
+use std::net::SocketAddr;
+
+use dnseal_core::acme::KeyType;
+use dnseal_core::dns::DomainName;
+use dnseal_core::dns::Identifier;
+use dnseal_core::store::CertId;
+use dnseal_providers::Form;
+use dnseal_providers::Kind;
+
+use crate::config::Ca;
+use crate::config::Certificate;
+use crate::config::Config;
+use crate::config::ConfigError;
+use crate::config::Eab;
+use crate::config::Place;
+use crate::config::Propagation;
+use crate::config::Provider;
+use crate::config::Secret;
+use crate::config::Source;
+use crate::config::Zone;
+use crate::config::nearest;
+use crate::config::raw;
+use crate::config::raw::Node;
+
+/// Makes checked values of what stands in `source`.
+pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigError> {
+    let checker = Checker { source: &source };
+    let top = |key: &str| Place::value([key]);
+
+    let mut providers = Vec::new();
+    for (name, provider) in raw.providers.0 {
+        let place = top("providers").at(&name);
+        providers.push(checker.provider(&place, name, provider)?);
+    }
+    let mut zones: Vec<Zone> = Vec::new();
+    for (suffix, zone) in raw.zones.0 {
+        let zone = checker.zone(&top("zones").at(&suffix), &suffix, zone, &providers)?;
+        if zones.iter().any(|other| other.suffix == zone.suffix) {
+            return Err(checker.error(
+                &top("zones").at(&suffix).key(),
+                format!("the zone {} stands here twice", zone.suffix),
+            ));
+        }
+        zones.push(zone);
+    }
+    let mut certificates: Vec<Certificate> = Vec::new();
+    for (name, certificate) in raw.certificates.0 {
+        let place = top("certificates").at(&name);
+        let certificate = checker.certificate(&place, &name, certificate)?;
+        if certificates.iter().any(|other| other.id == certificate.id) {
+            return Err(checker.error(
+                &place.key(),
+                format!("the certificate {} stands here twice", certificate.id),
+            ));
+        }
+        certificates.push(certificate);
+    }
+    Ok(Config {
+        agree_tos: raw.agree_tos,
+        ca: raw.ca.map(|ca| checker.ca(&top("ca"), ca)).transpose()?,
+        certificates,
+        dir: raw.dir.map(|path| source.resolve(&path)),
+        emails: checker.emails(&top("email"), raw.email)?,
+        key_type: checker.key_type(&top("key-type"), raw.key_type)?,
+        live: raw.live.map(|path| source.resolve(&path)),
+        profile: raw.profile,
+        propagation: checker.propagation(&top("propagation"), raw.propagation)?,
+        providers,
+        store: raw.store.map(|path| source.resolve(&path)),
+        zones,
+        source: Some(source),
+    })
+}
+
+struct Checker<'a> {
+    source: &'a Source,
+}
+
+impl Checker<'_> {
+    fn error(&self, place: &Place, message: impl Into<String>) -> ConfigError {
+        ConfigError::at(self.source, place.find(self.source.text()), message)
+    }
+
+    fn ca(&self, place: &Place, ca: raw::Ca) -> Result<Ca, ConfigError> {
+        let table = match ca {
+            raw::Ca::NameOrUrl(name_or_url) => {
+                return Ok(Ca {
+                    name_or_url,
+                    roots: Vec::new(),
+                    eab: None,
+                });
+            }
+            raw::Ca::Table(table) => table,
+        };
+        let name_or_url = match (table.url, table.name) {
+            (Some(url), None) => url,
+            (None, Some(name)) => name,
+            (Some(_), Some(_)) => {
+                return Err(self.error(
+                    &place.at("name").key(),
+                    "a CA has a `url` or a `name`, not both",
+                ));
+            }
+            (None, None) => {
+                return Err(self
+                    .error(place, "this CA has neither a `url` nor a `name`")
+                    .with_hint("add `url: https://…`".to_owned()));
+            }
+        };
+        let roots = table.root.map_or_else(Vec::new, |paths| paths.0);
+        let eab = match table.eab {
+            Some(eab) => Some(Eab {
+                kid: eab.kid,
+                hmac_key: self.secret(&place.at("eab").at("hmac-key"), eab.hmac_key)?,
+            }),
+            None => None,
+        };
+        Ok(Ca {
+            name_or_url,
+            roots: roots.iter().map(|path| self.source.resolve(path)).collect(),
+            eab,
+        })
+    }
+
+    fn certificate(
+        &self,
+        place: &Place,
+        name: &str,
+        raw: raw::Certificate,
+    ) -> Result<Certificate, ConfigError> {
+        let id: CertId = name
+            .parse()
+            .map_err(|e| self.error(&place.clone().key(), format!("{e}")))?;
+        let mut names: Vec<Identifier> = Vec::new();
+        for (index, text) in raw.names.iter().enumerate() {
+            let name: Identifier = text.parse().map_err(|e: dnseal_core::dns::NameError| {
+                self.error(&place.at("names").at(index), e.to_string())
+                    .with_hint(e.hint().map(str::to_owned))
+            })?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        if names.is_empty() {
+            return Err(self.error(
+                &place.at("names"),
+                format!("the certificate {id} has no names"),
+            ));
+        }
+        Ok(Certificate {
+            id,
+            names,
+            key_type: self.key_type(&place.at("key-type"), raw.key_type)?,
+            profile: raw.profile,
+            ca: raw.ca.map(|ca| self.ca(&place.at("ca"), ca)).transpose()?,
+        })
+    }
+
+    fn emails(
+        &self,
+        place: &Place,
+        raw: Option<raw::OneOrMore>,
+    ) -> Result<Vec<String>, ConfigError> {
+        let emails = raw.map_or_else(Vec::new, |emails| emails.0);
+        for (index, email) in emails.iter().enumerate() {
+            if !email.contains('@') {
+                return Err(self.error(&place.at(index), format!("`{email}` is no mail address")));
+            }
+        }
+        Ok(emails)
+    }
+
+    fn key_type(
+        &self,
+        place: &Place,
+        raw: Option<raw::KeyTypeName>,
+    ) -> Result<Option<KeyType>, ConfigError> {
+        let Some(raw::KeyTypeName(text)) = raw else {
+            return Ok(None);
+        };
+        match parse_key_type(&text) {
+            Ok(key_type) => Ok(Some(key_type)),
+            Err(hint) => Err(self
+                .error(place, format!("there is no key type `{text}`"))
+                .with_hint(hint)),
+        }
+    }
+
+    fn propagation(
+        &self,
+        place: &Place,
+        raw: raw::Propagation,
+    ) -> Result<Propagation, ConfigError> {
+        Ok(Propagation {
+            family: raw.family,
+            mode: raw.mode,
+            nameservers: self.servers(&place.at("nameservers"), raw.nameservers)?,
+            quorum: raw.quorum,
+            resolvers: self.servers(&place.at("resolvers"), raw.resolvers)?,
+            settle: raw.settle.map(|d| d.0),
+            timeout: raw.timeout.map(|d| d.0),
+        })
+    }
+
+    fn provider(
+        &self,
+        place: &Place,
+        name: String,
+        raw: raw::Provider,
+    ) -> Result<Provider, ConfigError> {
+        let kind = dnseal_providers::kind(&raw.kind).map_err(|e| {
+            self.error(&place.at("kind"), e.to_string())
+                .with_hint(e.hint())
+        })?;
+        let mut settings = Vec::new();
+        self.settings(place, kind, "", raw.settings, &mut settings)?;
+        Ok(Provider {
+            kind,
+            name,
+            settings,
+        })
+    }
+
+    /// Nested tables become dotted keys, which are the registry's.
+    fn settings(
+        &self,
+        place: &Place,
+        kind: &'static Kind,
+        prefix: &str,
+        nodes: Vec<(String, Node)>,
+        settings: &mut Vec<(String, Secret)>,
+    ) -> Result<(), ConfigError> {
+        for (word, node) in nodes {
+            let place = place.at(&word);
+            let key = format!("{prefix}{word}");
+            if let (None, Node::Table(inner)) = (kind.setting(&key), &node)
+                && has_below(kind, &key)
+            {
+                self.settings(&place, kind, &format!("{key}."), inner.clone(), settings)?;
+                continue;
+            }
+            if prefix.is_empty() && word == "propagation" {
+                return Err(self
+                    .error(
+                        &place.key(),
+                        "`propagation` of one provider is not supported yet",
+                    )
+                    .with_hint(
+                        "set it at the top for all, or `nameservers` of a zone".to_owned(),
+                    ));
+            }
+            let Some(setting) = kind.setting(&key) else {
+                let known: Vec<&str> = known_below(kind, prefix);
+                let hint = match nearest(&word, known.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("there is {}", known.join(", ")),
+                };
+                return Err(self
+                    .error(
+                        &place.key(),
+                        format!("{} has no setting `{key}`", kind.kind),
+                    )
+                    .with_hint(hint));
+            };
+            settings.push((key, self.setting(&place, setting.form, node)?));
+        }
+        Ok(())
+    }
+
+    fn servers(&self, place: &Place, texts: Vec<String>) -> Result<Vec<SocketAddr>, ConfigError> {
+        texts
+            .iter()
+            .enumerate()
+            .map(|(index, text)| {
+                parse_server(text).map_err(|problem| self.error(&place.at(index), problem))
+            })
+            .collect()
+    }
+
+    fn setting(&self, place: &Place, form: Form, node: Node) -> Result<Secret, ConfigError> {
+        match (node, form) {
+            (Node::Scalar(path), Form::File) => Ok(Secret::File(self.source.resolve(&path))),
+            (Node::Scalar(text), _) => Ok(Secret::Literal(text.into())),
+            (Node::List(_), _) => Err(self.error(place, "this setting is a text, not a list")),
+            (Node::Table(entries), _) => {
+                let reference = self.reference(place, entries)?;
+                self.secret(place, raw::Secret::Reference(reference))
+            }
+        }
+    }
+
+    fn reference(
+        &self,
+        place: &Place,
+        entries: Vec<(String, Node)>,
+    ) -> Result<raw::SecretReference, ConfigError> {
+        let mut reference = raw::SecretReference::default();
+        for (key, node) in entries {
+            match (key.as_str(), node) {
+                ("command", Node::List(words)) => reference.command = Some(words),
+                ("env", Node::Scalar(name)) => reference.env = Some(name),
+                ("file", Node::Scalar(path)) => reference.file = Some(path),
+                ("command", _) => {
+                    return Err(self
+                        .error(
+                            &place.at("command"),
+                            "a command is a list: the program and its arguments",
+                        )
+                        .with_hint("no shell reads it; `[sh, -c, …]` does".to_owned()));
+                }
+                ("env" | "file", _) => {
+                    return Err(self.error(&place.at(&key), format!("`{key}` is a text")));
+                }
+                _ => {
+                    let hint = match nearest(&key, REFERENCES) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => "a setting is a text, or `{ file: … }`, `{ env: … }`, `{ command: […] }`".to_owned(),
+                    };
+                    return Err(self
+                        .error(
+                            &place.at(&key).key(),
+                            format!("there is no key `{key}` here"),
+                        )
+                        .with_hint(hint));
+                }
+            }
+        }
+        Ok(reference)
+    }
+
+    fn secret(&self, place: &Place, raw: raw::Secret) -> Result<Secret, ConfigError> {
+        let reference = match raw {
+            raw::Secret::Literal(text) => return Ok(Secret::Literal(text)),
+            raw::Secret::Reference(reference) => reference,
+        };
+        Ok(match (reference.command, reference.env, reference.file) {
+            (Some(words), None, None) if !words.is_empty() => Secret::Command(words),
+            (None, Some(name), None) => Secret::Env(name),
+            (None, None, Some(path)) => Secret::File(self.source.resolve(&path)),
+            _ => {
+                return Err(self.error(
+                    place,
+                    "a secret is exactly one of `{ file: … }`, `{ env: … }`, `{ command: […] }` or a text",
+                ));
+            }
+        })
+    }
+
+    fn zone(
+        &self,
+        place: &Place,
+        suffix: &str,
+        raw: raw::Zone,
+        providers: &[Provider],
+    ) -> Result<Zone, ConfigError> {
+        let suffix: DomainName = suffix
+            .parse()
+            .map_err(|e| self.error(&place.clone().key(), format!("{e}")))?;
+        if !providers.iter().any(|p| p.name == raw.provider) {
+            let names: Vec<&str> = providers.iter().map(|p| p.name.as_str()).collect();
+            let hint = match nearest(&raw.provider, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if names.is_empty() => "add it under `providers`".to_owned(),
+                None => format!("`providers` has {}", names.join(", ")),
+            };
+            return Err(self
+                .error(
+                    &place.at("provider"),
+                    format!(
+                        "the zone {suffix} names a provider `{}` that is not there",
+                        raw.provider
+                    ),
+                )
+                .with_hint(hint));
+        }
+        Ok(Zone {
+            suffix,
+            provider: raw.provider,
+            nameservers: self.servers(
+                &place.at("propagation").at("nameservers"),
+                raw.propagation.nameservers,
+            )?,
+        })
+    }
+}
+
+/// `IP`, `IP:PORT` or `[IP]:PORT`; port 53 where none is given.
+pub(crate) fn parse_server(text: &str) -> Result<SocketAddr, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|t| t.strip_suffix(']'))
+        .unwrap_or(text);
+    bare.parse::<IpAddr>()
+        .map(|ip| SocketAddr::new(ip, 53))
+        .or_else(|_| text.parse())
+        .map_err(|_| {
+            format!("`{text}` is no IP address with or without a port, such as 192.0.2.1:53")
+        })
+}
+
+/// The key type called `text`, or what there is.
+pub(crate) fn parse_key_type(text: &str) -> Result<KeyType, String> {
+    text.parse().map_err(|_| {
+        let known = KeyType::ALL.map(KeyType::as_str);
+        match nearest(text, known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there is {}", known.join(", ")),
+        }
+    })
+}
+
+/// Whether some setting of `kind` is nested below `key`.
+fn has_below(kind: &Kind, key: &str) -> bool {
+    !known_below(kind, &format!("{key}.")).is_empty()
+}
+
+/// The words that may follow `prefix` in the settings of `kind`.
+fn known_below(kind: &Kind, prefix: &str) -> Vec<&'static str> {
+    let mut words: Vec<&str> = kind
+        .settings
+        .iter()
+        .filter_map(|setting| setting.key.strip_prefix(prefix))
+        .map(|rest| rest.split('.').next().unwrap_or(rest))
+        .collect();
+    words.dedup();
+    words
+}
+
+const REFERENCES: [&str; 3] = ["command", "env", "file"];

@@ -1,0 +1,208 @@
+//! Finding and reading the configuration file.
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+use crate::config::error::nearest;
+use crate::config::raw;
+use crate::env_vars;
+
+/// The configuration file that is used when none is named: the system's, else the user's.
+pub(crate) fn find() -> Option<PathBuf> {
+    let user = env_vars::get(env_vars::XDG_CONFIG_HOME)
+        .map(PathBuf::from)
+        .or_else(|| env_vars::get(env_vars::HOME).map(|home| Path::new(&home).join(".config")))
+        .map(|dir| dir.join("dnseal").join("dnseal.yaml"));
+    [Some(PathBuf::from(SYSTEM)), user]
+        .into_iter()
+        .flatten()
+        .find(|path| path.exists())
+}
+
+/// The text of a configuration file and where it came from. Its `Debug` leaves the text out, which may hold secrets.
+pub(crate) struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// Reads the file, and refuses one that others may write.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let failed = |error: io::Error| {
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => Some(
+                    "name it with `--config FILE`, or leave that out to do without one".to_owned(),
+                ),
+                io::ErrorKind::PermissionDenied => {
+                    Some("run as a user that may read it".to_owned())
+                }
+                _ => None,
+            };
+            ConfigError::whole(path, format!("cannot read {}: {error}", path.display()))
+                .with_hint(hint)
+        };
+        let file = std::fs::File::open(path).map_err(failed)?;
+        check_owner(path, &file)?;
+        let text = io::read_to_string(file).map_err(failed)?;
+        Ok(Self {
+            path: path.to_owned(),
+            text,
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> Self {
+        Self {
+            path: PathBuf::from("dnseal.yaml"),
+            text: text.to_owned(),
+        }
+    }
+
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is in it.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A path in the file: relative to the directory of the file.
+    pub(crate) fn resolve(&self, path: &str) -> PathBuf {
+        match self.path.parent() {
+            Some(dir) => dir.join(path),
+            None => PathBuf::from(path),
+        }
+    }
+
+    /// Reads the text into the types of [`raw`].
+    pub(crate) fn parse(&self) -> Result<raw::Config, ConfigError> {
+        if self.text.trim().is_empty() {
+            return Ok(raw::Config::default());
+        }
+        serde_yaml::from_str(&self.text).map_err(|error| self.explain(&error))
+    }
+
+    fn explain(&self, error: &serde_yaml::Error) -> ConfigError {
+        let place = error.location().map(|l| (l.line(), l.column()));
+        let mut message = error.to_string();
+        if let Some(location) = error.location() {
+            let suffix = format!(" at line {} column {}", location.line(), location.column());
+            message = message.replace(&suffix, "");
+        }
+        let Some(unknown) = Unknown::parse(&message) else {
+            return ConfigError::at(self, place, message);
+        };
+        if let Some((_, since)) = LATER.iter().find(|(key, _)| *key == unknown.name) {
+            return ConfigError::at(
+                self,
+                place,
+                format!("`{}` is not supported yet", unknown.name),
+            )
+            .with_hint(Some((*since).to_owned()));
+        }
+        if unknown.known == ["nameservers"] && OF_ALL_ZONES.contains(&unknown.name) {
+            let message = format!("`{}` of one zone is not supported yet", unknown.name);
+            return ConfigError::at(self, place, message)
+                .with_hint("set it under `propagation` at the top, for all zones".to_owned());
+        }
+        let hint = match nearest(unknown.name, unknown.known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there is {}", unknown.known.join(", ")),
+        };
+        let message = match unknown.is_value {
+            true => format!("`{}` is no value that fits here", unknown.name),
+            false => format!("there is no key `{}` here", unknown.name),
+        };
+        ConfigError::at(self, place, message).with_hint(hint)
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What serde says when it meets a name it does not know.
+struct Unknown<'a> {
+    name: &'a str,
+    known: Vec<&'a str>,
+    is_value: bool,
+}
+
+impl<'a> Unknown<'a> {
+    fn parse(message: &'a str) -> Option<Self> {
+        let (is_value, rest) = match message.split_once("unknown field ") {
+            Some((_, rest)) => (false, rest),
+            None => (true, message.split_once("unknown variant ")?.1),
+        };
+        let mut quoted = rest.split('`').skip(1).step_by(2);
+        Some(Self {
+            name: quoted.next()?,
+            known: quoted.collect(),
+            is_value,
+        })
+    }
+}
+
+/// A configuration names commands and trusted roots: whoever may write it may run them.
+#[cfg(unix)]
+fn check_owner(path: &Path, file: &std::fs::File) -> Result<(), ConfigError> {
+    use std::os::unix::fs::MetadataExt;
+
+    let metadata = file.metadata().map_err(|error| {
+        ConfigError::whole(path, format!("cannot look at {}: {error}", path.display()))
+    })?;
+    let me = rustix::process::geteuid().as_raw();
+    let problem = match metadata.mode() & 0o7777 {
+        mode if mode & 0o022 != 0 && metadata.is_file() => format!("its mode is {mode:04o}"),
+        _ if metadata.uid() != me && metadata.uid() != 0 => {
+            format!("user {} owns it", metadata.uid())
+        }
+        _ => return Ok(()),
+    };
+    Err(ConfigError::whole(
+        path,
+        format!("{} may be changed by others: {problem}", path.display()),
+    )
+    .with_hint(format!(
+        "`chmod go-w {}`, and let root or the user that runs dnseal own it",
+        path.display()
+    )))
+}
+
+#[cfg(not(unix))]
+fn check_owner(_: &Path, _: &std::fs::File) -> Result<(), ConfigError> {
+    Ok(())
+}
+
+/// The configuration of the machine.
+const SYSTEM: &str = "/etc/dnseal/dnseal.yaml";
+
+/// Keys of `propagation` at the top that one zone cannot have yet.
+const OF_ALL_ZONES: &[&str] = &["family", "mode", "quorum", "resolvers", "settle", "timeout"];
+
+/// Keys and values that the design has and this version has not, and what to do meanwhile.
+const LATER: &[(&str, &str)] = &[
+    (
+        "deploy",
+        "let what calls dnseal reload the server after it, for example `dnseal issue && systemctl reload nginx`",
+    ),
+    (
+        "doh",
+        "port 53 must be open for now; `nameservers` and `resolvers` choose whom to ask",
+    ),
+    (
+        "fallback-wait",
+        "values are looked for at the authoritative servers; `timeout` and `settle` bound the wait",
+    ),
+    ("provider-only", "use `auto`"),
+    ("wait", "use `auto`, and `settle` for a wait after it"),
+    ("preferred-chain", "the CA's default chain is used"),
+];

@@ -1,0 +1,149 @@
+//! The configuration file: from text to values that need no second look.
+//!
+//! [`raw`] has what may be written, and makes the JSON Schema too; [`Config::load`] checks it, and every error points at
+//! its place in the file with the near miss. Secrets stay references until [`Secret::resolve`] is asked for one, and show
+//! as `[redacted]` everywhere. Nothing here reads flags or environment variables, apart from `{ env: … }` of a secret.
+
+mod check;
+mod error;
+mod file;
+mod forms;
+mod locate;
+mod raw;
+mod schema;
+mod secret;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dnseal_core::acme::KeyType;
+use dnseal_core::dns::DomainName;
+use dnseal_core::dns::Identifier;
+use dnseal_core::store::CertId;
+
+pub(crate) use check::parse_key_type;
+pub(crate) use check::parse_server;
+pub(crate) use error::ConfigError;
+pub(crate) use error::REDACTED;
+pub(crate) use error::nearest;
+pub(crate) use file::Source;
+pub(crate) use file::find;
+pub(crate) use locate::Place;
+pub(crate) use raw::Duration as DurationText;
+pub(crate) use raw::Family;
+pub(crate) use raw::Mode;
+pub(crate) use raw::Quorum;
+pub(crate) use schema::schema;
+pub(crate) use secret::Secret;
+pub(crate) use secret::SecretError;
+
+/// A configuration that has been checked as far as it can be without asking anybody.
+#[derive(Debug, Default)]
+pub(crate) struct Config {
+    /// The file it came from, where there is one.
+    pub(crate) source: Option<Source>,
+    pub(crate) agree_tos: bool,
+    pub(crate) ca: Option<Ca>,
+    pub(crate) certificates: Vec<Certificate>,
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) emails: Vec<String>,
+    pub(crate) key_type: Option<KeyType>,
+    pub(crate) live: Option<PathBuf>,
+    pub(crate) profile: Option<String>,
+    pub(crate) propagation: Propagation,
+    pub(crate) providers: Vec<Provider>,
+    pub(crate) store: Option<PathBuf>,
+    pub(crate) zones: Vec<Zone>,
+}
+
+impl Config {
+    /// Reads the file that [`find`] has found.
+    pub(crate) fn load(path: &std::path::Path) -> Result<Self, ConfigError> {
+        let source = Source::read(path)?;
+        let raw = source.parse()?;
+        check::check(source, raw)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> Result<Self, ConfigError> {
+        let source = Source::of(text);
+        let raw = source.parse()?;
+        check::check(source, raw)
+    }
+
+    /// An error that was found later, about what stands at `place`; `None` where there is no file.
+    pub(crate) fn error_at(
+        &self,
+        place: &Place,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) -> Option<ConfigError> {
+        let source = self.source.as_ref()?;
+        let at = place.find(source.text());
+        Some(ConfigError::at(source, at, message).with_hint(hint))
+    }
+
+    /// The certificate called `id`.
+    pub(crate) fn certificate(&self, id: &CertId) -> Option<&Certificate> {
+        self.certificates.iter().find(|c| &c.id == id)
+    }
+
+    /// The provider called `name`.
+    pub(crate) fn provider(&self, name: &str) -> Option<&Provider> {
+        self.providers.iter().find(|p| p.name == name)
+    }
+}
+
+/// A CA, by name or by URL; `name_or_url` is parsed where CAs are known.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Ca {
+    pub(crate) name_or_url: String,
+    pub(crate) roots: Vec<PathBuf>,
+    pub(crate) eab: Option<Eab>,
+}
+
+/// An external account at a CA (RFC 8555 section 7.3.4).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Eab {
+    pub(crate) kid: String,
+    pub(crate) hmac_key: Secret,
+}
+
+/// A certificate that the configuration wants.
+#[derive(Debug)]
+pub(crate) struct Certificate {
+    pub(crate) id: CertId,
+    pub(crate) names: Vec<Identifier>,
+    pub(crate) key_type: Option<KeyType>,
+    pub(crate) profile: Option<String>,
+    pub(crate) ca: Option<Ca>,
+}
+
+/// A DNS provider of the configuration.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    pub(crate) name: String,
+    pub(crate) kind: &'static dnseal_providers::Kind,
+    pub(crate) settings: Vec<(String, Secret)>,
+}
+
+/// Which provider serves a zone.
+#[derive(Debug)]
+pub(crate) struct Zone {
+    pub(crate) suffix: DomainName,
+    pub(crate) provider: String,
+    /// The servers to look at instead of the zone's own.
+    pub(crate) nameservers: Vec<std::net::SocketAddr>,
+}
+
+/// How to see that a value is served, as far as it is said.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Propagation {
+    pub(crate) family: Option<Family>,
+    pub(crate) mode: Option<Mode>,
+    pub(crate) nameservers: Vec<std::net::SocketAddr>,
+    pub(crate) quorum: Option<Quorum>,
+    pub(crate) resolvers: Vec<std::net::SocketAddr>,
+    pub(crate) settle: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
+}

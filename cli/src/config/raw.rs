@@ -1,0 +1,217 @@
+//! What may be written in the configuration file, word for word.
+//!
+//! The types here are the one definition: serde reads them, schemars makes the JSON Schema of them. There is no
+//! `flatten` and no `untagged`, because both lose the place of an error. Values that may be
+//! written in more than one way are read in `forms`; what a string means is checked in `check`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The configuration of dnseal.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "dnseal.yaml")]
+pub(crate) struct Config {
+    /// Whether the CA's terms of service are agreed to.
+    pub(crate) agree_tos: bool,
+    /// The CA: a name, the URL of a directory, or both with what it needs.
+    pub(crate) ca: Option<Ca>,
+    /// The certificates to issue, by name.
+    pub(crate) certificates: Table<Certificate>,
+    /// Where store and live files are; a path relative to this file.
+    pub(crate) dir: Option<String>,
+    /// Where the CA may write to.
+    pub(crate) email: Option<OneOrMore>,
+    /// The type of new keys.
+    pub(crate) key_type: Option<KeyTypeName>,
+    /// Where the newest files are, if not in `live` below `dir`.
+    pub(crate) live: Option<String>,
+    /// The CA's profile.
+    pub(crate) profile: Option<String>,
+    /// How to see that a value is served.
+    pub(crate) propagation: Propagation,
+    /// The DNS providers, by a name of your own.
+    pub(crate) providers: Table<Provider>,
+    /// Where the store is, if not in `store` below `dir`.
+    pub(crate) store: Option<String>,
+    /// Which provider serves which zone; the longest suffix of the final owner name wins.
+    pub(crate) zones: Table<Zone>,
+}
+
+/// A CA: a name or URL, or a table.
+#[derive(Clone, Debug)]
+pub(crate) enum Ca {
+    NameOrUrl(String),
+    Table(CaTable),
+}
+
+/// A CA with what it needs.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct CaTable {
+    /// The external account, for a CA that wants one.
+    #[serde(default)]
+    pub(crate) eab: Option<Eab>,
+    /// A CA by name, instead of `url`.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    /// PEM files to trust the CA's HTTPS through too; paths relative to this file.
+    #[serde(default)]
+    pub(crate) root: Option<OneOrMore>,
+    /// The URL of the ACME directory.
+    #[serde(default)]
+    pub(crate) url: Option<String>,
+}
+
+/// An external account (RFC 8555 section 7.3.4).
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Eab {
+    /// The HMAC key in base64url.
+    pub(crate) hmac_key: Secret,
+    /// The key identifier.
+    pub(crate) kid: String,
+}
+
+/// One certificate.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Certificate {
+    /// Another CA than the one for all.
+    #[serde(default)]
+    pub(crate) ca: Option<Ca>,
+    /// The type of its key.
+    #[serde(default)]
+    pub(crate) key_type: Option<KeyTypeName>,
+    /// Its names.
+    #[schemars(length(min = 1))]
+    pub(crate) names: Vec<String>,
+    /// The CA's profile.
+    #[serde(default)]
+    pub(crate) profile: Option<String>,
+}
+
+/// Which provider serves a zone.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Zone {
+    /// How to see that a value is served, for this zone.
+    #[serde(default)]
+    pub(crate) propagation: ZonePropagation,
+    /// The name of a provider above.
+    pub(crate) provider: String,
+}
+
+/// How to see that a value is served.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Propagation {
+    /// Which addresses of the servers to ask.
+    pub(crate) family: Option<Family>,
+    /// What is evidence.
+    pub(crate) mode: Option<Mode>,
+    /// Servers to look at instead of the zone's own: IP or IP:PORT.
+    pub(crate) nameservers: Vec<String>,
+    /// How many servers must have the value.
+    pub(crate) quorum: Option<Quorum>,
+    /// Resolvers that know where to begin, instead of the system's: IP or IP:PORT.
+    pub(crate) resolvers: Vec<String>,
+    /// How long to wait once the evidence is there.
+    pub(crate) settle: Option<Duration>,
+    /// How long to wait for a value.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// What can be said of one zone about propagation.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct ZonePropagation {
+    /// Servers to look at instead of the zone's own: IP or IP:PORT.
+    pub(crate) nameservers: Vec<String>,
+}
+
+/// Which addresses of the servers to ask.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Family {
+    Both,
+    Ipv4,
+    Ipv6,
+}
+
+/// What is evidence that a value is served.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Mode {
+    /// Every authoritative server, which is all there is so far.
+    Auto,
+    /// Every authoritative server.
+    Authoritative,
+}
+
+/// How many servers must have the value.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Quorum {
+    /// Every usable one, and each name server by some address.
+    All,
+    /// One.
+    Any,
+    /// More than half.
+    Majority,
+}
+
+/// A provider: its kind, and its settings by nested or dotted keys.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    pub(crate) kind: String,
+    pub(crate) settings: Vec<(String, Node)>,
+}
+
+/// What may stand under a provider's key.
+#[derive(Clone, Debug)]
+pub(crate) enum Node {
+    /// A scalar, as text.
+    Scalar(String),
+    /// A list of scalars.
+    List(Vec<String>),
+    /// A table of settings, or `{ file }`, `{ env }`, `{ command }`.
+    Table(Vec<(String, Self)>),
+}
+
+/// A secret: `{ file }`, `{ env }`, `{ command }`, or the text itself.
+#[derive(Clone, Debug)]
+pub(crate) enum Secret {
+    Literal(secrecy::SecretString),
+    Reference(SecretReference),
+}
+
+/// Where a secret is; exactly one of these.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub(crate) struct SecretReference {
+    /// A program and its arguments that prints it.
+    pub(crate) command: Option<Vec<String>>,
+    /// An environment variable that holds it.
+    pub(crate) env: Option<String>,
+    /// A file that holds it; a path relative to this file.
+    pub(crate) file: Option<String>,
+}
+
+/// The name of a key type, checked later.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct KeyTypeName(pub(crate) String);
+
+/// A text, or a list of them.
+#[derive(Clone, Debug)]
+pub(crate) struct OneOrMore(pub(crate) Vec<String>);
+
+/// `5m`, `1h 30m`, or a number of seconds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Duration(pub(crate) std::time::Duration);
+
+/// A table with keys of the user's own, in the order they are written, each once.
+#[derive(Debug)]
+pub(crate) struct Table<T>(pub(crate) Vec<(String, T)>);

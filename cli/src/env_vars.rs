@@ -1,0 +1,77 @@
+//! Every environment variable that this program reads, apart from those of the DNS providers
+//! (`dnseal provider show KIND` lists them).
+//!
+//! A flag beats its variable, and a variable beats the configuration file. An empty variable is no variable.
+
+/// `--agree-tos`: `1`, `true` or `yes`.
+pub(crate) const AGREE_TOS: &str = "DNSEAL_AGREE_TOS";
+/// `--ca`.
+pub(crate) const CA: &str = "DNSEAL_CA";
+/// `--ca-root`, one file.
+pub(crate) const CA_ROOT: &str = "DNSEAL_CA_ROOT";
+/// `--config`.
+pub(crate) const CONFIG: &str = "DNSEAL_CONFIG";
+/// `--dir`.
+pub(crate) const DIR: &str = "DNSEAL_DIR";
+/// `--eab-hmac-key`.
+pub(crate) const EAB_HMAC_KEY: &str = "DNSEAL_EAB_HMAC_KEY";
+/// `--eab-hmac-key-file`.
+pub(crate) const EAB_HMAC_KEY_FILE: &str = "DNSEAL_EAB_HMAC_KEY_FILE";
+/// `--eab-kid`.
+pub(crate) const EAB_KID: &str = "DNSEAL_EAB_KID";
+/// `--email`.
+pub(crate) const EMAIL: &str = "DNSEAL_EMAIL";
+/// `--family`.
+pub(crate) const FAMILY: &str = "DNSEAL_FAMILY";
+/// `--key-type`.
+pub(crate) const KEY_TYPE: &str = "DNSEAL_KEY_TYPE";
+/// `--live`.
+pub(crate) const LIVE: &str = "DNSEAL_LIVE";
+/// What to trace on standard error, as `tracing` filters: `debug`, `hyper=trace`.
+pub(crate) const LOG: &str = "DNSEAL_LOG";
+/// `--log-file`.
+pub(crate) const LOG_FILE: &str = "DNSEAL_LOG_FILE";
+/// `--nameserver`, several separated by commas.
+pub(crate) const NAMESERVER: &str = "DNSEAL_NAMESERVER";
+/// `--output`.
+pub(crate) const OUTPUT: &str = "DNSEAL_OUTPUT";
+/// `--profile`.
+pub(crate) const PROFILE: &str = "DNSEAL_PROFILE";
+/// `--propagation`.
+pub(crate) const PROPAGATION: &str = "DNSEAL_PROPAGATION";
+/// `--propagation-timeout`.
+pub(crate) const PROPAGATION_TIMEOUT: &str = "DNSEAL_PROPAGATION_TIMEOUT";
+/// `--provider`.
+pub(crate) const PROVIDER: &str = "DNSEAL_PROVIDER";
+/// `--quorum`.
+pub(crate) const QUORUM: &str = "DNSEAL_QUORUM";
+/// `--resolver`, several separated by commas.
+pub(crate) const RESOLVER: &str = "DNSEAL_RESOLVER";
+/// `--set`, one `KEY=VALUE` a line.
+pub(crate) const SET: &str = "DNSEAL_SET";
+/// `--settle`.
+pub(crate) const SETTLE: &str = "DNSEAL_SETTLE";
+/// `--store`.
+pub(crate) const STORE: &str = "DNSEAL_STORE";
+
+/// What other ACME clients call [`EAB_HMAC_KEY`].
+pub(crate) const ACME_EAB_HMAC_KEY: &str = "ACME_EAB_HMAC_KEY";
+/// What other ACME clients call [`EAB_KID`].
+pub(crate) const ACME_EAB_KID: &str = "ACME_EAB_KID";
+
+/// Set and not empty: no colour (<https://no-color.org>).
+pub(crate) const NO_COLOR: &str = "NO_COLOR";
+/// `dumb`: no colour and no moving lines.
+pub(crate) const TERM: &str = "TERM";
+
+/// Where the home of the user is.
+pub(crate) const HOME: &str = "HOME";
+/// Where the user's configuration is, `$HOME/.config` unless it is set.
+pub(crate) const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// Where the user's state is, `$HOME/.local/state` unless it is set.
+pub(crate) const XDG_STATE_HOME: &str = "XDG_STATE_HOME";
+
+/// The variable `name`, unless it is unset or empty.
+pub(crate) fn get(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

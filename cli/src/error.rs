@@ -1,0 +1,241 @@
+//! Every way in which a command can fail, with what to do about it and the status that the process ends with.
+
+use std::path::PathBuf;
+
+use dnseal_core::acme::CaError;
+use dnseal_core::acme::EabError;
+use dnseal_core::acme::TransportError;
+use dnseal_core::dns::DiscoveryError;
+use dnseal_core::dns::DomainName;
+use dnseal_core::dns::NameError;
+use dnseal_core::dns::PlaceError;
+use dnseal_core::dns::PropagationError;
+use dnseal_core::dns::ProviderError;
+use dnseal_core::dns::RouteError;
+use dnseal_core::dns::TxtValueError;
+use dnseal_core::dns::WriteError;
+use dnseal_core::issue::ErrorKind;
+use dnseal_core::issue::IssueError;
+use dnseal_core::store::CertId;
+use dnseal_core::store::CertIdError;
+use dnseal_core::store::FileError;
+use dnseal_core::store::StoreError;
+use dnseal_providers::BuildError;
+use dnseal_providers::SettingsError;
+use dnseal_providers::UnknownKind;
+
+use crate::config::ConfigError;
+use crate::config::SecretError;
+use crate::exit_code::ExitCode;
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    #[error(transparent)]
+    CertId(#[from] CertIdError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    #[error(transparent)]
+    Eab(#[from] EabError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("interrupted")]
+    Interrupted(ExitCode),
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error("there is no certificate {0} in the store")]
+    NoCertificate(CertId),
+    #[error("cannot tell where values for {owner} go: {source}")]
+    Place {
+        owner: DomainName,
+        source: PlaceError,
+    },
+    #[error(transparent)]
+    Propagation(#[from] PropagationError),
+    #[error("cannot {action} {owner}: {source}")]
+    Provider {
+        action: &'static str,
+        owner: DomainName,
+        source: ProviderError,
+    },
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    #[error("cannot read the secret for {what}: {source}")]
+    Secret { what: String, source: SecretError },
+    #[error("the environment is not what provider `{name}` needs: {source}")]
+    Settings { name: String, source: SettingsError },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error(transparent)]
+    TxtValue(#[from] TxtValueError),
+    #[error("{message}")]
+    Unexpected {
+        message: String,
+        hint: Option<String>,
+    },
+    #[error(transparent)]
+    UnknownKind(#[from] UnknownKind),
+    #[error("{message}")]
+    Usage {
+        message: String,
+        hint: Option<String>,
+    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl CliError {
+    /// Arguments that do not fit.
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+
+    /// Why the engine did not do it; `interrupted` is the status of the signal that came, if one did.
+    pub(crate) fn issue(error: IssueError, interrupted: Option<ExitCode>) -> Self {
+        match (error.kind(), interrupted) {
+            (ErrorKind::Cancelled, Some(code)) => Self::Interrupted(code),
+            _ => Self::Issue(error),
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Build(error) => error.hint(),
+            Self::Ca(error) => error.hint(),
+            Self::Config(error) => error.hint().map(str::to_owned),
+            Self::Discovery(error) => error.hint(),
+            Self::Eab(error) => error.hint(),
+            Self::File(error) => error.hint(),
+            Self::Issue(error) => error.hint(),
+            Self::Name(error) => error.hint().map(str::to_owned),
+            Self::NoCertificate(_) => Some("`dnseal list` shows what is there".to_owned()),
+            Self::Place { source, .. } => source.hint(),
+            Self::Propagation(error) => error.hint(),
+            Self::Provider { source, .. } => source.hint(),
+            Self::Route(error) => error.hint(),
+            Self::Settings { source, .. } => source.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Transport(error) => error.hint(),
+            Self::UnknownKind(error) => Some(error.hint()),
+            Self::Write(error) => error.hint(),
+            Self::Unexpected { hint, .. } | Self::Usage { hint, .. } => hint.clone(),
+            Self::CertId(_)
+            | Self::Interrupted(_)
+            | Self::Io { .. }
+            | Self::Secret { .. }
+            | Self::TxtValue(_) => None,
+        }
+    }
+
+    /// The status that the process ends with.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Build(_)
+            | Self::Ca(_)
+            | Self::CertId(_)
+            | Self::Config(_)
+            | Self::Eab(_)
+            | Self::File(_)
+            | Self::Io { .. }
+            | Self::Name(_)
+            | Self::NoCertificate(_)
+            | Self::Route(_)
+            | Self::Secret { .. }
+            | Self::Settings { .. }
+            | Self::Transport(_)
+            | Self::TxtValue(_)
+            | Self::UnknownKind(_)
+            | Self::Usage { .. } => ExitCode::USAGE,
+            Self::Discovery(_) => ExitCode::PROVIDER,
+            Self::Interrupted(code) => *code,
+            Self::Issue(error) => match error.kind() {
+                ErrorKind::Ca => ExitCode::CA,
+                ErrorKind::Cancelled => ExitCode::INTERRUPTED,
+                ErrorKind::Locked => ExitCode::LOCKED,
+                ErrorKind::NotInPlace => ExitCode::DEPLOY,
+                ErrorKind::Propagation => ExitCode::NOT_PROPAGATED,
+                ErrorKind::Provider => ExitCode::PROVIDER,
+                ErrorKind::RateLimited => ExitCode::LATER,
+                ErrorKind::Unexpected => ExitCode::UNEXPECTED,
+                ErrorKind::Usage => ExitCode::USAGE,
+            },
+            Self::Place { source, .. } => match source {
+                PlaceError::Route(_) => ExitCode::USAGE,
+                source if source.retry_after().is_some() => ExitCode::LATER,
+                _ => ExitCode::PROVIDER,
+            },
+            Self::Propagation(PropagationError::Cancelled) => ExitCode::INTERRUPTED,
+            Self::Propagation(_) => ExitCode::NOT_PROPAGATED,
+            Self::Provider { source, .. } => match source {
+                ProviderError::RateLimited { .. } => ExitCode::LATER,
+                _ => ExitCode::PROVIDER,
+            },
+            Self::Store(StoreError::Locked { .. }) => ExitCode::LOCKED,
+            Self::Store(StoreError::Cancelled { .. }) => ExitCode::INTERRUPTED,
+            Self::Store(StoreError::File(_)) => ExitCode::USAGE,
+            Self::Store(_) | Self::Unexpected { .. } => ExitCode::UNEXPECTED,
+            Self::Write(error) => match error.retry_after() {
+                Some(_) => ExitCode::LATER,
+                None => ExitCode::PROVIDER,
+            },
+        }
+    }
+
+    /// What there is to say in several lines: the table of servers, every name that failed.
+    pub(crate) fn detail(&self) -> Option<String> {
+        match self {
+            Self::Propagation(error) | Self::Issue(IssueError::Propagation(error)) => match error {
+                PropagationError::NotVisible { report, .. } => Some(report.to_string()),
+                _ => None,
+            },
+            Self::Issue(IssueError::Write { errors }) if errors.len() > 1 => {
+                let lines: Vec<String> = errors
+                    .iter()
+                    .map(|(name, error)| format!("  {name}: {error}"))
+                    .collect();
+                Some(lines.join("\n"))
+            }
+            _ => None,
+        }
+    }
+
+    /// The place in the configuration file, where it is about one.
+    pub(crate) fn config(&self) -> Option<&ConfigError> {
+        match self {
+            Self::Config(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Everything that is written to the terminal, and nothing else: results to standard output, all else to standard error.
+//!
+//! Colour never carries meaning, and is used only on a terminal that wants it. A reader that goes away early
+//! (`dnseal list | head -1`) is no error.
+
+mod error;
+mod log;
+mod progress;
+mod stats;
+mod table;
+mod watcher;
+mod words;
+
+use std::io;
+use std::io::IsTerminal;
+use std::io::Write;
+
+use dnseal_core::store::CertId;
+use serde_json::Value;
+
+use crate::args::OutputFormat;
+use crate::env_vars;
+use crate::error::CliError;
+use crate::exit_code::ExitCode;
+
+pub(crate) use log::LogFile;
+pub(crate) use progress::Progress;
+pub(crate) use stats::Stats;
+pub(crate) use table::Table;
+pub(crate) use watcher::Watcher;
+pub(crate) use words::day;
+pub(crate) use words::duration;
+pub(crate) use words::in_days;
+pub(crate) use words::plural;
+
+/// What a command has to say at its end, for people and for programs.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    /// For people; may be of several lines.
+    pub(crate) text: String,
+    /// The whole JSON document.
+    pub(crate) json: Value,
+    /// The status that the process ends with.
+    pub(crate) exit: ExitCode,
+}
+
+impl Report {
+    /// A result of a command that did what it was asked for.
+    pub(crate) fn new(text: impl Into<String>, json: Value) -> Self {
+        Self {
+            text: text.into(),
+            json,
+            exit: ExitCode::DONE,
+        }
+    }
+
+    /// Nothing more to say.
+    pub(crate) fn silent() -> Self {
+        Self::new("", Value::Null)
+    }
+}
+
+/// How this process talks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Printer {
+    pub(crate) format: OutputFormat,
+    /// Whether to keep to warnings and errors.
+    pub(crate) quiet: bool,
+    /// How often `-v` was given.
+    pub(crate) verbose: u8,
+    /// Whether standard error may have colour.
+    pub(crate) colour: bool,
+    /// Whether lines on standard error may move.
+    pub(crate) moving: bool,
+}
+
+impl Printer {
+    /// As the arguments, the environment and the terminal have it.
+    pub(crate) fn new(format: OutputFormat, quiet: bool, verbose: u8) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let dumb = env_vars::get(env_vars::TERM).is_some_and(|term| term == "dumb");
+        Self {
+            format,
+            quiet,
+            verbose,
+            colour: terminal && !dumb && env_vars::get(env_vars::NO_COLOR).is_none(),
+            moving: terminal && !dumb && !quiet && verbose == 0,
+        }
+    }
+
+    /// Writes a result to standard output.
+    pub(crate) fn report(&self, report: &Report) -> io::Result<()> {
+        if report.json.is_null() && report.text.is_empty() {
+            return Ok(());
+        }
+        let text = match self.format {
+            OutputFormat::Json => format!("{:#}", report.json),
+            OutputFormat::Text => report.text.clone(),
+        };
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            stdout.write_all(b"\n")?;
+        }
+        stdout.flush()
+    }
+
+    /// Writes an error: to standard error, and as a document to standard output where that is JSON.
+    pub(crate) fn error(&self, error: &CliError) {
+        complain(&error::text(error, self.colour));
+        if self.format == OutputFormat::Json {
+            // Nobody reads any more: the status still tells.
+            let _ = self.report(&Report::new("", error::json(error)));
+        }
+    }
+
+    /// Writes that one certificate of several failed.
+    pub(crate) fn failed(&self, id: &CertId, error: &CliError) {
+        complain(&format!("{id}: {}", error::text(error, self.colour)));
+    }
+
+    /// An error as the document that [`Self::error`] writes.
+    pub(crate) fn error_document(&self, error: &CliError) -> Value {
+        error::json(error)
+    }
+
+    /// A warning line as it is printed.
+    pub(crate) fn warning(&self, message: &str, hint: Option<&str>) -> String {
+        let label = error::label("warning", error::YELLOW, self.colour);
+        match hint {
+            Some(hint) => format!("{label}: {message} ({hint})"),
+            None => format!("{label}: {message}"),
+        }
+    }
+}
+
+/// Nobody may be reading: that is no reason to panic.
+fn complain(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,37 @@
+//! What is wanted in the end: flags beat environment variables, those beat the configuration, and that beats defaults.
+//!
+//! Raw words become checked values here and nowhere else; what comes out needs no second look.
+
+mod ca;
+mod orders;
+mod places;
+mod probe;
+mod provider;
+
+use std::path::PathBuf;
+
+pub(crate) use ca::ca;
+pub(crate) use ca::contacts;
+pub(crate) use orders::Order;
+pub(crate) use orders::orders;
+pub(crate) use places::Places;
+pub(crate) use probe::Probing;
+pub(crate) use probe::probing;
+pub(crate) use provider::Providers;
+pub(crate) use provider::providers;
+
+use crate::args::GlobalArgs;
+use crate::config::Config;
+use crate::config::ConfigError;
+
+/// Reads the configuration that is named, else the one that is found, else none.
+pub(crate) fn config(args: &GlobalArgs) -> Result<Config, ConfigError> {
+    let named: Option<PathBuf> = args
+        .config
+        .clone()
+        .filter(|path| !path.as_os_str().is_empty());
+    match named.or_else(crate::config::find) {
+        Some(path) => Config::load(&path),
+        None => Ok(Config::default()),
+    }
+}

@@ -1,0 +1,223 @@
+//! Which certificates to issue, and each with what.
+
+use std::path::PathBuf;
+
+use dnseal_core::dns::Identifier;
+use dnseal_core::issue::Request;
+use dnseal_core::issue::Terms;
+use dnseal_core::issue::Timeouts;
+use dnseal_core::store::CertId;
+
+use crate::args::IssueArgs;
+use crate::config;
+use crate::config::Config;
+use crate::config::parse_key_type;
+use crate::error::CliError;
+use crate::settings;
+
+/// One certificate to issue.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) request: Request,
+    /// What to trust the CA's HTTPS through, beside the system's roots.
+    pub(crate) roots: Vec<PathBuf>,
+}
+
+/// The certificates that the command line asks for, or all of the configuration where it names none.
+pub(crate) fn orders(
+    args: &IssueArgs,
+    config: &Config,
+    terms: &Terms,
+) -> Result<Vec<Order>, CliError> {
+    match chosen(args, config)? {
+        Chosen::Names { id, names } => Ok(vec![order(args, config, terms, id, names, None)?]),
+        Chosen::Configured(certificates) => certificates
+            .into_iter()
+            .map(|c| order(args, config, terms, c.id.clone(), c.names.clone(), Some(c)))
+            .collect(),
+    }
+}
+
+enum Chosen<'a> {
+    /// Certificates of the configuration.
+    Configured(Vec<&'a config::Certificate>),
+    /// One certificate with these names.
+    Names { id: CertId, names: Vec<Identifier> },
+}
+
+fn chosen<'a>(args: &IssueArgs, config: &'a Config) -> Result<Chosen<'a>, CliError> {
+    if args.names.is_empty() && args.domains.is_empty() {
+        return match (config.certificates.is_empty(), &args.name) {
+            (false, None) => Ok(Chosen::Configured(config.certificates.iter().collect())),
+            (false, Some(name)) => {
+                let id: CertId = name.parse()?;
+                let certificate = config.certificate(&id).ok_or_else(|| {
+                    CliError::usage(
+                        format!(
+                            "no names are given, and the configuration has no certificate {id}"
+                        ),
+                        "write the names behind `dnseal issue`",
+                    )
+                })?;
+                Ok(Chosen::Configured(vec![certificate]))
+            }
+            (true, _) => Err(CliError::usage(
+                "no names are given, and the configuration has no certificates",
+                "write for example `dnseal issue example.com '*.example.com'`",
+            )),
+        };
+    }
+    if args.domains.is_empty() && args.name.is_none() {
+        let configured: Option<Vec<&config::Certificate>> = args
+            .names
+            .iter()
+            .map(|name| config.certificate(&exact_id(name)?))
+            .collect();
+        if let Some(configured) = configured {
+            return Ok(Chosen::Configured(configured));
+        }
+    }
+
+    let mut names: Vec<Identifier> = Vec::new();
+    for text in args.names.iter().chain(&args.domains) {
+        let name: Identifier = text.trim().parse()?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let id = match (&args.name, names.first()) {
+        (Some(name), _) => name.parse()?,
+        (None, Some(first)) => CertId::from(first),
+        (None, None) => {
+            return Err(CliError::usage(
+                "no names are given",
+                "write for example `dnseal issue example.com`",
+            ));
+        }
+    };
+    if let Some(configured) = config.certificate(&id)
+        && !same(&configured.names, &names)
+    {
+        return Err(CliError::usage(
+            format!("the configuration has a certificate {id} with other names"),
+            format!("`dnseal issue {id}` issues it as configured; `--name CERT` makes another one"),
+        ));
+    }
+    Ok(Chosen::Names { id, names })
+}
+
+/// The certificate that a word names; a wildcard names none, because it is a name itself.
+fn exact_id(word: &str) -> Option<CertId> {
+    match word.contains('*') {
+        true => None,
+        false => word.parse().ok(),
+    }
+}
+
+fn same(a: &[Identifier], b: &[Identifier]) -> bool {
+    a.len() == b.len() && a.iter().all(|name| b.contains(name))
+}
+
+fn order(
+    args: &IssueArgs,
+    config: &Config,
+    terms: &Terms,
+    id: CertId,
+    names: Vec<Identifier>,
+    certificate: Option<&config::Certificate>,
+) -> Result<Order, CliError> {
+    let certificate = certificate.or_else(|| config.certificate(&id));
+    let key_type = match args.key_type.as_deref().filter(|k| !k.is_empty()) {
+        Some(text) => parse_key_type(text)
+            .map_err(|hint| CliError::usage(format!("there is no key type `{text}`"), hint))?,
+        None => certificate
+            .and_then(|c| c.key_type)
+            .or(config.key_type)
+            .unwrap_or_default(),
+    };
+    let profile = args
+        .profile
+        .clone()
+        .or_else(|| certificate.and_then(|c| c.profile.clone()))
+        .or_else(|| config.profile.clone())
+        .filter(|profile| !profile.is_empty());
+    let chosen = settings::ca(&args.ca, certificate, config, key_type)?;
+    Ok(Order {
+        roots: chosen.roots,
+        request: Request {
+            id,
+            names,
+            ca: chosen.ca,
+            contacts: settings::contacts(&args.ca, config),
+            terms: terms.clone(),
+            external_account: chosen.external_account,
+            key_type,
+            profile,
+            replace_names: args.replace_names,
+            force: args.force,
+            timeouts: Timeouts::default(),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use dnseal_core::acme::KeyType;
+
+    use super::*;
+    use crate::args::Cli;
+    use crate::args::Command;
+
+    const CONFIG: &str = "
+ca: https://ca.test/dir
+certificates:
+  a.test: { names: [a.test, '*.a.test'], key-type: rsa-2048 }
+  b.test: { names: [b.test] }
+";
+
+    fn asked(words: &[&str], config: &str) -> Result<Vec<Request>, CliError> {
+        let config = Config::of(config).unwrap();
+        let cli = Cli::try_parse_from(["dnseal", "issue"].iter().chain(words)).unwrap();
+        let Command::Issue(args) = cli.command else {
+            panic!("{cli:?}")
+        };
+        let orders = orders(&args, &config, &Terms::NotAgreed)?;
+        Ok(orders.into_iter().map(|o| o.request).collect())
+    }
+
+    fn ids(words: &[&str]) -> Vec<String> {
+        let requests = asked(words, CONFIG).unwrap();
+        requests.iter().map(|r| r.id.to_string()).collect()
+    }
+
+    #[test]
+    fn names_of_certificates_and_names_in_certificates() {
+        assert_eq!(ids(&[]), ["a.test", "b.test"]);
+        assert_eq!(ids(&["b.test"]), ["b.test"]);
+        assert_eq!(ids(&["b.test", "a.test"]), ["b.test", "a.test"]);
+        assert_eq!(ids(&["c.test", "b.test"]), ["c.test"]);
+        assert_eq!(ids(&["-d", "b.test", "--name", "other"]), ["other"]);
+
+        let configured = asked(&["a.test"], CONFIG).unwrap();
+        assert_eq!(configured[0].names.len(), 2);
+        assert_eq!(configured[0].key_type, KeyType::Rsa2048);
+        let error = asked(&["-d", "a.test"], CONFIG).unwrap_err();
+        assert!(error.to_string().contains("with other names"), "{error}");
+        assert!(asked(&[], "").is_err());
+    }
+
+    #[test]
+    fn names_are_merged_and_checked() {
+        let words = ["A.test", "-d", "*.a.test,a.test"];
+        let requests = asked(&words, "").unwrap();
+        let names: Vec<String> = requests[0].names.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["a.test", "*.a.test"]);
+        for bad in ["*.*.example.com", "a.*.com", "192.0.2.1", "a..test", "::1"] {
+            let error = asked(&[bad], "").unwrap_err();
+            assert!(matches!(error, CliError::Name(_)), "{bad}: {error}");
+        }
+        let error = asked(&["a.test", "--name", "../x"], "").unwrap_err();
+        assert!(matches!(error, CliError::CertId(_)), "{error}");
+    }
+}

@@ -1,0 +1,117 @@
+//! Where things are on this machine.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use dnseal_core::store::DirectoryStore;
+
+use crate::args::GlobalArgs;
+use crate::config::Config;
+use crate::env_vars;
+use crate::error::CliError;
+
+/// The two directories that this program keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    /// What outlives a run.
+    pub(crate) store: PathBuf,
+    /// The newest files.
+    pub(crate) live: PathBuf,
+}
+
+impl Places {
+    /// As flags and configuration have it.
+    pub(crate) fn new(args: &GlobalArgs, config: &Config) -> Result<Self, CliError> {
+        let given = |flag: &Option<PathBuf>, configured: &Option<PathBuf>| {
+            flag.clone()
+                .filter(|path| !path.as_os_str().is_empty())
+                .or_else(|| configured.clone())
+        };
+        let store = given(&args.store, &config.store);
+        let live = given(&args.live, &config.live);
+        let dir = match given(&args.dir, &config.dir) {
+            Some(dir) => dir,
+            None if store.is_some() && live.is_some() => PathBuf::new(),
+            None => default_dir()?,
+        };
+        Ok(Self {
+            store: absolute(store.unwrap_or_else(|| dir.join("store")))?,
+            live: absolute(live.unwrap_or_else(|| dir.join("live")))?,
+        })
+    }
+
+    /// The store, made where it is missing.
+    pub(crate) fn open(&self) -> Result<DirectoryStore, CliError> {
+        Ok(DirectoryStore::open(&self.store)?)
+    }
+
+    /// The store, if there is one.
+    pub(crate) fn open_existing(&self) -> Result<Option<DirectoryStore>, CliError> {
+        Ok(DirectoryStore::open_existing(&self.store)?)
+    }
+}
+
+/// Paths are printed for people to put into other programs, which run elsewhere.
+fn absolute(path: PathBuf) -> Result<PathBuf, CliError> {
+    std::path::absolute(&path).map_err(CliError::io("resolve", path))
+}
+
+/// The system's directory where this user may write to it, else the user's own.
+fn default_dir() -> Result<PathBuf, CliError> {
+    if may_use_system_dir() {
+        return Ok(PathBuf::from(SYSTEM_DIR));
+    }
+    env_vars::get(env_vars::XDG_STATE_HOME)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| env_vars::get(env_vars::HOME).map(|home| Path::new(&home).join(".local/state")))
+        .map(|state| state.join("dnseal"))
+        .ok_or_else(|| {
+            CliError::usage(
+                "there is no place for the store: this user has no home directory",
+                "name one with `--dir DIR`",
+            )
+        })
+}
+
+#[cfg(unix)]
+fn may_use_system_dir() -> bool {
+    rustix::process::geteuid().is_root()
+        || rustix::fs::access(SYSTEM_DIR, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+#[cfg(not(unix))]
+fn may_use_system_dir() -> bool {
+    false
+}
+
+const SYSTEM_DIR: &str = "/var/lib/dnseal";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::Cli;
+
+    fn places(words: &[&str], config: &Config) -> Places {
+        let cli = Cli::try_parse_from(["dnseal", "list"].iter().chain(words)).unwrap();
+        Places::new(&cli.global, config).unwrap()
+    }
+
+    #[test]
+    fn flags_beat_the_configuration() {
+        let config = Config {
+            dir: Some("/c".into()),
+            live: Some("/l".into()),
+            ..Config::default()
+        };
+        let found = places(&["--dir", "/f"], &config);
+        assert_eq!(found.store, Path::new("/f/store"));
+        assert_eq!(found.live, Path::new("/l"));
+        let found = places(&["--store", "/s"], &config);
+        assert_eq!(found.store, Path::new("/s"));
+        let found = places(&[], &config);
+        assert_eq!(found.store, Path::new("/c/store"));
+    }
+}

@@ -1,0 +1,202 @@
+//! Which DNS providers there are, and which serves what.
+
+use std::sync::Arc;
+
+use dnseal_core::dns::DnsProvider;
+use dnseal_core::dns::DomainName;
+use dnseal_providers::BuildError;
+use dnseal_providers::Context;
+use dnseal_providers::Form;
+use dnseal_providers::Kind;
+use dnseal_providers::Settings;
+use dnseal_providers::SettingsError;
+use dnseal_providers::Value;
+use secrecy::ExposeSecret;
+
+use crate::args::ProviderArgs;
+use crate::config::Config;
+use crate::config::ConfigError;
+use crate::config::Place;
+use crate::config::Provider;
+use crate::env_vars;
+use crate::error::CliError;
+
+/// The providers of a run, made but not asked yet, and who serves which zone.
+#[derive(Debug)]
+pub(crate) struct Providers {
+    pub(crate) providers: Vec<(String, Arc<dyn DnsProvider>)>,
+    pub(crate) routes: Vec<(DomainName, String)>,
+    pub(crate) fallback: Option<String>,
+}
+
+impl Providers {
+    /// For what needs none.
+    pub(crate) fn none() -> Self {
+        Self {
+            providers: Vec::new(),
+            routes: Vec::new(),
+            fallback: None,
+        }
+    }
+}
+
+/// Makes the providers that flags, environment and configuration name.
+///
+/// `--provider` serves everything. Without it the zones of the configuration say who serves what, and a single provider
+/// without zones serves everything.
+pub(crate) fn providers(args: &ProviderArgs, config: &Config) -> Result<Providers, CliError> {
+    let set = set_values(args)?;
+    if let Some(named) = args.provider.as_deref().filter(|p| !p.is_empty()) {
+        let provider = match config.provider(named) {
+            Some(configured) => build(
+                &configured.name,
+                configured.kind,
+                Some((config, configured)),
+                set,
+            )?,
+            None => build(named, dnseal_providers::kind(named)?, None, set)?,
+        };
+        return Ok(Providers {
+            providers: vec![(named.to_owned(), provider)],
+            routes: Vec::new(),
+            fallback: Some(named.to_owned()),
+        });
+    }
+    if !set.is_empty() {
+        return Err(CliError::usage(
+            "`--set` is for the provider that `--provider` names",
+            "add `--provider KIND`, or write the setting into the configuration",
+        ));
+    }
+    if config.providers.is_empty() {
+        return Err(CliError::usage(
+            "no DNS provider is named",
+            "add `--provider KIND`; `dnseal provider list` shows the kinds there are",
+        ));
+    }
+    let providers = config
+        .providers
+        .iter()
+        .map(|p| {
+            Ok((
+                p.name.clone(),
+                build(&p.name, p.kind, Some((config, p)), Vec::new())?,
+            ))
+        })
+        .collect::<Result<Vec<_>, CliError>>()?;
+    let routes: Vec<(DomainName, String)> = config
+        .zones
+        .iter()
+        .map(|zone| (zone.suffix.clone(), zone.provider.clone()))
+        .collect();
+    let fallback = match config.providers.as_slice() {
+        [only] if routes.is_empty() => Some(only.name.clone()),
+        _ => None,
+    };
+    Ok(Providers {
+        providers,
+        routes,
+        fallback,
+    })
+}
+
+/// `--set` beats the configuration, which beats the environment: a variable says nothing about which of
+/// several providers of one kind is meant.
+fn build(
+    name: &str,
+    kind: &'static Kind,
+    configured: Option<(&Config, &Provider)>,
+    set: Vec<(String, String)>,
+) -> Result<Arc<dyn DnsProvider>, CliError> {
+    let mut settings = Settings::new();
+    for (key, text) in set {
+        let form = kind.setting(&key).map_or(Form::Text, |s| s.form);
+        let text = match form {
+            Form::File => std::fs::read_to_string(&text).map_err(CliError::io("read", &text))?,
+            _ => text,
+        };
+        settings.insert(canonical(kind, &key), Value::new(form, text));
+    }
+    if let Some((_, configured)) = configured {
+        let mut written = Settings::new();
+        for (key, secret) in &configured.settings {
+            let form = kind.setting(key).map_or(Form::Text, |s| s.form);
+            let text = secret.resolve().map_err(|source| CliError::Secret {
+                what: format!("`{key}` of provider `{name}`"),
+                source,
+            })?;
+            written.insert(
+                canonical(kind, key),
+                Value::new(form, text.expose_secret().to_owned()),
+            );
+        }
+        settings.fill_from(written);
+    }
+    let environment =
+        Settings::from_env(kind, &env_vars::get, &|path| std::fs::read_to_string(path)).map_err(
+            |source| CliError::Settings {
+                name: name.to_owned(),
+                source,
+            },
+        )?;
+    settings.fill_from(environment);
+    dnseal_providers::build(kind.kind, name, settings, &Context::default()).map_err(|error| {
+        configured
+            .and_then(|(config, provider)| in_file(config, provider, &error))
+            .map_or_else(|| error.into(), CliError::Config)
+    })
+}
+
+/// The error with its place in the file.
+fn in_file(config: &Config, provider: &Provider, error: &BuildError) -> Option<ConfigError> {
+    let BuildError::Settings { source, .. } = error else {
+        return None;
+    };
+    let key = match source {
+        SettingsError::Malformed { key, .. } | SettingsError::Twice { key, .. } => Some(*key),
+        _ => None,
+    };
+    let written = key.and_then(|key| {
+        provider
+            .settings
+            .iter()
+            .map(|(written, _)| written)
+            .find(|written| canonical(provider.kind, written) == key)
+    });
+    let mut place = Place::value(["providers", provider.name.as_str()]);
+    place = match written {
+        Some(written) => written.split('.').fold(place, |place, word| place.at(word)),
+        // What is missing, or comes from the environment, is about the provider as a whole.
+        None => place.key(),
+    };
+    config.error_at(&place, error.to_string(), error.hint())
+}
+
+/// One key for a setting that has several, so that each source can override the other's.
+fn canonical(kind: &Kind, key: &str) -> String {
+    kind.setting(key)
+        .map_or(key, |setting| setting.key)
+        .to_owned()
+}
+
+fn set_values(args: &ProviderArgs) -> Result<Vec<(String, String)>, CliError> {
+    let from_environment = env_vars::get(env_vars::SET).unwrap_or_default();
+    let words: Vec<&str> = match args.set.is_empty() {
+        true => from_environment
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect(),
+        false => args.set.iter().map(String::as_str).collect(),
+    };
+    words
+        .into_iter()
+        .map(|word| match word.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            // The word may be a secret whose key was forgotten.
+            _ => Err(CliError::usage(
+                "a value of `--set` is not of the form KEY=VALUE",
+                "write for example `--set server=ns1.example.com`",
+            )),
+        })
+        .collect()
+}

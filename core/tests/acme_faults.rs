@@ -1,0 +1,665 @@
+//! The CA side against a CA that misbehaves: lost answers, gateways, statuses nobody knows, silence.
+//!
+//! Each test scripts one small CA over plain HTTP on a loopback port, which holds us to RFC 8555 in one respect
+//! always: a nonce is one of its own, and is used once.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "everything in here is test code, also what stands outside of `#[test]`"
+)]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use dnseal_core::acme::Account;
+use dnseal_core::acme::AccountKey;
+use dnseal_core::acme::AcmeError;
+use dnseal_core::acme::AuthorizationStatus;
+use dnseal_core::acme::CertificateKey;
+use dnseal_core::acme::ChallengeStatus;
+use dnseal_core::acme::Client;
+use dnseal_core::acme::KeyType;
+use dnseal_core::acme::NewOrder;
+use dnseal_core::acme::OrderError;
+use dnseal_core::acme::OrderStatus;
+use dnseal_core::acme::Registration;
+use dnseal_core::acme::Transport;
+use dnseal_core::acme::TransportOptions;
+use dnseal_core::acme::Wait;
+use dnseal_core::dns::Identifier;
+use dnseal_core::event::Events;
+use serde_json::Value;
+use serde_json::json;
+use tokio::io::AsyncBufReadExt;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::io::BufReader;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+/// What the script wants done with one request.
+enum Reply {
+    /// Status, headers and body; a nonce is added.
+    Answer(u16, Vec<(&'static str, String)>, String),
+    /// The same without a nonce.
+    Bare(u16, String),
+    /// The connection is closed without a word.
+    Drop,
+    /// Nothing, ever.
+    Hang,
+}
+
+/// A transport with a root of its own, because a machine without any is no reason to fail here.
+fn transport() -> Transport {
+    let root = rcgen::generate_simple_self_signed(["unused.example".to_owned()]).unwrap();
+    let options = TransportOptions {
+        extra_roots: vec![root.cert.pem().into_bytes()],
+        total_timeout: Duration::from_millis(500),
+        ..TransportOptions::default()
+    };
+    Transport::new(options, Events::silent()).unwrap()
+}
+
+fn ok(body: Value) -> Reply {
+    Reply::Answer(200, Vec::new(), body.to_string())
+}
+
+fn problem(status: u16, kind: &str) -> Reply {
+    let kind = format!("urn:ietf:params:acme:error:{kind}");
+    Reply::Answer(
+        status,
+        Vec::new(),
+        json!({ "type": kind, "detail": "as scripted" }).to_string(),
+    )
+}
+
+/// A signed request, taken apart.
+struct Asked {
+    path: String,
+    /// How often this path was asked for, this time included.
+    times: usize,
+    /// `Null` for POST-as-GET.
+    payload: Value,
+}
+
+type Script = dyn Fn(&str, &Asked) -> Reply + Send + Sync;
+
+struct Ca {
+    base: Url,
+    state: Arc<State>,
+}
+
+struct State {
+    script: Box<Script>,
+    broken: Mutex<Option<String>>,
+    counts: Mutex<Vec<String>>,
+    issued: Mutex<BTreeSet<String>>,
+    nonces: AtomicUsize,
+    under_way: AtomicUsize,
+    most_under_way: AtomicUsize,
+}
+
+impl Ca {
+    async fn start(script: impl Fn(&str, &Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base: Url = format!("http://{}/", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let state = Arc::new(State {
+            script: Box::new(script),
+            broken: Mutex::default(),
+            counts: Mutex::default(),
+            issued: Mutex::default(),
+            nonces: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
+            most_under_way: AtomicUsize::new(0),
+        });
+        let (server, root) = (Arc::clone(&state), base.to_string());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&server), root.clone()));
+            }
+        });
+        Self { base, state }
+    }
+
+    async fn client(&self) -> Client {
+        Client::connect(transport(), &self.base.join("dir").unwrap())
+            .await
+            .unwrap()
+    }
+
+    async fn account(&self) -> Account {
+        let key = AccountKey::generate().unwrap();
+        self.client()
+            .await
+            .account(&key, self.base.join("acct/1").unwrap().as_str())
+    }
+
+    fn url(&self, path: &str) -> String {
+        self.base.join(path).unwrap().into()
+    }
+
+    /// How often a path was asked for.
+    fn count(&self, path: &str) -> usize {
+        let counts = self.state.counts.lock().unwrap();
+        counts.iter().filter(|asked| *asked == path).count()
+    }
+}
+
+impl Drop for Ca {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(*self.state.broken.lock().unwrap(), None);
+        }
+    }
+}
+
+impl State {
+    fn nonce(&self) -> String {
+        let nonce = format!("n{}", self.nonces.fetch_add(1, Ordering::Relaxed));
+        self.issued.lock().unwrap().insert(nonce.clone());
+        nonce
+    }
+
+    fn reply(&self, base: &str, method: &str, path: &str, body: &[u8]) -> Reply {
+        let times = {
+            let mut counts = self.counts.lock().unwrap();
+            counts.push(path.to_owned());
+            counts.iter().filter(|asked| *asked == path).count()
+        };
+        let payload = match method {
+            "POST" => {
+                let body: Value = serde_json::from_slice(body).unwrap();
+                let part = |name: &str| {
+                    BASE64_URL_SAFE_NO_PAD
+                        .decode(body[name].as_str().unwrap())
+                        .unwrap()
+                };
+                let header: Value = serde_json::from_slice(&part("protected")).unwrap();
+                assert_eq!(
+                    header["url"].as_str().unwrap(),
+                    format!("{base}{}", &path[1..])
+                );
+                let nonce = header["nonce"].as_str().unwrap();
+                if !self.issued.lock().unwrap().remove(nonce) {
+                    *self.broken.lock().unwrap() =
+                        Some(format!("nonce {nonce} used twice, or not ours"));
+                }
+                serde_json::from_slice(&part("payload")).unwrap_or(Value::Null)
+            }
+            _ => Value::Null,
+        };
+        let asked = Asked {
+            path: path.to_owned(),
+            times,
+            payload,
+        };
+        match path {
+            "/dir" => ok(json!({
+                "newNonce": format!("{base}nonce"),
+                "newAccount": format!("{base}new-account"),
+                "newOrder": format!("{base}new-order"),
+                "renewalInfo": format!("{base}ari"),
+            })),
+            "/nonce" => ok(Value::Null),
+            _ => (self.script)(base, &asked),
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, state: Arc<State>, base: String) {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+            return;
+        }
+        let mut words = line.split(' ');
+        let (method, path) = (
+            words.next().unwrap().to_owned(),
+            words.next().unwrap().to_owned(),
+        );
+        let mut length = 0;
+        loop {
+            let mut header = String::new();
+            stream.read_line(&mut header).await.unwrap();
+            let header = header.trim().to_ascii_lowercase();
+            if header.is_empty() {
+                break;
+            }
+            if let Some(value) = header.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.unwrap();
+
+        let now = state.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        state.most_under_way.fetch_max(now, Ordering::SeqCst);
+        let reply = state.reply(&base, &method, &path, &body);
+        tokio::task::yield_now().await;
+        state.under_way.fetch_sub(1, Ordering::SeqCst);
+
+        let (status, mut headers, body) = match reply {
+            Reply::Answer(status, mut headers, body) => {
+                headers.push(("replay-nonce", state.nonce()));
+                (status, headers, body)
+            }
+            Reply::Bare(status, body) => (status, Vec::new(), body),
+            Reply::Drop => return,
+            Reply::Hang => std::future::pending().await,
+        };
+        let body = if method == "HEAD" {
+            String::new()
+        } else {
+            body
+        };
+        headers.push(("content-length", body.len().to_string()));
+        let mut answer = format!("HTTP/1.1 {status} As Scripted\r\n");
+        for (name, value) in headers {
+            answer += &format!("{name}: {value}\r\n");
+        }
+        answer += &format!("\r\n{body}");
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn order(base: &str, status: &str) -> Value {
+    json!({
+        "status": status,
+        "identifiers": [{ "type": "dns", "value": "a.test" }, { "type": "dns", "value": "*.a.test" }],
+        "authorizations": [format!("{base}authz/1"), format!("{base}authz/2")],
+        "finalize": format!("{base}finalize"),
+        "certificate": (status == "valid").then(|| format!("{base}cert")),
+    })
+}
+
+fn created(base: &str, status: &str) -> Reply {
+    let headers = vec![("location", format!("{base}order"))];
+    Reply::Answer(201, headers, order(base, status).to_string())
+}
+
+fn authorization(base: &str, asked: &Asked, status: &str, error: Value) -> Reply {
+    ok(json!({
+        "identifier": { "type": "dns", "value": "a.test" },
+        "wildcard": asked.path == "/authz/2",
+        "status": status,
+        "challenges": [
+            { "type": "dns-01", "url": format!("{base}chall"), "token": "tok", "status": status, "error": error },
+        ],
+    }))
+}
+
+fn wait(milliseconds: u64) -> Wait {
+    Wait {
+        deadline: Duration::from_millis(milliseconds),
+        cancel: CancellationToken::new(),
+    }
+}
+
+fn names() -> Vec<Identifier> {
+    ["a.test", "*.a.test"]
+        .map(|name| name.parse().unwrap())
+        .to_vec()
+}
+
+async fn new_order(account: &Account) -> Result<dnseal_core::acme::Order, OrderError> {
+    let identifiers = names();
+    let new = NewOrder {
+        identifiers: &identifiers,
+        profile: None,
+        replaces: None,
+    };
+    account.new_order(&new).await
+}
+
+fn csr() -> Vec<u8> {
+    CertificateKey::generate(KeyType::EcdsaP256)
+        .unwrap()
+        .csr(&names())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_finalize_is_looked_up_and_not_repeated() {
+    let ca = Ca::start(|base, asked| match asked.path.as_str() {
+        "/new-order" => created(base, "ready"),
+        "/finalize" => Reply::Drop,
+        _ => ok(order(base, "processing")),
+    })
+    .await;
+    let account = ca.account().await;
+    let order = new_order(&account).await.unwrap();
+    assert_eq!(order.status, OrderStatus::Ready);
+    let order = account.finalize(&order, &csr()).await.unwrap();
+    assert_eq!(order.status, OrderStatus::Processing);
+    assert_eq!(order.url, ca.url("order"));
+    assert_eq!((ca.count("/finalize"), ca.count("/order")), (1, 1));
+}
+
+#[tokio::test]
+async fn finalize_is_sent_again_to_an_order_that_still_waits() {
+    let ca = Ca::start(|base, asked| match (asked.path.as_str(), asked.times) {
+        ("/new-order", _) => created(base, "ready"),
+        ("/finalize", 1) => Reply::Bare(503, "<html>busy</html>".to_owned()),
+        ("/finalize", 2) => problem(403, "orderNotReady"),
+        ("/finalize", _) => ok(order(base, "valid")),
+        _ => ok(order(base, "ready")),
+    })
+    .await;
+    let account = ca.account().await;
+    let order = new_order(&account).await.unwrap();
+    let order = account.finalize(&order, &csr()).await.unwrap();
+    assert_eq!(order.status, OrderStatus::Valid);
+    assert_eq!(ca.count("/finalize"), 3);
+}
+
+#[tokio::test]
+async fn what_passes_is_tried_again() {
+    let ca = Ca::start(|base, asked| match (asked.path.as_str(), asked.times) {
+        ("/new-order", 1) => problem(500, "serverInternal"),
+        ("/new-order", 2) => Reply::Drop,
+        ("/new-order", 3) => problem(400, "badNonce"),
+        ("/new-order", 4) => Reply::Bare(
+            400,
+            json!({ "type": "urn:ietf:params:acme:error:badNonce" }).to_string(),
+        ),
+        // A status of some later RFC.
+        ("/new-order", _) => created(base, "queued"),
+        ("/authz/1", 1) => Reply::Bare(502, "<html>Bad Gateway</html>".to_owned()),
+        _ => authorization(base, asked, "pending", Value::Null),
+    })
+    .await;
+    let account = ca.account().await;
+    let order = new_order(&account).await.unwrap();
+    assert_eq!(order.status, OrderStatus::Other("queued".to_owned()));
+    assert_eq!(ca.count("/new-order"), 5);
+    let authorizations = account.authorizations(&order.authorizations).await.unwrap();
+    assert_eq!(authorizations[0].identifier, names()[0]);
+    assert_eq!(authorizations[1].identifier, names()[1]);
+}
+
+#[tokio::test]
+async fn a_rate_limit_says_until_when_and_is_not_waited_for() {
+    let ca = Ca::start(|_, _| {
+        let body =
+            json!({ "type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many" });
+        Reply::Answer(
+            429,
+            vec![("retry-after", "3600".to_owned())],
+            body.to_string(),
+        )
+    })
+    .await;
+    let error = new_order(&ca.account().await).await.unwrap_err();
+    assert!(error.is_rate_limited(), "{error}");
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(3600)));
+    assert!(error.hint().unwrap().contains("1h 0m"));
+    assert_eq!(ca.count("/new-order"), 1);
+}
+
+#[tokio::test]
+async fn a_lost_registration_is_found_by_its_key() {
+    let ca = Ca::start(
+        |base, asked| match asked.payload["onlyReturnExisting"].as_bool() {
+            None => Reply::Hang,
+            Some(_) => Reply::Answer(
+                200,
+                vec![("location", format!("{base}acct/7"))],
+                String::new(),
+            ),
+        },
+    )
+    .await;
+    let registration = Registration {
+        terms_agreed: true,
+        ..Registration::default()
+    };
+    let url = ca
+        .client()
+        .await
+        .register(&AccountKey::generate().unwrap(), &registration)
+        .await
+        .unwrap();
+    assert_eq!(url, ca.url("acct/7"));
+    assert_eq!(ca.count("/new-account"), 2);
+}
+
+#[tokio::test]
+async fn a_challenge_that_is_not_pending_any_more_is_looked_at() {
+    let ca = Ca::start(|base, asked| match (asked.path.as_str(), &asked.payload) {
+        ("/chall", Value::Null) => {
+            ok(json!({ "type": "dns-01", "status": "processing", "token": "tok" }))
+        }
+        ("/chall", _) => problem(409, "conflict"),
+        _ => authorization(base, asked, "pending", Value::Null),
+    })
+    .await;
+    let account = ca.account().await;
+    let authorizations = account.authorizations(&[ca.url("authz/1")]).await.unwrap();
+    let challenge = authorizations[0].dns01.clone().unwrap();
+    let answered = account
+        .answer(&[challenge], &CancellationToken::new())
+        .await
+        .unwrap();
+    assert_eq!(answered[0].status, ChallengeStatus::Processing);
+}
+
+#[tokio::test]
+async fn an_invalid_order_tells_the_reason_of_every_name() {
+    let ca = Ca::start(|base, asked| match asked.path.as_str() {
+        "/order" => ok(order(base, "invalid")),
+        _ => {
+            let error = json!({ "type": "urn:ietf:params:acme:error:dns", "detail": format!("SERVFAIL at {}", asked.path) });
+            authorization(base, asked, "invalid", error)
+        }
+    })
+    .await;
+    let account = ca.account().await;
+    let error = account
+        .await_ready(&ca.url("order"), &wait(10_000))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, OrderError::Validation { failures, .. } if failures.len() == 2),
+        "{error}"
+    );
+    let text = error.to_string();
+    assert!(
+        text.contains("a.test: SERVFAIL at /authz/1 (dns)"),
+        "{text}"
+    );
+    assert!(
+        text.contains("*.a.test: SERVFAIL at /authz/2 (dns)"),
+        "{text}"
+    );
+    assert!(error.hint().unwrap().contains("DNSSEC"));
+}
+
+#[tokio::test]
+async fn an_order_that_never_ends_ends_at_our_deadline() {
+    let ca = Ca::start(|base, asked| match asked.path.as_str() {
+        "/order" => ok(order(base, "pending")),
+        "/authz/1" => authorization(base, asked, "valid", Value::Null),
+        _ => authorization(base, asked, "pending", Value::Null),
+    })
+    .await;
+    let account = ca.account().await;
+    let error = account
+        .await_ready(&ca.url("order"), &wait(300))
+        .await
+        .unwrap_err();
+    let OrderError::TimedOut {
+        waiting, failures, ..
+    } = &error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!(waiting, &names()[1..]);
+    assert!(failures.is_empty());
+    // The first look, and the one when time was up.
+    assert_eq!(ca.count("/order"), 2);
+}
+
+#[tokio::test]
+async fn a_ca_that_is_busy_does_not_end_a_wait() {
+    let ca = Ca::start(|base, asked| match asked.times {
+        1 => {
+            let late = vec![("retry-after", "11".to_owned())];
+            Reply::Answer(429, late, String::new())
+        }
+        _ => ok(order(base, "ready")),
+    })
+    .await;
+    let account = ca.account().await;
+    // The wait has time left, but less than the CA asked for: the last look comes when it is over.
+    let order = account
+        .await_ready(&ca.url("order"), &wait(400))
+        .await
+        .unwrap();
+    assert_eq!(order.status, OrderStatus::Ready);
+}
+
+#[test]
+fn roots_that_are_none_are_named() {
+    for (pem, wanted) in [
+        ("hello", "no CERTIFICATE"),
+        (
+            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+            "cannot be read",
+        ),
+    ] {
+        let options = TransportOptions {
+            extra_roots: vec![pem.as_bytes().to_vec()],
+            ..TransportOptions::default()
+        };
+        let error = Transport::new(options, Events::silent()).unwrap_err();
+        assert!(error.to_string().contains(wanted), "{error}");
+        assert!(error.hint().unwrap().contains("--ca-root"));
+    }
+}
+
+#[tokio::test]
+async fn cancelling_ends_a_wait_at_once() {
+    let ca = Ca::start(|_, _| Reply::Hang).await;
+    let account = ca.account().await;
+    let wait = wait(60_000);
+    let cancel = wait.cancel.clone();
+    let begin = Instant::now();
+    let url = ca.url("order");
+    let (result, ()) = tokio::join!(account.await_ready(&url, &wait), async { cancel.cancel() });
+    assert!(result.unwrap_err().is_cancelled());
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn what_a_ca_does_not_accept_as_replaced_is_left_out() {
+    let ca = Ca::start(|base, asked| match asked.payload["replaces"].as_str() {
+        Some("aki.serial") => problem(409, "alreadyReplaced"),
+        Some(other) => panic!("{other}"),
+        None => created(base, "pending"),
+    })
+    .await;
+    let identifiers = names();
+    let new = NewOrder {
+        identifiers: &identifiers,
+        profile: None,
+        replaces: Some("aki.serial"),
+    };
+    let order = ca.account().await.new_order(&new).await.unwrap();
+    assert_eq!(order.replaces, None);
+    assert_eq!(ca.count("/new-order"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_names_are_asked_for_at_once_but_not_too_many() {
+    let ca = Ca::start(|base, asked| authorization(base, asked, "valid", Value::Null)).await;
+    let account = ca.account().await;
+    let urls: Vec<_> = (1..=200).map(|n| ca.url(&format!("authz/{n}"))).collect();
+    let authorizations = account.authorizations(&urls).await.unwrap();
+    assert!(
+        authorizations
+            .iter()
+            .all(|a| a.status == AuthorizationStatus::Valid)
+    );
+    assert!(authorizations.iter().map(|a| &a.url).eq(&urls));
+    assert!(ca.state.most_under_way.load(Ordering::SeqCst) <= 16);
+}
+
+#[tokio::test]
+async fn a_signed_request_follows_no_redirect() {
+    let ca = Ca::start(|base, asked| match asked.path.as_str() {
+        "/new-order" => Reply::Answer(
+            307,
+            vec![("location", format!("{base}elsewhere"))],
+            String::new(),
+        ),
+        _ => created(base, "pending"),
+    })
+    .await;
+    let error = new_order(&ca.account().await).await.unwrap_err();
+    assert!(error.to_string().contains("HTTP 307"), "{error}");
+    assert_eq!(ca.count("/elsewhere"), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let url: Url = format!("https://{address}/dir").parse().unwrap();
+    let error = Client::connect(transport(), &url).await.unwrap_err();
+    assert!(error.is_retryable());
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("{address} cannot be reached for directory")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn futures_may_move_between_threads() {
+    fn send<T: Send>(value: T) -> T {
+        value
+    }
+    let ca = Ca::start(|base, _| created(base, "pending")).await;
+    let account = ca.account().await;
+    let (key, registration) = (AccountKey::generate().unwrap(), Registration::default());
+    let url = ca.url("order");
+    let wait = wait(1);
+    let client = ca.client().await;
+    drop(send(client.register(&key, &registration)));
+    drop(send(client.find_account(&key)));
+    drop(send(account.authorizations(&[])));
+    drop(send(account.answer(&[], &wait.cancel)));
+    drop(send(account.await_ready(&url, &wait)));
+    drop(send(account.deactivate(&[])));
+    let task = tokio::spawn(async move {
+        let order = new_order(&account).await?;
+        match account.finalize(&order, b"csr").await {
+            Ok(order) => account.download(&order).await.map(drop),
+            Err(error) => Err(error),
+        }
+    });
+    let error = task.await.unwrap().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            OrderError::NoCertificate { .. } | OrderError::Request(AcmeError::Malformed { .. })
+        ),
+        "{error}"
+    );
+}
