@@ -9,6 +9,8 @@
 pub mod conformance;
 mod registry;
 mod rfc2136;
+#[cfg(feature = "route53")]
+mod route53;
 mod settings;
 
 pub use registry::BuildError;

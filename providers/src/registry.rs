@@ -11,6 +11,8 @@ use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::WriteSafety;
 
 use crate::rfc2136;
+#[cfg(feature = "route53")]
+use crate::route53;
 use crate::settings::Checked;
 use crate::settings::Settings;
 use crate::settings::SettingsError;
@@ -122,6 +124,7 @@ pub enum Form {
 #[derive(Clone)]
 pub struct Context {
     clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    http: reqwest::Client,
 }
 
 impl Context {
@@ -130,6 +133,17 @@ impl Context {
     pub fn with_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
+    }
+
+    /// The same, with another client for HTTP: its proxy and its roots then hold for every provider.
+    #[must_use]
+    pub fn with_http(mut self, http: reqwest::Client) -> Self {
+        self.http = http;
+        self
+    }
+
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.http
     }
 
     pub(crate) fn now(&self) -> SystemTime {
@@ -141,6 +155,7 @@ impl Default for Context {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemTime::now),
+            http: reqwest::Client::new(),
         }
     }
 }
@@ -203,7 +218,11 @@ impl UnknownKind {
 
 pub(crate) type Build = fn(&Checked, &Context) -> Result<Arc<dyn DnsProvider>, SettingsError>;
 
-const KINDS: &[Kind] = &[rfc2136::KIND];
+const KINDS: &[Kind] = &[
+    rfc2136::KIND,
+    #[cfg(feature = "route53")]
+    route53::KIND,
+];
 
 #[cfg(test)]
 mod tests {
