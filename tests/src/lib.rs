@@ -47,6 +47,7 @@ pub use workbench::{CaSettings, Server, Workbench};
 mod bind;
 mod command;
 mod dns;
+pub mod fakes;
 mod knot;
 mod pebble;
 mod peer;
