@@ -138,6 +138,9 @@ impl CliError {
             Self::Discovery(error) => error.hint(),
             Self::Eab(error) => error.hint(),
             Self::File(error) => error.hint(),
+            Self::Interrupted(_) => Some(
+                "run the same command again: it finishes or cleans up what was begun".to_owned(),
+            ),
             Self::Issue(error) => error.hint(),
             Self::Name(error) => error.hint().map(str::to_owned),
             Self::NoCertificate(_) => Some("`dnseal list` shows what is there".to_owned()),
@@ -151,11 +154,7 @@ impl CliError {
             Self::UnknownKind(error) => Some(error.hint()),
             Self::Write(error) => error.hint(),
             Self::Unexpected { hint, .. } | Self::Usage { hint, .. } => hint.clone(),
-            Self::CertId(_)
-            | Self::Interrupted(_)
-            | Self::Io { .. }
-            | Self::Secret { .. }
-            | Self::TxtValue(_) => None,
+            Self::CertId(_) | Self::Io { .. } | Self::Secret { .. } | Self::TxtValue(_) => None,
         }
     }
 

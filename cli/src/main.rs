@@ -83,14 +83,24 @@ fn usage(error: &clap::Error) -> ExitCode {
         };
     }
     let text = error.render().to_string();
-    let message = text.trim_start_matches("error: ").trim_end();
-    let (message, hint) = match message.split_once("\n\n") {
-        Some((message, rest)) => (message, Some(rest.to_owned())),
-        None => (message, None),
+    let text = text.trim_start_matches("error: ");
+    let (message, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+    let hints: Vec<&str> = rest
+        .lines()
+        .map(|line| line.trim().trim_start_matches("tip: "))
+        .filter(|line| {
+            !line.is_empty()
+                && !line.starts_with("For more information")
+                && !line.starts_with("Usage:")
+        })
+        .collect();
+    let hint = match hints.is_empty() {
+        true => "`--help` behind the command shows how it is used".to_owned(),
+        false => hints.join("; "),
     };
     let error = CliError::Usage {
-        message: message.to_owned(),
-        hint,
+        message: message.trim_end().to_owned(),
+        hint: Some(hint),
     };
     Printer::new(OutputFormat::Json, false, 0).error(&error);
     error.exit_code()

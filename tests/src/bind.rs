@@ -192,6 +192,7 @@ fn write_files(options: &BindOptions, addr: SocketAddr, dir: &TempDir) {
     pid-file "{path}/pid";
     session-keyfile "{path}/session.key";
     notify no;
+    check-names primary ignore;
     notify-delay 0;
     allow-transfer {{ any; }};
 }};

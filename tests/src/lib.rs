@@ -36,10 +36,12 @@ pub use dns::{
     txt_values,
 };
 pub use knot::{Knot, KnotOptions};
+pub use loopback::Loopback;
 pub use pebble::{Eab, LoggedRequest, Pebble, PebbleOptions, Profile};
 pub use peer::{Peer, require};
 pub use powerdns::{PowerDns, PowerDnsOptions};
 pub use process::{Process, free_addr, wait_until};
+pub use provider::{Rfc2136, added, name, reader, removed, value};
 pub use shop::Shop;
 pub use unbound::{Unbound, UnboundOptions};
 pub use workbench::{CaSettings, Server, Workbench};
@@ -49,10 +51,12 @@ mod command;
 mod dns;
 pub mod fakes;
 mod knot;
+mod loopback;
 mod pebble;
 mod peer;
 mod powerdns;
 mod process;
+mod provider;
 mod shop;
 mod unbound;
 mod workbench;

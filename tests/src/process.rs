@@ -14,7 +14,7 @@ use std::{
 use rand::Rng;
 use tempfile::TempDir;
 
-use crate::peer;
+use crate::{Peer, peer, require};
 
 /// How long a peer may take until it answers. Generous: tests share the machine with builds.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -218,6 +218,30 @@ pub(crate) fn send_signal(pid: u32, signal: &str) {
         .status()
         .expect("there is a shell");
     assert!(status.success(), "kill -s {signal} {pid}: {status}");
+}
+
+/// The environment in which a process sees a clock that is wrong by so many seconds; `None` without `faketime`.
+///
+/// `faketime` itself stays between us and the process, which would outlive it when it is killed; so it only tells
+/// what it would set.
+pub(crate) fn other_clock(seconds: i64) -> Option<Vec<(String, String)>> {
+    let faketime = require(Peer::Faketime)?;
+    let output = Command::new(faketime)
+        .args(["-m", "-f", &format!("{seconds:+}s"), "sh", "-c", "env"])
+        .output()
+        .expect("faketime runs");
+    let environment = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut variables: Vec<(String, String)> = environment
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .filter(|(name, _)| matches!(*name, "FAKETIME" | "LD_PRELOAD" | "DYLD_INSERT_LIBRARIES"))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    // Timers have to go on as they do elsewhere.
+    for name in ["DONT_FAKE_MONOTONIC", "FAKETIME_DONT_FAKE_MONOTONIC"] {
+        variables.push((name.to_owned(), "1".to_owned()));
+    }
+    Some(variables)
 }
 
 /// Whether every thread of a process is stopped, by field 3 of proc_pid_stat(5).

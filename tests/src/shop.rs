@@ -41,12 +41,17 @@ impl Shop {
         let bind = Bind::start(BindOptions::new(zones(&key), [key.clone()]))?;
         let mut options = PebbleOptions::new(bind.addr());
         change(&mut options);
-        Some(Self {
+        Some(Self::of(bind, key, Pebble::start(options)?))
+    }
+
+    /// Puts together what is running already.
+    pub fn of(bind: Bind, key: TsigKey, pebble: Pebble) -> Self {
+        Self {
             bind,
             key,
-            pebble: Pebble::start(options)?,
+            pebble,
             home: TempDir::with_prefix("dnseal-home-").unwrap(),
-        })
+        }
     }
 
     /// Where `dnseal` has its home.

@@ -1,6 +1,6 @@
 //! The binary against Pebble and BIND: the main job, kills, waiting, and several providers.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use dnseal_core::issue::Checkpoint;
 use dnseal_tests::{
-    Bind, BindOptions, NameServer, Shop, TsigKey, ZoneSpec, txt_values, wait_until,
+    Bind, BindOptions, NameServer, Pebble, PebbleOptions, Shop, TsigKey, Unbound, UnboundOptions,
+    ZoneSpec, txt_values, wait_until,
 };
-use serde_json::Value;
 
 const OWNER: &str = "_acme-challenge.example.test";
 const BOTH: [&str; 2] = ["example.test", "*.example.test"];
@@ -168,61 +168,80 @@ fn twins_of_two_key_types_at_the_same_moment() {
 
 #[test]
 fn a_delegated_name_goes_to_the_other_provider() {
-    let other_key = TsigKey::random("other-key");
+    let (key, other_key) = (TsigKey::random("acme-key"), TsigKey::random("other-key"));
+    let zone = ZoneSpec::new("a.test")
+        .updated_by(&key)
+        .record("_acme-challenge CNAME x.b.test.")
+        .record("*.w CNAME elsewhere.b.test.");
     let other_zone = ZoneSpec::new("b.test").updated_by(&other_key);
-    let Some(other) = Bind::start(BindOptions::new([other_zone], [other_key.clone()])) else {
+    let servers = (
+        Bind::start(BindOptions::new([zone], [key.clone()])),
+        Bind::start(BindOptions::new([other_zone], [other_key.clone()])),
+    );
+    let (Some(bind), Some(other)) = servers else {
         return;
     };
-    // The first server has a copy, so that Pebble finds everything at one address.
-    let zones = |key: &TsigKey| {
-        vec![
-            ZoneSpec::new("a.test")
-                .updated_by(key)
-                .record("_acme-challenge CNAME x.b.test.")
-                .record("*.w CNAME elsewhere.invalid."),
-        ]
-    };
-    let Some(shop) = Shop::open_zones(zones, |_| {}) else {
+    // The CA's resolver finds both.
+    let stubs = [("a.test", bind.addr()), ("b.test", other.addr())];
+    let Some(unbound) = Unbound::start(UnboundOptions::new(stubs)) else {
         return;
+    };
+    let Some(pebble) = Pebble::start(PebbleOptions::new(unbound.addr())) else {
+        return;
+    };
+    let shop = Shop::of(bind, key, pebble);
+
+    let provider = |server: &Bind, key: &TsigKey| {
+        format!(
+            "{{ kind: rfc2136, server: '{}', tsig: {{ name: {}, secret: '{}' }} }}",
+            server.addr(),
+            key.name,
+            key.secret_base64
+        )
+    };
+    let zone = |provider: &str, server: &Bind| {
+        format!(
+            "{{ provider: {provider}, propagation: {{ nameservers: ['{}'] }} }}",
+            server.addr()
+        )
     };
     let config = format!(
-        "ca: {{ url: '{}', root: '{}' }}\nagree-tos: true\n\
-         providers:\n  one: {{ kind: rfc2136, server: '{}', tsig: {{ name: {}, secret: '{}' }} }}\n  \
-         two: {{ kind: rfc2136, server: '{}', tsig: {{ name: {}, secret: '{}' }} }}\n\
-         zones:\n  a.test: {{ provider: one, propagation: {{ nameservers: ['{}'] }} }}\n  \
-         b.test: {{ provider: two, propagation: {{ nameservers: ['{}'] }} }}\n",
+        "ca: {{ url: '{}', root: '{}' }}\nagree-tos: true\nproviders:\n  one: {}\n  two: {}\nzones:\n  a.test: {}\n  b.test: {}\n",
         shop.pebble.directory_url(),
         shop.pebble.ca_pem_path().display(),
-        shop.bind.addr(),
-        shop.key.name,
-        shop.key.secret_base64,
-        other.addr(),
-        other_key.name,
-        other_key.secret_base64,
-        shop.bind.addr(),
-        other.addr(),
+        provider(&shop.bind, &shop.key),
+        provider(&other, &other_key),
+        zone("one", &shop.bind),
+        zone("two", &other),
     );
     let path = shop.home().join("dnseal.yaml");
     fs::write(&path, config).unwrap();
-    let plan = shop
-        .command("issue a.test host.w.a.test --plan --output json")
-        .arg("--config")
-        .arg(&path)
-        .run()
-        .success()
-        .json();
-    let names: Vec<&Value> = plan["plans"][0]["names"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .collect();
+    let issue = |more: &[&str]| {
+        shop.command("issue a.test host.w.a.test --output json")
+            .args(more)
+            .arg("--config")
+            .arg(&path)
+            .run()
+            .success()
+            .json()
+    };
+
+    let plan = issue(&["--plan"]);
+    let names = &plan["plans"][0]["names"];
     assert_eq!(names[0]["owner"], "x.b.test", "{plan:#}");
     assert_eq!(names[0]["provider"], "two", "{plan:#}");
+    // Everything below w.a.test is an alias, and none of it a delegation.
     assert_eq!(
         names[1]["owner"], "_acme-challenge.host.w.a.test",
         "{plan:#}"
     );
     assert_eq!(names[1]["provider"], "one", "{plan:#}");
+
+    issue(&[]);
+    shop.verify("a.test");
+    assert_eq!(other.updates("b.test"), 2);
+    assert_eq!(shop.bind.updates("a.test"), 2);
+    assert_eq!(txt_values(other.addr(), "x.b.test"), Vec::<String>::new());
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(crate) struct GlobalArgs {
     #[arg(long, value_name = "DIR", global = true, env = env_vars::LIVE, hide_env_values = true)]
     pub(crate) live: Option<PathBuf>,
 
-    /// How to print the result
+    /// How to print the result, errors too
     #[arg(
         long, value_name = "FORMAT", value_enum, default_value_t, global = true,
         env = env_vars::OUTPUT, hide_env_values = true
@@ -50,9 +50,11 @@ pub(crate) struct GlobalArgs {
 /// How a result is printed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(crate) enum OutputFormat {
-    /// For people
+    // Comments for the reader of the code only: help on values makes all of the help three times as long.
+    // An empty variable is no variable.
     #[default]
+    #[value(alias = "")]
     Text,
-    /// One JSON document, errors too
+    // One document, errors too.
     Json,
 }

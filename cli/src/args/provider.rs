@@ -50,7 +50,7 @@ pub(crate) struct ProbeArgs {
     #[arg(long, value_name = "QUORUM", env = env_vars::QUORUM, hide_env_values = true)]
     pub(crate) quorum: Option<String>,
 
-    /// How long to wait once the evidence is there, such as 10s [default: the provider's own]
+    /// How long to wait once the evidence is there, such as 10s [default: 0s]
     #[arg(long, value_name = "DURATION", env = env_vars::SETTLE, hide_env_values = true)]
     pub(crate) settle: Option<String>,
 

@@ -45,44 +45,36 @@ pub(super) fn text(issued: &[Issued], stats: &Stats, printer: Printer) -> String
         text.push_str(&one(certificate, now));
         text.push('\n');
     }
-    let Some(first) = issued.first() else {
-        return text;
-    };
-    let _ = writeln!(
-        text,
-        "In the web server{}:",
-        match issued {
-            [_] => "",
-            _ => ", for each of them as for the first",
-        }
-    );
-    let full = first.files.fullchain.display();
-    let key = first.files.privkey.display();
-    let mut servers = Table::untitled();
-    servers.row([
-        "nginx".to_owned(),
-        format!("ssl_certificate {full}; ssl_certificate_key {key};"),
-    ]);
-    servers.row(["Apache".to_owned(), format!("SSLCertificateFile {full}")]);
-    servers.row([String::new(), format!("SSLCertificateKeyFile {key}")]);
-    servers.row([
-        "HAProxy".to_owned(),
-        format!("load crt {full} key {key}    (in a crt-store section)"),
-    ]);
-    text.push_str(&servers.render("  "));
-    let _ = writeln!(
-        text,
-        "\nNothing renews {} by itself yet: let a timer or cron run the same command every day; it keeps what is fresh.\n  {}",
-        match issued {
-            [_] => "it",
-            _ => "them",
-        },
-        cron_line(std::env::args().skip(1))
-    );
+    // Who keeps what was there has read the rest when it was issued.
+    if let Some(first) = issued.iter().find(|certificate| certificate.issued_now) {
+        text.push_str(&next_steps(first, issued.len()));
+    }
     if printer.verbose > 0 {
         let _ = writeln!(text, "\n{}", stats.summary());
     }
     text
+}
+
+/// What to put into the web server, and how to renew.
+fn next_steps(first: &Issued, count: usize) -> String {
+    let (all, them) = match count {
+        1 => ("", "it"),
+        _ => (", for each of them as for the first", "them"),
+    };
+    let full = first.files.fullchain.display();
+    let key = first.files.privkey.display();
+    let mut servers = Table::untitled();
+    servers.row(["nginx".to_owned(), format!("ssl_certificate {full};")]);
+    servers.row([String::new(), format!("ssl_certificate_key {key};")]);
+    servers.row(["Apache".to_owned(), format!("SSLCertificateFile {full}")]);
+    servers.row([String::new(), format!("SSLCertificateKeyFile {key}")]);
+    servers.row(["HAProxy".to_owned(), "in a crt-store section:".to_owned()]);
+    servers.row([String::new(), format!("load crt {full} key {key}")]);
+    format!(
+        "In the web server{all}:\n{}\nNothing renews {them} by itself yet: let a timer or cron run the same command every day; it keeps what is fresh.\n  {}\n",
+        servers.render("  "),
+        cron_line(std::env::args().skip(1)),
+    )
 }
 
 /// One certificate: names, validity, files.

@@ -106,6 +106,9 @@ async fn values(app: &App, args: &OwnerArgs) -> Result<Report, CliError> {
             owner: owner.clone(),
             source,
         })?;
+    if values.as_ref().is_some_and(Vec::is_empty) && !app.printer.quiet {
+        work.progress.say(&format!("no TXT values at {owner}"));
+    }
     let stats = work.finish().await;
     let Some(values) = values else {
         return Err(CliError::usage(
@@ -119,9 +122,6 @@ async fn values(app: &App, args: &OwnerArgs) -> Result<Report, CliError> {
     let mut text = String::new();
     for value in &values {
         text.push_str(&format!("{value}\n"));
-    }
-    if values.is_empty() && app.printer.verbose > 0 {
-        text.push_str(&format!("no TXT values at {owner}\n"));
     }
     let mut json = place_json(&place);
     if let Some(json) = json.as_object_mut() {

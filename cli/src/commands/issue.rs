@@ -40,10 +40,10 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
     let probing = settings::probing(&args.probe, &app.config)?;
     let providers = settings::providers(&args.provider, &app.config)?;
     let zones = work.zones(&probing, providers)?;
-    let mut engines = Engines::new(app, &work, zones)?;
     match args.plan {
-        true => plan(&mut engines, orders, work).await,
+        true => plan(&mut Engines::looking(app, &work, zones)?, orders, work).await,
         false => {
+            let mut engines = Engines::new(app, &work, zones)?;
             let (outcomes, interrupted, stats) = self::work(&mut engines, orders, work).await?;
             finish(app, outcomes, interrupted, &stats)
         }

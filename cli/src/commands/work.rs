@@ -16,7 +16,9 @@ use dnseal_core::dns::Routes;
 use dnseal_core::dns::Zones;
 use dnseal_core::event::Events;
 use dnseal_core::issue::Engine;
+use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Store;
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::App;
@@ -121,19 +123,44 @@ pub(super) struct Engines {
     events: Events,
     live: Live,
     made: BTreeMap<Vec<PathBuf>, Arc<Engine>>,
+    /// An empty store for who only looks; goes away with this.
+    _nothing: Option<TempDir>,
     store: Arc<dyn Store>,
     zones: Arc<Zones>,
 }
 
 impl Engines {
+    /// Engines that work on the store, which is made where it is missing.
     pub(super) fn new(app: &App, work: &Work, zones: Arc<Zones>) -> Result<Self, CliError> {
+        Self::over(app.places.open()?, None, app, work, zones)
+    }
+
+    /// Engines for who only looks: where there is no store, none is made.
+    pub(super) fn looking(app: &App, work: &Work, zones: Arc<Zones>) -> Result<Self, CliError> {
+        if let Some(store) = app.places.open_existing()? {
+            return Self::over(store, None, app, work, zones);
+        }
+        let nothing = tempfile::tempdir()
+            .map_err(CliError::io("make a directory in", std::env::temp_dir()))?;
+        let store = DirectoryStore::open(nothing.path())?;
+        Self::over(store, Some(nothing), app, work, zones)
+    }
+
+    fn over(
+        store: DirectoryStore,
+        nothing: Option<TempDir>,
+        app: &App,
+        work: &Work,
+        zones: Arc<Zones>,
+    ) -> Result<Self, CliError> {
         Ok(Self {
             #[cfg(debug_assertions)]
             cancel: work.cancel().clone(),
             events: work.events.clone(),
             live: Live::new(&app.places.live)?,
             made: BTreeMap::new(),
-            store: Arc::new(app.places.open()?),
+            _nothing: nothing,
+            store: Arc::new(store),
             zones,
         })
     }

@@ -72,6 +72,8 @@ impl ConfigError {
 
 impl Frame {
     fn new(text: &str, line: usize, column: usize) -> Option<Self> {
+        // What ends too early is noticed behind the last line.
+        let line = line.min(text.lines().count());
         let original = text.lines().nth(line.checked_sub(1)?)?;
         let start = original
             .char_indices()
@@ -173,7 +175,9 @@ pub(crate) fn nearest<'a>(
     candidates
         .into_iter()
         .map(|candidate| (strsim::osa_distance(&given, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .filter(|(distance, candidate)| {
+            *distance <= 1 + candidate.len() / 4 && distance * 2 < candidate.len()
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

@@ -94,7 +94,7 @@ impl Source {
             message = message.replace(&suffix, "");
         }
         let Some(unknown) = Unknown::parse(&message) else {
-            return ConfigError::at(self, place, message);
+            return ConfigError::at(self, place, without_value(&message));
         };
         if let Some((_, since)) = LATER.iter().find(|(key, _)| *key == unknown.name) {
             return ConfigError::at(
@@ -148,6 +148,17 @@ impl<'a> Unknown<'a> {
             known: quoted.collect(),
             is_value,
         })
+    }
+}
+
+/// Takes out the text that is of the wrong type, because it may be a misplaced secret.
+fn without_value(message: &str) -> String {
+    let found = message
+        .split_once(": string \"")
+        .and_then(|(before, rest)| Some((before, rest.rsplit_once("\", expected ")?.1)));
+    match found {
+        Some((before, expected)) => format!("{before}: a text, expected {expected}"),
+        None => message.to_owned(),
     }
 }
 

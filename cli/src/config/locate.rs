@@ -53,9 +53,14 @@ impl Place {
     }
 
     fn find_at_depth(&self, text: &str, depth: usize) -> Option<(usize, usize)> {
+        // Instead of an item that is not there the whole value, instead of a key the one above.
+        let key = match self.path.get(depth) {
+            Some(missing) => missing.parse::<usize>().is_err(),
+            None => self.key,
+        };
         let walk = Walk {
             path: &self.path[..depth],
-            key: self.key || depth < self.path.len(),
+            key,
         };
         let error = walk
             .deserialize(serde_yaml::Deserializer::from_str(text))

@@ -12,6 +12,8 @@ mod locate;
 mod raw;
 mod schema;
 mod secret;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -9,7 +9,12 @@ use serde::Deserialize;
 
 /// The configuration of dnseal.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table",
+    rename_all = "kebab-case"
+)]
 #[schemars(title = "dnseal.yaml")]
 pub(crate) struct Config {
     /// Whether the CA's terms of service are agreed to.
@@ -47,7 +52,7 @@ pub(crate) enum Ca {
 
 /// A CA with what it needs.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct CaTable {
     /// The external account, for a CA that wants one.
     #[serde(default)]
@@ -65,7 +70,7 @@ pub(crate) struct CaTable {
 
 /// An external account (RFC 8555 section 7.3.4).
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Eab {
     /// The HMAC key in base64url.
     pub(crate) hmac_key: Secret,
@@ -75,7 +80,7 @@ pub(crate) struct Eab {
 
 /// One certificate.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Certificate {
     /// Another CA than the one for all.
     #[serde(default)]
@@ -93,7 +98,7 @@ pub(crate) struct Certificate {
 
 /// Which provider serves a zone.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Zone {
     /// How to see that a value is served, for this zone.
     #[serde(default)]
@@ -104,7 +109,12 @@ pub(crate) struct Zone {
 
 /// How to see that a value is served.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table",
+    rename_all = "kebab-case"
+)]
 pub(crate) struct Propagation {
     /// Which addresses of the servers to ask.
     pub(crate) family: Option<Family>,
@@ -124,7 +134,12 @@ pub(crate) struct Propagation {
 
 /// What can be said of one zone about propagation.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table",
+    rename_all = "kebab-case"
+)]
 pub(crate) struct ZonePropagation {
     /// Servers to look at instead of the zone's own: IP or IP:PORT.
     pub(crate) nameservers: Vec<String>,
@@ -188,7 +203,12 @@ pub(crate) enum Secret {
 
 /// Where a secret is; exactly one of these.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table",
+    rename_all = "kebab-case"
+)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub(crate) struct SecretReference {
     /// A program and its arguments that prints it.

@@ -36,10 +36,12 @@ pub(super) fn json(error: &CliError) -> Value {
     let mut document = json!({
         "message": error.to_string(),
         "causes": causes(error),
-        "detail": error.detail(),
         "hint": error.hint(),
         "exit_code": error.exit_code(),
     });
+    if let (Some(detail), Some(document)) = (error.detail(), document.as_object_mut()) {
+        document.insert("detail".into(), detail.into());
+    }
     if let Some(config) = error.config()
         && let Some(document) = document.as_object_mut()
     {

@@ -80,6 +80,8 @@ pub(super) struct Display {
 #[derive(Debug)]
 struct Lines {
     whole: ProgressBar,
+    /// The lowest of its lines.
+    last: ProgressBar,
     names: BTreeMap<Identifier, (Step, Option<ProgressBar>)>,
     stage: Stage,
 }
@@ -137,14 +139,15 @@ impl Display {
             .values()
             .map(|lines| lines.names.len())
             .sum();
-        let lines = self
-            .certificates
-            .entry(id.clone())
-            .or_insert_with(|| Lines {
-                whole: add_line(multi, id.as_str()),
+        let lines = self.certificates.entry(id.clone()).or_insert_with(|| {
+            let whole = add_line(multi, id.as_str());
+            Lines {
+                last: whole.clone(),
+                whole,
                 names: BTreeMap::new(),
                 stage: Stage::Prepare,
-            });
+            }
+        });
         match &event.what {
             What::Stage { stage } => {
                 lines.stage = *stage;
@@ -154,16 +157,21 @@ impl Display {
                 }
             }
             What::Progress { identifier, step } => {
-                let (current, bar) = lines.names.entry(identifier.clone()).or_insert_with(|| {
+                if !lines.names.contains_key(identifier) {
                     let bar = (others < MOST_LINES)
-                        .then(|| add_line_after(multi, &lines.whole, &format!("  {identifier}")));
-                    (*step, bar)
-                });
-                *current = *step;
-                if let Some(bar) = bar {
-                    bar.set_message(step_words(*step));
-                    if matches!(step, Step::Valid | Step::AlreadyValid) {
-                        bar.finish();
+                        .then(|| add_line_after(multi, &lines.last, &format!("  {identifier}")));
+                    if let Some(bar) = &bar {
+                        lines.last = bar.clone();
+                    }
+                    lines.names.insert(identifier.clone(), (*step, bar));
+                }
+                if let Some((current, bar)) = lines.names.get_mut(identifier) {
+                    *current = *step;
+                    if let Some(bar) = bar {
+                        bar.set_message(step_words(*step));
+                        if matches!(step, Step::Valid | Step::AlreadyValid) {
+                            bar.finish();
+                        }
                     }
                 }
                 lines.whole.set_message(lines.message());

@@ -1,5 +1,6 @@
 //! Which certificates to issue, and each with what.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use dnseal_core::dns::Identifier;
@@ -73,7 +74,9 @@ fn chosen<'a>(args: &IssueArgs, config: &'a Config) -> Result<Chosen<'a>, CliErr
             .iter()
             .map(|name| config.certificate(&exact_id(name)?))
             .collect();
-        if let Some(configured) = configured {
+        if let Some(mut configured) = configured {
+            let mut seen = BTreeSet::new();
+            configured.retain(|certificate| seen.insert(&certificate.id));
             return Ok(Chosen::Configured(configured));
         }
     }
@@ -195,7 +198,7 @@ certificates:
     fn names_of_certificates_and_names_in_certificates() {
         assert_eq!(ids(&[]), ["a.test", "b.test"]);
         assert_eq!(ids(&["b.test"]), ["b.test"]);
-        assert_eq!(ids(&["b.test", "a.test"]), ["b.test", "a.test"]);
+        assert_eq!(ids(&["b.test", "a.test", "b.test"]), ["b.test", "a.test"]);
         assert_eq!(ids(&["c.test", "b.test"]), ["c.test"]);
         assert_eq!(ids(&["-d", "b.test", "--name", "other"]), ["other"]);
 

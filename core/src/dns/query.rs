@@ -513,9 +513,11 @@ async fn over_tcp(question: &Question, wire: &[u8]) -> Result<Message, Problem> 
     let length = stream.read_u16().await?;
     let mut buffer = vec![0; usize::from(length)];
     stream.read_exact(&mut buffer).await?;
-    match question.accept(&buffer)? {
-        Some(message) => Ok(message),
-        None => Err(Problem::Garbled),
+    match question.accept(&buffer) {
+        Ok(Some(message)) => Ok(message),
+        // Nothing has to be cut over TCP.
+        Ok(None) | Err(Problem::Truncated) => Err(Problem::Garbled),
+        Err(problem) => Err(problem),
     }
 }
 

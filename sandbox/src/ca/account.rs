@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::{
     jws::{Jwk, Jws, KeyRef},
     problem::{ErrorKind, Problem},
-    server::{Inner, Reply},
+    reply::Reply,
+    server::Inner,
     state::{Account, AccountStatus, OrderStatus},
 };
 
@@ -75,17 +76,19 @@ impl Inner {
             .with_instance(terms));
         }
         check_contacts(&payload.contact)?;
-        match &payload.external_account_binding {
-            Some(binding) if !self.config.eab_keys.is_empty() => {
-                self.check_binding(binding, &key, url)?
-            }
+        // Without keys there is nothing to bind to, and a binding is ignored as with Boulder.
+        let binding = payload
+            .external_account_binding
+            .filter(|_| !self.config.eab_keys.is_empty());
+        match &binding {
+            Some(binding) => self.check_binding(binding, &key, url)?,
             None if self.config.eab_required => {
                 return Err(Problem::new(
                     ErrorKind::ExternalAccountRequired,
                     "new accounts need an external account binding",
                 ));
             }
-            _ => {}
+            None => {}
         }
         let id = state.next_id();
         state.keys.insert(key.thumbprint().to_owned(), id);
@@ -94,7 +97,7 @@ impl Inner {
             key,
             contact: payload.contact,
             status: AccountStatus::Valid,
-            binding: payload.external_account_binding,
+            binding,
         });
         Ok(self.account_reply(StatusCode::CREATED, account.get()))
     }

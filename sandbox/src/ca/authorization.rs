@@ -15,7 +15,8 @@ use super::{
     jws::Jws,
     order::whole,
     problem::Problem,
-    server::{Inner, Reply, rfc3339},
+    reply::{Reply, rfc3339},
+    server::Inner,
     state::{Authorization, AuthorizationStatus, Challenge, ChallengeStatus, State},
     validate,
 };

@@ -9,7 +9,8 @@ use super::{
     issue,
     jws::{self, Jws},
     problem::{ErrorKind, Problem},
-    server::{Inner, Reply, Signer},
+    reply::Reply,
+    server::{Inner, Signer},
     state::{IssuedEntry, Revocation},
 };
 

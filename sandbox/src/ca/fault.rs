@@ -10,10 +10,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::{
-    problem::ErrorKind,
-    server::{Inner, Resource, http_date},
-};
+use super::{problem::ErrorKind, reply::http_date, route::Resource, server::Inner};
 
 /// The switches of a running CA. Cheap to clone; all clones act on the same CA.
 #[derive(Clone)]

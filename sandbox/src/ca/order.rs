@@ -11,7 +11,8 @@ use super::{
     issue,
     jws::{self, Jws},
     problem::{ErrorKind, Problem},
-    server::{Inner, Reply, rfc3339},
+    reply::{Reply, rfc3339},
+    server::Inner,
     state::{IssuedEntry, Order, OrderStatus, Stage, State},
 };
 

@@ -7,7 +7,8 @@ use serde_json::json;
 use super::{
     order::whole,
     problem::{ErrorKind, Problem},
-    server::{Inner, Reply, rfc3339},
+    reply::{Reply, rfc3339},
+    server::Inner,
     state::{IssuedEntry, OrderStatus, State},
 };
 

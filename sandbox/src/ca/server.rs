@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     body::Incoming,
@@ -20,130 +20,30 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use jiff::{Timestamp, tz::TimeZone};
-use serde::Serialize;
+use jiff::Timestamp;
 use serde_json::{Map, json};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CAA_IDENTITY, Config, LogEntry, RetryAfter, StartError, Terms,
-    fault::{Answer, Fault, FaultState},
+    LogEntry, StartError,
+    builder::{Config, RetryAfter, Terms},
+    fault::{Fault, FaultState},
     issue::{Hierarchy, ServerIdentity},
     jws::{Jwk, Jws, KeyRef},
     problem::{ErrorKind, Problem},
+    reply::{Reply, http_date},
+    route::{Resource, Route, number},
     state::{AccountStatus, State},
     validate::Resolver,
 };
 
+/// What stands in `meta.caaIdentities`.
+const CAA_IDENTITY: &str = "sandbox.dnseal.test";
+
 /// The largest body that is read. A request for 100 names has about 20 kB.
 const BODY_LIMIT: usize = 256 * 1024;
-
-/// What a request is for, to name it in faults and in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the names are those of RFC 8555 section 7.1")]
-pub enum Resource {
-    Account,
-    Authorization,
-    Certificate,
-    Challenge,
-    Directory,
-    Finalize,
-    KeyChange,
-    NewAccount,
-    NewNonce,
-    NewOrder,
-    Order,
-    /// The list of an account's orders.
-    Orders,
-    /// RFC 9773.
-    RenewalInfo,
-    Revoke,
-    /// The page with the terms of service.
-    Terms,
-}
-
-/// A path, taken apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route<'a> {
-    Account(u64),
-    Authorization(u64),
-    Certificate { id: u64, chain: usize },
-    Challenge { authorization: u64, index: usize },
-    Directory,
-    Finalize(u64),
-    KeyChange,
-    NewAccount,
-    NewNonce,
-    NewOrder,
-    Order(u64),
-    Orders(u64),
-    RenewalInfo(&'a str),
-    Revoke,
-    Terms,
-}
-
-impl<'a> Route<'a> {
-    fn parse(path: &'a str) -> Option<Self> {
-        let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
-        Some(match parts[..] {
-            ["directory"] => Self::Directory,
-            ["terms"] => Self::Terms,
-            ["acme", "new-nonce"] => Self::NewNonce,
-            ["acme", "new-account"] => Self::NewAccount,
-            ["acme", "new-order"] => Self::NewOrder,
-            ["acme", "revoke-cert"] => Self::Revoke,
-            ["acme", "key-change"] => Self::KeyChange,
-            ["acme", "account", id] => Self::Account(number(id)?),
-            ["acme", "account", id, "orders"] => Self::Orders(number(id)?),
-            ["acme", "order", id] => Self::Order(number(id)?),
-            ["acme", "order", id, "finalize"] => Self::Finalize(number(id)?),
-            ["acme", "authz", id] => Self::Authorization(number(id)?),
-            ["acme", "challenge", authorization, index] => Self::Challenge {
-                authorization: number(authorization)?,
-                index: number(index)?.try_into().ok()?,
-            },
-            ["acme", "cert", id] => Self::Certificate {
-                id: number(id)?,
-                chain: 0,
-            },
-            ["acme", "cert", id, chain] => Self::Certificate {
-                id: number(id)?,
-                chain: number(chain)?.try_into().ok()?,
-            },
-            ["acme", "renewal-info", cert_id] => Self::RenewalInfo(cert_id),
-            _ => return None,
-        })
-    }
-
-    fn resource(self) -> Resource {
-        match self {
-            Self::Account(_) => Resource::Account,
-            Self::Authorization(_) => Resource::Authorization,
-            Self::Certificate { .. } => Resource::Certificate,
-            Self::Challenge { .. } => Resource::Challenge,
-            Self::Directory => Resource::Directory,
-            Self::Finalize(_) => Resource::Finalize,
-            Self::KeyChange => Resource::KeyChange,
-            Self::NewAccount => Resource::NewAccount,
-            Self::NewNonce => Resource::NewNonce,
-            Self::NewOrder => Resource::NewOrder,
-            Self::Order(_) => Resource::Order,
-            Self::Orders(_) => Resource::Orders,
-            Self::RenewalInfo(_) => Resource::RenewalInfo,
-            Self::Revoke => Resource::Revoke,
-            Self::Terms => Resource::Terms,
-        }
-    }
-}
-
-/// Only the way we write a number is its path; `07` and `+7` are not.
-fn number(text: &str) -> Option<u64> {
-    let number: u64 = text.parse().ok()?;
-    (number.to_string() == text).then_some(number)
-}
 
 /// What all requests share.
 pub(super) struct Inner {
@@ -511,116 +411,6 @@ fn method_not_allowed(method: &Method) -> Problem {
         .with_status(StatusCode::METHOD_NOT_ALLOWED)
 }
 
-/// What a handler answers.
-#[derive(Debug)]
-pub(super) struct Reply {
-    status: StatusCode,
-    headers: Vec<(HeaderName, String)>,
-    body: Bytes,
-}
-
-impl Reply {
-    pub(super) fn empty(status: StatusCode) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Bytes::new(),
-        }
-    }
-
-    pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Self {
-        Self::document(status, "application/json", value)
-    }
-
-    pub(super) fn pem(chain: String) -> Self {
-        let mut reply = Self::empty(StatusCode::OK)
-            .with_header("content-type", "application/pem-certificate-chain");
-        reply.body = chain.into();
-        reply
-    }
-
-    pub(super) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers
-            .push((HeaderName::from_static(name), value.into()));
-        self
-    }
-
-    /// Adds the `Retry-After` of unfinished things, if there is to be one.
-    pub(super) fn with_retry_after(self, retry_after: Option<String>) -> Self {
-        match retry_after {
-            Some(value) => self.with_header("retry-after", value),
-            None => self,
-        }
-    }
-
-    fn document(status: StatusCode, content_type: &str, value: &impl Serialize) -> Self {
-        match serde_json::to_vec(value) {
-            Ok(body) => {
-                let mut reply = Self::empty(status).with_header("content-type", content_type);
-                reply.body = body.into();
-                reply
-            }
-            Err(err) => {
-                tracing::error!("failed to serialize an answer: {err}");
-                Self::empty(StatusCode::INTERNAL_SERVER_ERROR)
-            }
-        }
-    }
-
-    fn problem(problem: &Problem) -> Self {
-        let reply = Self::document(
-            problem.status,
-            "application/problem+json",
-            &problem.document(),
-        );
-        problem
-            .headers()
-            .iter()
-            .fold(reply, |reply, (name, value)| {
-                reply.with_header(name, value.as_str())
-            })
-    }
-
-    fn made_up(answer: Answer) -> Self {
-        let headers = answer
-            .headers
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.parse().ok()?, value)))
-            .collect();
-        Self {
-            status: answer.status,
-            headers,
-            body: answer.body.into(),
-        }
-    }
-
-    fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(self.body));
-        *response.status_mut() = self.status;
-        for (name, value) in self.headers {
-            match HeaderValue::from_str(&value) {
-                Ok(value) => {
-                    response.headers_mut().append(name, value);
-                }
-                Err(err) => tracing::warn!("header {name} of an answer left out: {err}"),
-            }
-        }
-        response
-    }
-}
-
-/// The format of `Retry-After` and the like (RFC 9110 section 5.6.7).
-pub(super) fn http_date(at: Timestamp) -> String {
-    at.to_zoned(TimeZone::UTC)
-        .strftime("%a, %d %b %Y %H:%M:%S GMT")
-        .to_string()
-}
-
-/// The format of times in JSON (RFC 3339), without fractions.
-pub(super) fn rfc3339(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
 /// Answers one request, or cuts its connection.
 async fn respond(
     inner: Arc<Inner>,
@@ -761,42 +551,5 @@ async fn connect(
     match cut.run_until_cancelled(served).await {
         Some(result) => Ok(result?),
         None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths() {
-        assert_eq!(
-            Route::parse("/acme/challenge/3/1"),
-            Some(Route::Challenge {
-                authorization: 3,
-                index: 1
-            })
-        );
-        assert_eq!(
-            Route::parse("/acme/cert/7/2"),
-            Some(Route::Certificate { id: 7, chain: 2 })
-        );
-        for path in [
-            "",
-            "/",
-            "/acme/order/07",
-            "/acme/order/x",
-            "/acme/order/1/",
-            "/directory/",
-        ] {
-            assert_eq!(Route::parse(path), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn dates() {
-        let at: Timestamp = "2026-11-01T08:05:06.789Z".parse().unwrap();
-        assert_eq!(http_date(at), "Sun, 01 Nov 2026 08:05:06 GMT");
-        assert_eq!(rfc3339(at), "2026-11-01T08:05:06Z");
     }
 }

@@ -21,7 +21,8 @@ use tokio::{
 };
 
 use super::{
-    Config, StartError,
+    StartError,
+    builder::Config,
     problem::{ErrorKind, Problem},
 };
 

@@ -1,8 +1,8 @@
 //! What goes well, from the directory to the chain.
 
-use std::{collections::HashSet, time::Instant};
+use std::collections::HashSet;
 
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 use super::*;
 
@@ -80,6 +80,17 @@ async fn a_wildcard_and_its_base_domain() {
         issued.serial
     );
     assert_eq!(issued.order, order_url);
+    let key_id = leaf
+        .iter_extensions()
+        .find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(aki) => aki.key_identifier.clone(),
+            _ => None,
+        })
+        .unwrap();
+    assert_eq!(
+        issued.cert_id,
+        format!("{}.{}", b64(key_id.0), b64(leaf.raw_serial()))
+    );
     assert_eq!(ca.orders()[0].status, OrderStatus::Valid);
     assert!(
         ca.authorizations()
@@ -114,7 +125,7 @@ async fn http_1_and_http_2_in_well_under_a_second() {
 #[tokio::test]
 async fn directory_and_nonces() {
     let (ca, _) = sandbox_with(|ca| {
-        ca.profiles([("classic", "90 days", DEFAULT_VALIDITY)])
+        ca.profiles([("classic", "90 days", builder::DEFAULT_VALIDITY)])
             .terms_url(Some("https://terms.example"))
     })
     .await;
@@ -155,6 +166,27 @@ async fn directory_and_nonces() {
     assert_eq!(log[2].method, "HEAD");
     assert_eq!(log[2].resource, Some(Resource::NewNonce));
     assert_eq!(log[3].status, Some(204));
+}
+
+#[tokio::test]
+async fn keys_of_every_kind() {
+    use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, RsaKeySize};
+
+    let (ca, dns) = sandbox().await;
+    let client = Client::registered(&ca).await;
+    for key in [
+        certificate_key(),
+        KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(),
+        KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap(),
+    ] {
+        let chain = client.issue(&dns, &["a.test"], &key).await;
+        let leaf = ders(&chain).remove(0);
+        let (_, leaf) = X509Certificate::from_der(&leaf).unwrap();
+        assert_eq!(
+            leaf.public_key().raw,
+            rcgen::PublicKeyData::subject_public_key_info(&key)
+        );
+    }
 }
 
 #[tokio::test]
@@ -347,7 +379,7 @@ async fn profiles_and_lifetimes() {
         .refused(400, ErrorKind::InvalidProfile);
 
     let after =
-        |days: i64| server::rfc3339(Timestamp::now() + jiff::SignedDuration::from_hours(24 * days));
+        |days: i64| reply::rfc3339(Timestamp::now() + jiff::SignedDuration::from_hours(24 * days));
     let not_after = after(5);
     let order = client
         .order_with(&["a.test"], json!({ "notAfter": not_after }))
@@ -359,7 +391,7 @@ async fn profiles_and_lifetimes() {
         .finalize(&order, &["a.test"], &certificate_key())
         .await
         .expect(200);
-    assert_eq!(server::rfc3339(ca.issued()[1].not_after), not_after);
+    assert_eq!(reply::rfc3339(ca.issued()[1].not_after), not_after);
     for more in [
         json!({ "notAfter": after(91) }),
         json!({ "notAfter": after(-1) }),
@@ -420,7 +452,7 @@ async fn shutdown_frees_the_port() {
     let client = Client::registered(&ca).await;
     let address = ca.address();
     ca.shutdown().await;
-    assert!(client.try_post(&client.kid, "").await.is_err());
+    assert!(client.send(Method::GET, &client.kid, None).await.is_err());
     let again = Ca::builder().listen(address).start().await.unwrap();
     assert_eq!(again.address(), address);
     let taken = Ca::builder().listen(address).start().await.unwrap_err();

@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use aws_lc_rs::{
@@ -35,6 +36,7 @@ mod faults;
 mod flow;
 mod refusals;
 mod renewal;
+mod stranger;
 mod validation;
 
 fn b64(data: impl AsRef<[u8]>) -> String {
@@ -330,7 +332,8 @@ impl Client {
 
     /// Fetches a resource until it is as it should be. There is no sleep: each look is a round trip.
     async fn until(&self, url: &str, done: impl Fn(&Value) -> bool) -> Value {
-        for _ in 0..1000 {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(30) {
             let value = self.fetch(url).await.expect(200).json();
             if done(&value) {
                 return value;
@@ -451,6 +454,12 @@ impl Dns {
         self.zone.lock().unwrap()
     }
 
+    /// How many queries came over UDP and over TCP.
+    fn queries(&self) -> (usize, usize) {
+        let zone = self.zone();
+        (zone.udp, zone.tcp)
+    }
+
     /// Holds answers back; each sent unit lets one pass.
     fn hold(&self) -> mpsc::Sender<()> {
         let (sender, receiver) = mpsc::channel(16);
@@ -469,7 +478,8 @@ impl Dns {
                 *self.gate.lock().unwrap() = Some(gate);
             }
             let query = Message::from_vec(&buffer[..length]).unwrap();
-            let answer = match self.zone().mood {
+            let mood = self.zone().mood;
+            let answer = match mood {
                 Some(Mood::SilentUdp) => continue,
                 Some(Mood::OnlyTcp) => {
                     let mut answer = empty_answer(&query);
