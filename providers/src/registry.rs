@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::WriteSafety;
+use dnseal_core::event::Events;
 
 use crate::rfc2136;
 #[cfg(feature = "route53")]
@@ -124,6 +125,7 @@ pub enum Form {
 #[derive(Clone)]
 pub struct Context {
     clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    events: Events,
     http: reqwest::Client,
 }
 
@@ -135,11 +137,22 @@ impl Context {
         self
     }
 
-    /// The same, with another client for HTTP: its proxy and its roots then hold for every provider.
+    /// The same, telling there when a provider waits for its turn.
+    #[must_use]
+    pub fn with_events(mut self, events: Events) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// The same, with an HTTP client that has the caller's proxies, roots and time-outs, and follows no redirects.
     #[must_use]
     pub fn with_http(mut self, http: reqwest::Client) -> Self {
         self.http = http;
         self
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
     }
 
     pub(crate) fn http(&self) -> &reqwest::Client {
@@ -155,7 +168,13 @@ impl Default for Context {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemTime::now),
-            http: reqwest::Client::new(),
+            events: Events::silent(),
+            http: reqwest::Client::builder()
+                // Credentials go to the server they are meant for only.
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("dnseal/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .unwrap_or_default(),
         }
     }
 }

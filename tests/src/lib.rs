@@ -42,14 +42,16 @@ pub use peer::{Peer, require};
 pub use powerdns::{PowerDns, PowerDnsOptions};
 pub use process::{Process, free_addr, wait_until};
 pub use provider::{Rfc2136, added, name, reader, removed, value};
+pub use python::python_with;
 pub use shop::Shop;
 pub use unbound::{Unbound, UnboundOptions};
 pub use workbench::{CaSettings, Server, Workbench};
 
+pub mod fakes;
+
 mod bind;
 mod command;
 mod dns;
-pub mod fakes;
 mod knot;
 mod loopback;
 mod pebble;
@@ -57,6 +59,7 @@ mod peer;
 mod powerdns;
 mod process;
 mod provider;
+mod python;
 mod shop;
 mod unbound;
 mod workbench;

@@ -17,7 +17,9 @@ use std::time::Duration;
 use aws_config::BehaviorVersion;
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::Credentials;
@@ -28,10 +30,12 @@ use aws_sdk_route53::error::SdkError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use dnseal_core::dns::ProviderError;
+use dnseal_core::event::Events;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use tokio::sync::OnceCell;
 
+use crate::registry::Context;
 use crate::route53::errors::Asked;
 use crate::route53::errors::Next;
 use crate::route53::http::Http;
@@ -41,6 +45,7 @@ use crate::route53::limit::Limiter;
 #[derive(Debug)]
 pub(super) struct Client {
     account: Arc<Account>,
+    events: Events,
     http: Http,
     login: Login,
     sdk: OnceCell<aws_sdk_route53::Client>,
@@ -82,14 +87,15 @@ pub(super) struct Rate {
 }
 
 impl Client {
-    pub(super) fn new(login: Login, rate: Rate, http: reqwest::Client) -> Self {
+    pub(super) fn new(login: Login, rate: Rate, context: &Context) -> Self {
         Self {
             account: Account::of(&login, rate),
             endpoint: match &login.endpoint {
                 Some(url) => format!("the Route 53 API at {url}"),
                 None => "the Route 53 API".to_owned(),
             },
-            http: Http::new(http),
+            events: context.events().clone(),
+            http: Http::new(context.http().clone()),
             login,
             sdk: OnceCell::new(),
         }
@@ -139,7 +145,7 @@ impl Client {
         let sdk = self.sdk.get_or_init(|| self.connect()).await;
         let limiter = &self.account.limiter;
         for attempt in 0.. {
-            limiter.acquire().await;
+            limiter.acquire(&self.endpoint, &self.events).await;
             let result = send(sdk.clone()).await;
             let next = match &result {
                 Ok(_) => {
@@ -171,6 +177,7 @@ impl Client {
         Asked {
             action,
             endpoint: &self.endpoint,
+            profile: self.login.profile.as_deref(),
             zone,
         }
     }
@@ -189,6 +196,16 @@ impl Client {
             .or_else(EnvironmentVariableRegionProvider::new())
             .or_else(profile_region.build())
             .or_else(Region::from_static(DEFAULT_REGION));
+        if let Some(profile) = &login.profile {
+            // Named means meant: the rest of the chain would answer with somebody else's rights.
+            let surroundings = ProviderConfig::without_region()
+                .with_http_client(self.http.clone())
+                .with_region(region.region().await);
+            let profile = ProfileFileCredentialsProvider::builder()
+                .configure(&surroundings)
+                .profile_name(profile);
+            loader = loader.credentials_provider(profile.build());
+        }
         loader = loader.region(region);
         if let Some(keys) = login.keys.as_ref().filter(|_| login.profile.is_none()) {
             let credentials = Credentials::new(
@@ -196,6 +213,8 @@ impl Client {
                 keys.secret.expose_secret(),
                 keys.session_token
                     .as_ref()
+                    // A token that lies around in the environment does not belong to a key that never has one.
+                    .filter(|_| !keys.id.starts_with(LONG_TERM))
                     .map(|token| token.expose_secret().to_owned()),
                 None,
                 "settings",
@@ -273,6 +292,8 @@ pub(super) fn jittered(attempt: u32) -> Duration {
     full.mul_f64(0.5 + rand::random::<f64>() / 2.0)
 }
 
+/// How the IDs of access keys begin that come without a session token ("IAM identifiers" in the IAM User Guide).
+const LONG_TERM: &str = "AKIA";
 const DEFAULT_REGION: &str = "us-east-1";
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);

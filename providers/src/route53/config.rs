@@ -188,7 +188,7 @@ fn build(settings: &Checked, context: &Context) -> Result<Arc<dyn DnsProvider>, 
             id: text(HOSTED_ZONE_ID).map(|id| id.rsplit('/').next().unwrap_or_default().to_owned()),
             private: settings.flag(PRIVATE)?,
         },
-        client: Client::new(login, rate, context.http().clone()),
+        client: Client::new(login, rate, context),
         ttl,
         watched: Watched::default(),
     }))

@@ -7,7 +7,6 @@ use std::error::Error;
 use std::fmt::Display;
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_route53::error::DisplayErrorContext;
 use aws_sdk_route53::error::ProvideErrorMetadata;
 use aws_sdk_route53::error::SdkError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -84,6 +83,8 @@ pub(super) struct Asked<'a> {
     /// The IAM action without `route53:`.
     pub(super) action: &'static str,
     pub(super) endpoint: &'a str,
+    /// The profile that credentials come from, where one is set.
+    pub(super) profile: Option<&'a str>,
     /// The hosted zone, where the request is about one.
     pub(super) zone: Option<&'a str>,
 }
@@ -143,20 +144,25 @@ impl Asked<'_> {
     }
 
     fn unsigned(&self, error: &CredentialsError) -> ProviderError {
-        let detail = chain(error);
+        let detail = chain(error).join(": ");
+        let (from, hint) = match self.profile {
+            Some(profile) => (
+                format!("from the profile `{profile}`"),
+                format!("look at it with `aws configure list --profile {profile}`"),
+            ),
+            None => (
+                "from any of the places where the AWS tools look".to_owned(),
+                HOW_TO_SIGN.to_owned(),
+            ),
+        };
         match error {
             CredentialsError::ProviderTimedOut(_) => ProviderError::Unreachable {
-                detail: format!("no credentials in time: {detail}"),
+                detail: format!("there were no AWS credentials {from} in time: {detail}"),
                 endpoint: self.endpoint.to_owned(),
             },
-            CredentialsError::CredentialsNotLoaded(_) => ProviderError::Misconfigured {
-                detail: format!("there are no AWS credentials: {detail}"),
-                hint: Some(HOW_TO_SIGN.to_owned()),
-            },
-            _ => ProviderError::Credentials {
-                detail: format!("no credentials for it: {detail}"),
-                endpoint: self.endpoint.to_owned(),
-                hint: Some(HOW_TO_SIGN.to_owned()),
+            _ => ProviderError::Misconfigured {
+                detail: format!("there are no AWS credentials {from}: {detail}"),
+                hint: Some(hint),
             },
         }
     }
@@ -174,24 +180,27 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
     None
 }
 
-/// The deepest cause, which is the one that says something: `connection refused`.
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut texts = Vec::new();
+/// An error with its causes, without those that only repeat what the next one says.
+fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        texts.push(error.to_string());
+        let text = error.to_string();
+        if let Some(last) = texts.last_mut().filter(|last| last.contains(&text)) {
+            *last = text;
+        } else {
+            texts.push(text);
+        }
         next = error.source();
     }
-    let from = texts.len().saturating_sub(2);
-    texts.split_off(from).join(": ")
+    texts
 }
 
-/// An error with its causes, each told once.
-fn chain(error: &(impl Error + 'static)) -> String {
-    let text = DisplayErrorContext(error).to_string();
-    // The SDK appends what `Debug` shows.
-    let end = text.find(" (").unwrap_or(text.len());
-    text.get(..end).unwrap_or(&text).to_owned()
+/// The deepest causes, which are those that say something: `tcp connect error: connection refused`.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut texts = chain(error);
+    let from = texts.len().saturating_sub(2);
+    texts.split_off(from).join(": ")
 }
 
 fn advice(code: &str) -> &'static str {

@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use dnseal_core::event::Events;
+use dnseal_core::event::What;
 use tokio::time::Instant;
 
 /// A limit that requests wait for, one after the other.
@@ -34,13 +36,19 @@ impl Limiter {
         }
     }
 
-    /// Returns when a request may be sent.
-    pub(super) async fn acquire(&self) {
+    /// Returns when a request may be sent; a wait that a person would notice is told.
+    pub(super) async fn acquire(&self, endpoint: &str, events: &Events) {
         let _turn = self.turn.lock().await;
         loop {
             let Some(wait) = self.with(|bucket| bucket.take(Instant::now())) else {
                 return;
             };
+            if wait >= NOTICED {
+                events.emit(What::Waiting {
+                    reason: format!("{endpoint} to take more requests of this account"),
+                    at_most: Some(wait),
+                });
+            }
             tracing::debug!(?wait, "waiting for Route 53's request rate");
             tokio::time::sleep(wait).await;
         }
@@ -110,6 +118,8 @@ impl Bucket {
     }
 }
 
+/// Waits for a single token are shorter.
+const NOTICED: Duration = Duration::from_millis(500);
 /// For how long a refusal keeps the rate down.
 const MEMORY: Duration = Duration::from_secs(5);
 /// One request in two seconds gets through whatever others do.
@@ -124,11 +134,11 @@ mod tests {
         let limiter = Limiter::new(10, 50);
         let began = Instant::now();
         for _ in 0..50 {
-            limiter.acquire().await;
+            limiter.acquire("the API", &Events::silent()).await;
         }
         assert_eq!(began.elapsed(), Duration::ZERO);
         for _ in 0..20 {
-            limiter.acquire().await;
+            limiter.acquire("the API", &Events::silent()).await;
         }
         let took = began.elapsed().as_secs_f64();
         assert!((1.99..2.2).contains(&took), "{took}");
@@ -137,13 +147,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_slows_everybody_down_and_is_forgotten() {
         let limiter = Limiter::new(10, 50);
-        limiter.acquire().await;
+        limiter.acquire("the API", &Events::silent()).await;
         for _ in 0..8 {
             limiter.refused();
         }
         let began = Instant::now();
         for _ in 0..10 {
-            limiter.acquire().await;
+            limiter.acquire("the API", &Events::silent()).await;
         }
         let took = began.elapsed().as_secs_f64();
         assert!(

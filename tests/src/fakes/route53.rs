@@ -148,7 +148,12 @@ impl Route53 {
 
     /// Puts a record set in place of what is there, as somebody else would.
     pub fn put(&self, zone: &str, set: RecordSet) {
-        self.state().put(zone, set);
+        self.put_all(zone, [set]);
+    }
+
+    /// Puts record sets in place of what is there, all at once.
+    pub fn put_all(&self, zone: &str, sets: impl IntoIterator<Item = RecordSet>) {
+        self.state().put(zone, sets);
     }
 
     /// Puts a record set in place of what is there, just before the next change of the zone is looked at.

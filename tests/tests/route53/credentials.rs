@@ -97,8 +97,8 @@ async fn keys_that_are_no_good_say_why() {
         ),
         (
             [("profile", "there-is-no-such-profile")],
-            "there-is-no-such-profile",
-            "AWS_ACCESS_KEY_ID",
+            "no AWS credentials from the profile `there-is-no-such-profile`",
+            "aws configure list --profile there-is-no-such-profile",
         ),
     ] {
         let error = provider(&bench.fake, &settings)

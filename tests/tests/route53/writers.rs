@@ -36,10 +36,9 @@ async fn a_hundred_names_are_one_batch_each_way() {
 #[tokio::test]
 async fn a_large_zone_is_read_where_it_is_written() {
     let bench = Bench::open().await;
-    for n in 0..1000 {
-        let set = RecordSet::new(&format!("host{n:04}.{ZONE}"), "A", 60, &["192.0.2.1"]);
-        bench.fake.put(&bench.zone.id, set);
-    }
+    let hosts =
+        (0..1000).map(|n| RecordSet::new(&format!("host{n:04}.{ZONE}"), "A", 60, &["192.0.2.1"]));
+    bench.fake.put_all(&bench.zone.id, hosts);
     bench
         .add("_acme-challenge.host0500.example.test", "value")
         .await;
@@ -65,10 +64,8 @@ async fn a_large_zone_is_read_where_it_is_written() {
 #[tokio::test]
 async fn batches_keep_to_the_limits() {
     let bench = Bench::open().await;
-    for n in 0..450 {
-        let set = RecordSet::txt(&challenge(n), 60, &["theirs"]);
-        bench.fake.put(&bench.zone.id, set);
-    }
+    let theirs = (0..450).map(|n| RecordSet::txt(&challenge(n), 60, &["theirs"]));
+    bench.fake.put_all(&bench.zone.id, theirs);
     // Three records each: theirs, and theirs with ours.
     let changes: Vec<TxtChange> = (0..450)
         .map(|n| change(Action::Add, &challenge(n), "ours"))

@@ -119,13 +119,15 @@ impl State {
         id
     }
 
-    pub(super) fn put(&mut self, id: &str, set: RecordSet) {
+    pub(super) fn put(&mut self, id: &str, sets: impl IntoIterator<Item = RecordSet>) {
         let zone = self.zones.get_mut(id).expect("a zone with that ID");
-        let key = set.key();
-        match set.values.is_empty() {
-            true => zone.sets.remove(&key),
-            false => zone.sets.insert(key, set),
-        };
+        for set in sets {
+            let key = set.key();
+            match set.values.is_empty() {
+                true => zone.sets.remove(&key),
+                false => zone.sets.insert(key, set),
+            };
+        }
         self.serve(id);
     }
 
@@ -139,7 +141,7 @@ impl State {
     /// Applies a batch to a zone and gives the ID of the change.
     pub(super) fn change(&mut self, id: &str, changes: &[Change]) -> Result<String, Refusal> {
         if let Some((zone, set)) = self.racing.pop_front() {
-            self.put(&zone, set);
+            self.put(&zone, [set]);
         }
         let now = Instant::now();
         let busy = self.options.busy;
