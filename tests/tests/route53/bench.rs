@@ -72,19 +72,15 @@ impl Bench {
 
 /// A provider for the fake; settings given here replace those that make it fast and trusted.
 pub(crate) fn provider(fake: &Route53, given: &[(&str, &str)]) -> Arc<dyn DnsProvider> {
-    provider_over(
-        fake,
-        given,
-        reqwest::Client::builder().no_proxy().build().unwrap(),
-    )
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    provider_over(&fake.endpoint(), given, http)
 }
 
 pub(crate) fn provider_over(
-    fake: &Route53,
+    endpoint: &str,
     given: &[(&str, &str)],
     http: reqwest::Client,
 ) -> Arc<dyn DnsProvider> {
-    let endpoint = fake.endpoint();
     let mut settings = Settings::new();
     for (key, value) in given {
         settings.insert(*key, Value::new(form(key), (*value).to_owned()));
@@ -93,7 +89,7 @@ pub(crate) fn provider_over(
     for (key, value) in [
         ("access-key-id", KEY_ID),
         ("secret-access-key", KEY_SECRET),
-        ("endpoint", &endpoint),
+        ("endpoint", endpoint),
         ("requests-per-second", "10000"),
         ("burst", "10000"),
     ] {

@@ -117,8 +117,7 @@ async fn traffic_takes_the_callers_way() {
     let proxy = reqwest::Proxy::http(bench.fake.endpoint()).unwrap();
     let http = reqwest::Client::builder().proxy(proxy).build().unwrap();
     // A name that only the proxy could know.
-    let settings = [("endpoint", "http://route53.invalid")];
-    let through = provider_over(&bench.fake, &settings, http);
+    let through = provider_over("http://route53.invalid", &[], http);
     assert_eq!(through.zone_of(&name(OWNER)).await.unwrap(), bench.zone);
     assert_eq!(
         through.endpoint(),

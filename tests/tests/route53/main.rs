@@ -9,6 +9,7 @@
 mod bench;
 mod conformance;
 mod credentials;
+mod others;
 mod rate;
 mod values;
 mod writers;
