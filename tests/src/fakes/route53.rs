@@ -217,6 +217,11 @@ impl Route53 {
         state.faults.extend(faults);
     }
 
+    /// Ends all faults.
+    pub fn heal(&self) {
+        self.state().faults.clear();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap()
     }

@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod canary;
 mod conformance;
 mod credentials;
 mod others;
