@@ -136,9 +136,12 @@ impl Route53 {
         self.state().advance(by);
     }
 
-    /// A public zone, which is served over DNS unless there is one of that name; answers with its ID.
+    /// A public zone, which is served over DNS at once unless there is one of that name; answers with its ID.
     pub fn add_zone(&self, name: &str) -> String {
-        self.state().add_zone(name, false)
+        let id = self.state().add_zone(name, false);
+        let propagation = self.state().options.propagation;
+        self.advance(propagation);
+        id
     }
 
     /// A private zone, which nobody outside sees.

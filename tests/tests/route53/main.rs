@@ -8,8 +8,10 @@
 
 mod bench;
 mod canary;
+mod chain;
 mod conformance;
 mod credentials;
+mod issue;
 mod others;
 mod rate;
 mod values;
