@@ -10,6 +10,8 @@ mod cloudflare;
 pub mod conformance;
 mod registry;
 mod rfc2136;
+#[cfg(feature = "route53")]
+mod route53;
 mod settings;
 
 pub use registry::BuildError;

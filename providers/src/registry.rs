@@ -13,6 +13,8 @@ use dnseal_core::event::Events;
 
 use crate::cloudflare;
 use crate::rfc2136;
+#[cfg(feature = "route53")]
+use crate::route53;
 use crate::settings::Checked;
 use crate::settings::Settings;
 use crate::settings::SettingsError;
@@ -257,7 +259,12 @@ impl UnknownKind {
 
 pub(crate) type Build = fn(&Checked, &Context) -> Result<Arc<dyn DnsProvider>, SettingsError>;
 
-const KINDS: &[Kind] = &[cloudflare::KIND, rfc2136::KIND];
+const KINDS: &[Kind] = &[
+    cloudflare::KIND,
+    rfc2136::KIND,
+    #[cfg(feature = "route53")]
+    route53::KIND,
+];
 
 #[cfg(test)]
 mod tests {

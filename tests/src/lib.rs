@@ -37,6 +37,7 @@ pub use dns::{
 };
 pub use knot::{Knot, KnotOptions};
 pub use loopback::Loopback;
+pub use moto::Moto;
 pub use pebble::{Eab, LoggedRequest, Pebble, PebbleOptions, Profile};
 pub use peer::{Peer, require};
 pub use powerdns::{PowerDns, PowerDnsOptions};
@@ -55,6 +56,7 @@ mod command;
 mod dns;
 mod knot;
 mod loopback;
+mod moto;
 mod pebble;
 mod peer;
 mod powerdns;

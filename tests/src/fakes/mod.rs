@@ -4,3 +4,4 @@
 //! issuance can run against it. Each is checked by clients that nobody here wrote; see `tests/tests/fakes_*.rs`.
 
 pub mod cloudflare;
+pub mod route53;
