@@ -152,6 +152,15 @@ pub struct Context {
 }
 
 impl Context {
+    /// Surroundings with an HTTP client that has the caller's proxies, roots and time-outs, and follows no redirects.
+    pub fn new(http: reqwest::Client) -> Self {
+        Self {
+            clock: Arc::new(SystemTime::now),
+            events: Events::silent(),
+            http,
+        }
+    }
+
     /// The same, with another clock.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
@@ -188,16 +197,12 @@ impl Context {
 
 impl Default for Context {
     fn default() -> Self {
-        Self {
-            clock: Arc::new(SystemTime::now),
-            events: Events::silent(),
-            http: reqwest::Client::builder()
-                // Credentials go to the server they are meant for only.
-                .redirect(reqwest::redirect::Policy::none())
-                .user_agent(concat!("dnseal/", env!("CARGO_PKG_VERSION")))
-                .build()
-                .unwrap_or_default(),
-        }
+        let http = reqwest::Client::builder()
+            // Credentials go to the server they are meant for only.
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("dnseal/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self::new(http.unwrap_or_default())
     }
 }
 

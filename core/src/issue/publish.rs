@@ -12,8 +12,10 @@ use crate::acme::Challenge;
 use crate::dns::Action;
 use crate::dns::Announcement;
 use crate::dns::Identifier;
+use crate::dns::NamedProvider;
 use crate::dns::Origin;
 use crate::dns::Place;
+use crate::dns::Receipt;
 use crate::dns::TxtChange;
 use crate::dns::TxtValue;
 use crate::dns::Zone;
@@ -47,7 +49,8 @@ impl Target {
     }
 }
 
-/// Writes the values of all targets: into the head, and then into DNS with one submission a zone.
+/// Writes the values of all targets: into the head, and then into DNS with one submission a zone. What comes back is what the
+/// providers can be asked about.
 pub(super) async fn publish(
     engine: &Engine,
     session: &HeadSession,
@@ -55,7 +58,7 @@ pub(super) async fn publish(
     announcement: Announcement,
     events: &Events,
     cancel: &CancellationToken,
-) -> Result<(), IssueError> {
+) -> Result<Vec<(NamedProvider, Receipt)>, IssueError> {
     let now = Timestamp::now();
     session
         .update(|head| {
@@ -97,12 +100,14 @@ pub(super) async fn publish(
 
     let mut errors = Vec::new();
     let mut handles = Vec::new();
+    let mut receipts = Vec::new();
     for (group, submission) in submissions {
         let written = tokio::select! {
             written = submission.written() => written,
             () = cancel.cancelled() => return Err(IssueError::Cancelled),
         };
         let written = written.ok_or(IssueError::Cancelled)?;
+        receipts.push((group[0].place.provider.clone(), written.receipt));
         for (target, result) in group.into_iter().zip(written.results) {
             match result {
                 Ok(handle) => {
@@ -128,7 +133,7 @@ pub(super) async fn publish(
             .await?;
     }
     match errors.is_empty() {
-        true => Ok(()),
+        true => Ok(receipts),
         false => Err(IssueError::Write { errors }),
     }
 }

@@ -36,8 +36,10 @@ use crate::deploy::LiveFiles;
 use crate::dns::Announcement;
 use crate::dns::DomainName;
 use crate::dns::Identifier;
+use crate::dns::NamedProvider;
 use crate::dns::Place;
 use crate::dns::Proven;
+use crate::dns::Receipt;
 use crate::dns::Wanted as WantedValues;
 use crate::event::Events;
 use crate::event::Stage;
@@ -426,7 +428,7 @@ impl Walk<'_> {
             drop(announcement);
         } else {
             self.events.stage(Stage::Publish);
-            publish(
+            let receipts = publish(
                 self.engine,
                 self.session,
                 &targets,
@@ -436,7 +438,7 @@ impl Walk<'_> {
             )
             .await?;
             self.engine.reached(Checkpoint::DnsWritten).await;
-            self.propagate(&targets).await?;
+            self.propagate(&targets, receipts).await?;
             self.engine.reached(Checkpoint::Propagated).await;
         }
 
@@ -485,7 +487,11 @@ impl Walk<'_> {
         Ok(())
     }
 
-    async fn propagate(&self, targets: &[Target]) -> Result<(), IssueError> {
+    async fn propagate(
+        &self,
+        targets: &[Target],
+        receipts: Vec<(NamedProvider, Receipt)>,
+    ) -> Result<(), IssueError> {
         self.events.stage(Stage::Propagate);
         let mut by_owner: BTreeMap<DomainName, (WantedValues, Vec<Identifier>)> = BTreeMap::new();
         for target in targets {
@@ -501,10 +507,18 @@ impl Walk<'_> {
             wanted.values.push(target.value.clone());
             names.push(target.identifier.clone());
         }
+        let settled = receipts.iter().map(|(provider, receipt)| {
+            self.engine
+                .zones
+                .await_settled(provider, receipt, self.cancel)
+        });
+        futures::future::try_join_all(settled).await?;
         let wanted = by_owner
             .values()
             .map(|(wanted, _)| wanted.clone())
             .collect();
+        let settle = targets.iter().map(|t| t.place.settle()).max();
+        let settle = settle.unwrap_or_default();
         let tell = |proven: Proven| {
             for name in by_owner
                 .get(&proven.owner)
@@ -517,7 +531,7 @@ impl Walk<'_> {
         };
         self.engine
             .zones
-            .await_visible(wanted, self.cancel, tell)
+            .await_visible(wanted, settle, self.cancel, tell)
             .await?;
         Ok(())
     }
