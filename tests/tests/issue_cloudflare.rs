@@ -146,8 +146,13 @@ async fn fleet(quota: Option<Quota>) {
             .timeout(Duration::from_secs(300));
         runs.push(spawn_blocking(move || command.run()));
     }
+    let mut told = 0;
     for (process, run) in runs.into_iter().enumerate() {
         let run = run.await.unwrap().success();
+        told += run
+            .stderr
+            .matches("to take more requests (5 in 1s)")
+            .count();
         for number in 0..EACH {
             let host = format!("h{process}-{number}.example.test");
             let live = home
@@ -156,6 +161,7 @@ async fn fleet(quota: Option<Quota>) {
             assert!(live.is_file(), "{}: {run:?}", live.display());
         }
     }
+    assert_eq!(told > 0, quota.is_some());
     let left = fake.records("shared.test");
     assert_eq!(left.len(), 1, "{left:?}");
     assert_eq!(left[0].content, "foreign");

@@ -19,6 +19,7 @@ use dnseal_core::event::Events;
 use dnseal_core::issue::Engine;
 use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Store;
+use dnseal_providers::Context;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -92,6 +93,16 @@ impl Work {
         let propagation =
             Propagation::new(asker.clone(), probing.policy.clone(), self.events.clone());
         (asker, discovery, propagation)
+    }
+
+    /// What providers get from a run: where to tell that they wait, and HTTP that trusts these files as well.
+    pub(super) fn context(&self, roots: &[PathBuf]) -> Result<Context, CliError> {
+        let context = Context::default().with_events(self.events.clone());
+        if roots.is_empty() {
+            return Ok(context);
+        }
+        let transport = transport(roots, &self.events)?;
+        Ok(context.with_http(transport.http().clone()))
     }
 
     /// Zones that these providers write.
@@ -171,18 +182,10 @@ impl Engines {
         if let Some(engine) = self.made.get(roots) {
             return Ok(engine.clone());
         }
-        let extra_roots = roots
-            .iter()
-            .map(|path| read_root(path))
-            .collect::<Result<Vec<_>, _>>()?;
-        let options = TransportOptions {
-            extra_roots,
-            ..TransportOptions::default()
-        };
         let engine = Engine::new(
             self.store.clone(),
             self.live.clone(),
-            Transport::new(options, self.events.clone())?,
+            transport(roots, &self.events)?,
             self.zones.clone(),
             self.events.clone(),
         );
@@ -195,6 +198,19 @@ impl Engines {
         self.made.insert(roots.to_vec(), engine.clone());
         Ok(engine)
     }
+}
+
+/// Ways to HTTP servers that these files vouch for, beside the system's roots.
+fn transport(roots: &[PathBuf], events: &Events) -> Result<Transport, CliError> {
+    let extra_roots = roots
+        .iter()
+        .map(|path| read_root(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let options = TransportOptions {
+        extra_roots,
+        ..TransportOptions::default()
+    };
+    Ok(Transport::new(options, events.clone())?)
 }
 
 fn read_root(path: &Path) -> Result<ExtraRoot, CliError> {
