@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use dnseal_core::dns::DnsProvider;
@@ -148,19 +149,11 @@ pub enum Form {
 pub struct Context {
     clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
     events: Events,
-    http: reqwest::Client,
+    /// Made with the first use: reading the system's roots takes a while, and not every provider speaks HTTP.
+    http: Arc<OnceLock<reqwest::Client>>,
 }
 
 impl Context {
-    /// Surroundings with an HTTP client that has the caller's proxies, roots and time-outs, and follows no redirects.
-    pub fn new(http: reqwest::Client) -> Self {
-        Self {
-            clock: Arc::new(SystemTime::now),
-            events: Events::silent(),
-            http,
-        }
-    }
-
     /// The same, with another clock.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
@@ -178,7 +171,7 @@ impl Context {
     /// The same, with an HTTP client that has the caller's proxies, roots and time-outs, and follows no redirects.
     #[must_use]
     pub fn with_http(mut self, http: reqwest::Client) -> Self {
-        self.http = http;
+        self.http = Arc::new(OnceLock::from(http));
         self
     }
 
@@ -187,7 +180,14 @@ impl Context {
     }
 
     pub(crate) fn http(&self) -> &reqwest::Client {
-        &self.http
+        self.http.get_or_init(|| {
+            reqwest::Client::builder()
+                // Credentials go to the server they are meant for only.
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("dnseal/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .unwrap_or_default()
+        })
     }
 
     pub(crate) fn now(&self) -> SystemTime {
@@ -197,12 +197,11 @@ impl Context {
 
 impl Default for Context {
     fn default() -> Self {
-        let http = reqwest::Client::builder()
-            // Credentials go to the server they are meant for only.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("dnseal/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Self::new(http.unwrap_or_default())
+        Self {
+            clock: Arc::new(SystemTime::now),
+            events: Events::silent(),
+            http: Arc::default(),
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! `dnseal issue`.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dnseal_core::issue::IssueError;
@@ -38,9 +40,8 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
         }
     }
     let probing = settings::probing(&args.probe, &app.config)?;
-    let mut roots: Vec<_> = orders.iter().flat_map(|o| o.roots.clone()).collect();
-    roots.sort();
-    roots.dedup();
+    let roots: BTreeSet<&PathBuf> = orders.iter().flat_map(|o| &o.roots).collect();
+    let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
     let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
     let zones = work.zones(&probing, providers)?;
     match args.plan {

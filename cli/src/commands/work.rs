@@ -95,10 +95,14 @@ impl Work {
         (asker, discovery, propagation)
     }
 
-    /// What providers get: the proxies and roots that everything else has, and somebody to tell that they wait.
+    /// What providers get from a run: where to tell that they wait, and HTTP that trusts these files as well.
     pub(super) fn context(&self, roots: &[PathBuf]) -> Result<Context, CliError> {
-        let transport = transport(roots, self.events.clone())?;
-        Ok(Context::new(transport.http().clone()).with_events(self.events.clone()))
+        let context = Context::default().with_events(self.events.clone());
+        if roots.is_empty() {
+            return Ok(context);
+        }
+        let transport = transport(roots, &self.events)?;
+        Ok(context.with_http(transport.http().clone()))
     }
 
     /// Zones that these providers write.
@@ -181,7 +185,7 @@ impl Engines {
         let engine = Engine::new(
             self.store.clone(),
             self.live.clone(),
-            transport(roots, self.events.clone())?,
+            transport(roots, &self.events)?,
             self.zones.clone(),
             self.events.clone(),
         );
@@ -196,8 +200,8 @@ impl Engines {
     }
 }
 
-/// A way to servers that trusts these files beside the system's roots.
-fn transport(roots: &[PathBuf], events: Events) -> Result<Transport, CliError> {
+/// Ways to HTTP servers that these files vouch for, beside the system's roots.
+fn transport(roots: &[PathBuf], events: &Events) -> Result<Transport, CliError> {
     let extra_roots = roots
         .iter()
         .map(|path| read_root(path))
@@ -206,7 +210,7 @@ fn transport(roots: &[PathBuf], events: Events) -> Result<Transport, CliError> {
         extra_roots,
         ..TransportOptions::default()
     };
-    Ok(Transport::new(options, events)?)
+    Ok(Transport::new(options, events.clone())?)
 }
 
 fn read_root(path: &Path) -> Result<ExtraRoot, CliError> {

@@ -95,6 +95,11 @@ impl Config {
         self.certificates.iter().find(|c| &c.id == id)
     }
 
+    /// The roots that the configuration trusts beside the system's.
+    pub(crate) fn roots(&self) -> &[PathBuf] {
+        self.ca.as_ref().map_or(&[], |ca| ca.roots.as_slice())
+    }
+
     /// The provider called `name`.
     pub(crate) fn provider(&self, name: &str) -> Option<&Provider> {
         self.providers.iter().find(|p| p.name == name)

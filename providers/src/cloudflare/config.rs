@@ -302,3 +302,202 @@ its own if the token must not be able to change anything else.
 
 The global API key with its e-mail address works too, and may do everything that its user may.
 ";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::io;
+
+    use super::*;
+    use crate::registry::BuildError;
+    use crate::settings::Settings;
+    use crate::settings::Value;
+
+    const GOOD: &str = "Sn3lZJTBX6kkg7OdcBUAxOO963GEIyGQqnFTOFYY";
+    const ID: &str = "023e105f4ecef8ad9ca31a8372d0c353";
+
+    fn built(pairs: &[(&str, &str)]) -> Result<Arc<dyn DnsProvider>, BuildError> {
+        let mut settings = Settings::new();
+        for (key, value) in pairs {
+            settings.insert(*key, Value::from(*value));
+        }
+        crate::build("cloudflare", "cloud", settings, &Context::default())
+    }
+
+    #[test]
+    fn good_settings_are_taken() {
+        for pairs in [
+            vec![("token", GOOD)],
+            vec![("api-token", " Sn3lZJTBX6kkg7OdcBUAxOO963GEIyGQqnFTOFYY\n")],
+            vec![
+                ("email", "a@example.com"),
+                ("api-key", "144c9defac04969c7bfad8efaa8ea194"),
+            ],
+            vec![
+                ("token", GOOD),
+                ("zone-id", ID),
+                ("ttl", "30"),
+                ("timeout", "5"),
+            ],
+            vec![
+                ("token", GOOD),
+                (
+                    "zone-id",
+                    "example.com=023E105F4ECEF8AD9CA31A8372D0C353, example.org=023e105f4ecef8ad9ca31a8372d0c353",
+                ),
+            ],
+            vec![
+                ("token", GOOD),
+                ("zone-ids.example.com", ID),
+                ("zone-ids.b\u{fc}cher.example", ID),
+            ],
+        ] {
+            let provider = built(&pairs).unwrap();
+            assert_eq!(provider.endpoint(), "the Cloudflare API");
+        }
+        let capabilities = built(&[("token", GOOD)]).unwrap().capabilities();
+        assert_eq!(capabilities.ttl, 60);
+        assert_eq!(capabilities.write_safety, WriteSafety::PerValue);
+        let elsewhere = [
+            ("token", GOOD),
+            ("base-url", "http://127.0.0.1:8080/client/v4"),
+        ];
+        let endpoint = built(&elsewhere).unwrap().endpoint();
+        assert_eq!(endpoint, "the Cloudflare API at 127.0.0.1:8080");
+    }
+
+    #[test]
+    fn wrong_settings_say_what_to_write() {
+        for (pairs, problem, hint) in [
+            (
+                vec![],
+                "`token` is missing",
+                "set `token`, or the environment variable CLOUDFLARE_DNS_API_TOKEN",
+            ),
+            (vec![("token", " \n")], "`token` is missing", "set `token`"),
+            (
+                vec![("key", GOOD)],
+                "`email` is missing",
+                "set `email`, or the environment variable CLOUDFLARE_EMAIL",
+            ),
+            (
+                vec![("email", "a@example.com")],
+                "`key` is missing",
+                "CLOUDFLARE_API_KEY",
+            ),
+            (
+                vec![("token", "Bearer abc")],
+                "`token`: it begins with `Bearer`",
+                "copy it again",
+            ),
+            (
+                vec![("token", "\"abc\"")],
+                "`token`: it has characters in it",
+                "copy it again, without quotes",
+            ),
+            (
+                vec![("token", GOOD), ("zone-token", "a b")],
+                "`zone-token`: it has characters in it",
+                "copy it again",
+            ),
+            (
+                vec![("token", GOOD), ("zone-id", "example.com")],
+                "`zone-id`: `example.com` is no id of a zone",
+                "32 hexadecimal digits",
+            ),
+            (
+                vec![
+                    ("token", GOOD),
+                    (
+                        "zone-id",
+                        "023e105f4ecef8ad9ca31a8372d0c353 123e105f4ecef8ad9ca31a8372d0c353",
+                    ),
+                ],
+                "`zone-id`: there are several ids",
+                "write `example.com=ID,example.org=ID`",
+            ),
+            (
+                vec![
+                    ("token", GOOD),
+                    ("zone-id", ID),
+                    ("zone-ids.example.com", ID),
+                ],
+                "`zone-id`: an id without a name",
+                "write `example.com=ID` for each",
+            ),
+            (
+                vec![("token", GOOD), ("zone-ids.a..b", ID)],
+                "`zone-ids.*`: `a..b` is no zone",
+                "",
+            ),
+            (
+                vec![("token", GOOD), ("zone-ids.", ID)],
+                "there is no setting `zone-ids.`",
+                "did you mean `zone-ids.*`?",
+            ),
+            (
+                vec![("token", GOOD), ("ttl", "20")],
+                "`ttl`: 20 is not from 30 to 86400",
+                "",
+            ),
+            (
+                vec![("token", GOOD), ("base-url", "api.cloudflare.com")],
+                "`base-url`: it is no URL",
+                "write it like `https://api.cloudflare.com/client/v4`",
+            ),
+            (
+                vec![("token", GOOD), ("base-url", "ftp://api.cloudflare.com")],
+                "`base-url`: it begins with neither",
+                "",
+            ),
+            (
+                vec![
+                    ("token", GOOD),
+                    ("base-url", "https://a:b@api.cloudflare.com"),
+                ],
+                "`base-url`: a user and a password have no place in it",
+                "",
+            ),
+        ] {
+            let error = built(&pairs).unwrap_err();
+            let text = error.to_string();
+            let prefix = "provider `cloud` (cloudflare): ";
+            assert!(
+                text.strip_prefix(prefix).unwrap().starts_with(problem),
+                "{text}"
+            );
+            let said = error.hint().unwrap_or_default();
+            assert!(said.contains(hint), "{said}");
+            assert!(!text.contains(GOOD) && !said.contains(GOOD));
+        }
+    }
+
+    #[test]
+    fn the_environment_of_lego_does() {
+        let variables = HashMap::from([
+            ("CF_DNS_API_TOKEN_FILE", "/run/secrets/token"),
+            ("CLOUDFLARE_API_TOKEN", "of another tool"),
+            ("CF_ZONE_API_TOKEN", GOOD),
+            ("CLOUDFLARE_TTL", "120"),
+            ("CLOUDFLARE_HTTP_TIMEOUT", "45"),
+            ("CLOUDFLARE_ZONE_ID", ID),
+        ]);
+        let settings = Settings::from_env(
+            &KIND,
+            &|name| variables.get(name).map(|&value| value.to_owned()),
+            &|path| match path {
+                "/run/secrets/token" => Ok(format!("{GOOD}\n")),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            },
+        )
+        .unwrap();
+        let keys: Vec<&str> = settings.keys().collect();
+        assert_eq!(keys, ["timeout", "token", "ttl", "zone-id", "zone-token"]);
+        // The narrower variable wins, as a file too.
+        assert!(
+            matches!(settings.get("token"), Some(Value::Secret(s)) if s.expose_secret() == GOOD)
+        );
+        let provider = crate::build("cloudflare", "cloud", settings, &Context::default()).unwrap();
+        assert_eq!(provider.capabilities().ttl, 120);
+    }
+}
