@@ -1,4 +1,4 @@
-//! Whole commands: arguments, status and both streams, as people see them.
+//! Whole commands: arguments, status and both streams, as people see them; those in `docs/` too.
 //!
 //! `TRYCMD=overwrite cargo test -p dnseal --test transcripts` writes what the program says now into the transcripts.
 
@@ -17,7 +17,8 @@ fn transcripts() {
         .env("XDG_CONFIG_HOME", nowhere)
         .env("XDG_STATE_HOME", nowhere)
         .env("NO_COLOR", "1")
-        .case("tests/cmd/*.trycmd");
+        .case("tests/cmd/*.trycmd")
+        .case("../docs/*.md");
 }
 
 /// A configuration that a group may write is refused, and a checkout may be made with such a umask.
@@ -25,10 +26,11 @@ fn transcripts() {
 fn make_private() {
     use std::os::unix::fs::PermissionsExt;
 
-    let inputs = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cmd/config.in");
-    for entry in std::fs::read_dir(inputs).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    for inputs in ["tests/cmd/config.in", "../docs/configuration.in"] {
+        for entry in std::fs::read_dir(inputs).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use dnseal_core::acme::CertificateKey;
 use dnseal_core::acme::Client;
 use dnseal_core::acme::DirectoryError;
 use dnseal_core::acme::ExternalAccount;
+use dnseal_core::acme::ExtraRoot;
 use dnseal_core::acme::KeyType;
 use dnseal_core::acme::NewOrder;
 use dnseal_core::acme::OrderError;
@@ -122,7 +123,10 @@ impl Pebble {
     fn transport(&self) -> (Transport, UnboundedReceiver<Event>) {
         let (events, receiver) = Events::channel();
         let options = TransportOptions {
-            extra_roots: vec![self.root.clone()],
+            extra_roots: vec![ExtraRoot {
+                name: "test".to_owned(),
+                pem: self.root.clone(),
+            }],
             ..TransportOptions::default()
         };
         (Transport::new(options, events).unwrap(), receiver)
@@ -471,7 +475,10 @@ async fn strangers_are_not_trusted_and_silence_is_an_error() {
     };
     let stranger = rcgen::generate_simple_self_signed(["other.example".to_owned()]).unwrap();
     let options = TransportOptions {
-        extra_roots: vec![stranger.cert.pem().into_bytes()],
+        extra_roots: vec![ExtraRoot {
+            name: "test".to_owned(),
+            pem: stranger.cert.pem().into_bytes(),
+        }],
         ..TransportOptions::default()
     };
     let transport = Transport::new(options, Events::silent()).unwrap();

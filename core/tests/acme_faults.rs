@@ -25,6 +25,7 @@ use dnseal_core::acme::AuthorizationStatus;
 use dnseal_core::acme::CertificateKey;
 use dnseal_core::acme::ChallengeStatus;
 use dnseal_core::acme::Client;
+use dnseal_core::acme::ExtraRoot;
 use dnseal_core::acme::KeyType;
 use dnseal_core::acme::NewOrder;
 use dnseal_core::acme::OrderError;
@@ -62,7 +63,10 @@ enum Reply {
 fn transport() -> Transport {
     let root = rcgen::generate_simple_self_signed(["unused.example".to_owned()]).unwrap();
     let options = TransportOptions {
-        extra_roots: vec![root.cert.pem().into_bytes()],
+        extra_roots: vec![ExtraRoot {
+            name: "test".to_owned(),
+            pem: root.cert.pem().into_bytes(),
+        }],
         total_timeout: Duration::from_millis(500),
         ..TransportOptions::default()
     };
@@ -514,22 +518,32 @@ async fn an_order_that_never_ends_ends_at_our_deadline() {
 }
 
 #[tokio::test]
-async fn a_ca_that_is_busy_does_not_end_a_wait() {
+async fn a_ca_that_is_busy_ends_a_wait_only_when_it_asks_for_more_than_is_left() {
     let ca = Ca::start(|base, asked| match asked.times {
         1 => {
-            let late = vec![("retry-after", "11".to_owned())];
-            Reply::Answer(429, late, String::new())
+            let later = vec![("retry-after", "1".to_owned())];
+            Reply::Answer(429, later, String::new())
         }
-        _ => ok(order(base, "ready")),
+        2 => ok(order(base, "ready")),
+        _ => {
+            let later = vec![("retry-after", "11".to_owned())];
+            Reply::Answer(429, later, String::new())
+        }
     })
     .await;
     let account = ca.account().await;
-    // The wait has time left, but less than the CA asked for: the last look comes when it is over.
     let order = account
-        .await_ready(&ca.url("order"), &wait(400))
+        .await_ready(&ca.url("order"), &wait(10_000))
         .await
         .unwrap();
     assert_eq!(order.status, OrderStatus::Ready);
+
+    let error = account
+        .await_ready(&ca.url("order"), &wait(5_000))
+        .await
+        .unwrap_err();
+    assert!(error.is_rate_limited(), "{error}");
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(11)));
 }
 
 #[test]
@@ -542,7 +556,10 @@ fn roots_that_are_none_are_named() {
         ),
     ] {
         let options = TransportOptions {
-            extra_roots: vec![pem.as_bytes().to_vec()],
+            extra_roots: vec![ExtraRoot {
+                name: "test".to_owned(),
+                pem: pem.as_bytes().to_vec(),
+            }],
             ..TransportOptions::default()
         };
         let error = Transport::new(options, Events::silent()).unwrap_err();

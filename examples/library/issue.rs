@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use dnseal_core::acme::{Ca, KeyType, Transport, TransportOptions};
+use dnseal_core::acme::{Ca, ExtraRoot, KeyType, Transport, TransportOptions};
 use dnseal_core::deploy::Live;
 use dnseal_core::dns::{
     Asker, AskerOptions, Discovery, DiscoveryOptions, NamedProvider, Propagation,
@@ -69,7 +69,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let ca = Ca::resolve(&sandbox.directory_url(), KeyType::default())?;
     let transport = Transport::new(
         TransportOptions {
-            extra_roots: vec![sandbox.tls_root_pem().as_bytes().to_vec()],
+            extra_roots: vec![ExtraRoot {
+                name: "the sandbox".to_owned(),
+                pem: sandbox.tls_root_pem().into(),
+            }],
             ..TransportOptions::default()
         },
         events.clone(),

@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+mod cloudflare;
 pub mod conformance;
 mod registry;
 mod rfc2136;

@@ -11,6 +11,7 @@ use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::WriteSafety;
 use dnseal_core::event::Events;
 
+use crate::cloudflare;
 use crate::rfc2136;
 #[cfg(feature = "route53")]
 use crate::route53;
@@ -80,7 +81,7 @@ impl Kind {
     pub fn setting(&self, key: &str) -> Option<&'static Setting> {
         self.settings
             .iter()
-            .find(|s| s.key == key || s.aliases.contains(&key))
+            .find(|s| s.covers(key) || s.aliases.contains(&key))
     }
 }
 
@@ -98,10 +99,31 @@ pub struct Setting {
     pub form: Form,
     /// One sentence.
     pub help: &'static str,
-    /// Its dotted key.
+    /// Its dotted key; `zone-ids.*` stands for every key that begins with `zone-ids.`.
     pub key: &'static str,
     /// Whether it must be given.
     pub required: bool,
+}
+
+impl Setting {
+    /// Whether it stands for many keys with a common beginning.
+    pub fn is_map(&self) -> bool {
+        self.prefix().is_some()
+    }
+
+    /// What a key of a map has in front of the map's own keys, such as `zone-ids.`.
+    pub(crate) fn prefix(&self) -> Option<&'static str> {
+        self.key.strip_suffix('*')
+    }
+
+    fn covers(&self, key: &str) -> bool {
+        match self.prefix() {
+            Some(prefix) => key
+                .strip_prefix(prefix)
+                .is_some_and(|rest| !rest.is_empty()),
+            None => self.key == key,
+        }
+    }
 }
 
 /// How the value of a setting is written.
@@ -130,6 +152,15 @@ pub struct Context {
 }
 
 impl Context {
+    /// Surroundings with an HTTP client that has the caller's proxies, roots and time-outs, and follows no redirects.
+    pub fn new(http: reqwest::Client) -> Self {
+        Self {
+            clock: Arc::new(SystemTime::now),
+            events: Events::silent(),
+            http,
+        }
+    }
+
     /// The same, with another clock.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
@@ -166,16 +197,12 @@ impl Context {
 
 impl Default for Context {
     fn default() -> Self {
-        Self {
-            clock: Arc::new(SystemTime::now),
-            events: Events::silent(),
-            http: reqwest::Client::builder()
-                // Credentials go to the server they are meant for only.
-                .redirect(reqwest::redirect::Policy::none())
-                .user_agent(concat!("dnseal/", env!("CARGO_PKG_VERSION")))
-                .build()
-                .unwrap_or_default(),
-        }
+        let http = reqwest::Client::builder()
+            // Credentials go to the server they are meant for only.
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("dnseal/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self::new(http.unwrap_or_default())
     }
 }
 
@@ -238,6 +265,7 @@ impl UnknownKind {
 pub(crate) type Build = fn(&Checked, &Context) -> Result<Arc<dyn DnsProvider>, SettingsError>;
 
 const KINDS: &[Kind] = &[
+    cloudflare::KIND,
     rfc2136::KIND,
     #[cfg(feature = "route53")]
     route53::KIND,
@@ -257,7 +285,7 @@ mod tests {
             kind("manual")
                 .unwrap_err()
                 .hint()
-                .starts_with("there is rfc2136")
+                .starts_with("there is cloudflare, rfc2136")
         );
     }
 

@@ -107,6 +107,7 @@ impl Settings {
 
     /// Refuses keys that `kind` does not know, and puts aliases under their proper key.
     pub(crate) fn check(self, kind: &'static Kind) -> Result<Checked, SettingsError> {
+        let mut maps: BTreeMap<&'static str, Vec<(String, Value)>> = BTreeMap::new();
         let mut values = BTreeMap::new();
         for (key, value) in self.values {
             let Some(setting) = kind.setting(&key) else {
@@ -118,6 +119,11 @@ impl Settings {
                     key,
                 });
             };
+            if let Some(inner) = setting.prefix().and_then(|prefix| key.strip_prefix(prefix)) {
+                let map = maps.entry(setting.key).or_default();
+                map.push((inner.to_owned(), value));
+                continue;
+            }
             if values.insert(setting.key, value).is_some() {
                 return Err(SettingsError::Twice {
                     alias: setting.aliases.join("`, `"),
@@ -132,7 +138,7 @@ impl Settings {
         {
             return Err(SettingsError::missing(missing));
         }
-        Ok(Checked { kind, values })
+        Ok(Checked { kind, maps, values })
     }
 }
 
@@ -169,6 +175,7 @@ impl From<String> for Value {
 #[derive(Debug)]
 pub(crate) struct Checked {
     kind: &'static Kind,
+    maps: BTreeMap<&'static str, Vec<(String, Value)>>,
     values: BTreeMap<&'static str, Value>,
 }
 
@@ -179,6 +186,15 @@ impl Checked {
 
     pub(crate) fn secret(&self, key: &str) -> Option<SecretString> {
         self.values.get(key).map(|v| v.expose().into())
+    }
+
+    /// What is in the map that `key` (such as `zone-ids.*`) stands for.
+    pub(crate) fn map(&self, key: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.maps
+            .get(key)
+            .into_iter()
+            .flatten()
+            .map(|(inner, value)| (inner.as_str(), value.expose().trim()))
     }
 
     pub(crate) fn has(&self, key: &str) -> bool {

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use dnseal_core::acme::{Ca, KeyType, Transport, TransportOptions};
+use dnseal_core::acme::{Ca, ExtraRoot, KeyType, Transport, TransportOptions};
 use dnseal_core::deploy::Live;
 use dnseal_core::dns::{
-    Asker, AskerOptions, Discovery, DiscoveryOptions, NamedProvider, Propagation,
+    Asker, AskerOptions, Discovery, DiscoveryOptions, DnsProvider, NamedProvider, Propagation,
     PropagationPolicy, Routes, Zones,
 };
 use dnseal_core::event::{Event, Events, What};
 use dnseal_core::issue::{Engine, Request, Terms, Timeouts};
-use dnseal_core::store::{CertId, DirectoryStore, Head};
+use dnseal_core::store::{CertId, DirectoryStore, Head, Key, Store};
 use dnseal_providers::{Context, Form, Settings, Value, build};
 use tempfile::TempDir;
 
@@ -26,7 +26,12 @@ pub struct Workbench {
     home: TempDir,
     ca: CaSettings,
     events: Arc<Mutex<Vec<Event>>>,
+    hosted: Option<Arc<dyn DnsProvider>>,
+    more_roots: Vec<Vec<u8>>,
+    patience: Option<Duration>,
+    nameservers: Vec<SocketAddr>,
     policy: PropagationPolicy,
+    provider_settings: Vec<(&'static str, String)>,
     providers: Vec<Server>,
 }
 
@@ -57,12 +62,48 @@ impl Workbench {
             home: TempDir::new().expect("a temporary directory"),
             ca,
             events: Arc::default(),
+            hosted: None,
+            more_roots: Vec::new(),
+            patience: None,
+            nameservers: Vec::new(),
             policy: PropagationPolicy {
                 timeout: Duration::from_secs(60),
                 ..PropagationPolicy::default()
             },
+            provider_settings: Vec::new(),
             providers,
         }
+    }
+
+    /// The same with name servers that are probed in place of those that take the updates.
+    pub fn nameservers(mut self, nameservers: Vec<SocketAddr>) -> Self {
+        self.nameservers = nameservers;
+        self
+    }
+
+    /// The same with this provider for everything; needs [`nameservers`](Self::nameservers).
+    pub fn hosted(mut self, provider: Arc<dyn DnsProvider>) -> Self {
+        self.hosted = Some(provider);
+        self
+    }
+
+    /// The same with another patience for providers that fail.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self
+    }
+
+    /// The same with another setting of its providers.
+    pub fn provider_setting(mut self, key: &'static str, value: &str) -> Self {
+        self.provider_settings.push((key, value.to_owned()));
+        self
+    }
+
+    /// The same, ordering from another CA and still able to reach the one before.
+    pub fn with_ca(mut self, ca: CaSettings) -> Self {
+        self.more_roots.push(self.ca.root);
+        self.ca = ca;
+        self
     }
 
     /// The same with another policy of propagation.
@@ -86,7 +127,10 @@ impl Workbench {
             }
         });
         let asker = Asker::new(AskerOptions::default(), events.clone());
-        let servers: Vec<SocketAddr> = self.providers.iter().map(|p| p.addr).collect();
+        let servers: Vec<SocketAddr> = match self.nameservers.as_slice() {
+            [] => self.providers.iter().map(|p| p.addr).take(1).collect(),
+            given => given.to_vec(),
+        };
         let per_zone = self
             .providers
             .iter()
@@ -97,16 +141,27 @@ impl Workbench {
             })
             .collect();
         let options = DiscoveryOptions {
-            nameservers: servers.into_iter().take(1).collect(),
+            nameservers: servers,
             zone_nameservers: per_zone,
             ..DiscoveryOptions::default()
         };
         let discovery = Discovery::new(asker.clone(), options);
         let propagation = Propagation::new(asker, self.policy.clone(), events.clone());
-        let zones = Zones::new(self.routes(), discovery, propagation, events.clone());
+        let mut zones = Zones::new(self.routes(), discovery, propagation, events.clone());
+        if let Some(patience) = self.patience {
+            zones = zones.with_patience(patience);
+        }
         let transport = Transport::new(
             TransportOptions {
-                extra_roots: vec![self.ca.root.clone()],
+                extra_roots: self
+                    .more_roots
+                    .iter()
+                    .chain([&self.ca.root])
+                    .map(|pem| ExtraRoot {
+                        name: "the CA under test".to_owned(),
+                        pem: pem.clone(),
+                    })
+                    .collect(),
                 ..TransportOptions::default()
             },
             events.clone(),
@@ -144,6 +199,46 @@ impl Workbench {
             .map(|(head, _)| head)
     }
 
+    /// What is in the store that a finished run does not leave there.
+    pub async fn leftovers(&self) -> Vec<String> {
+        let store = DirectoryStore::open(&self.home.path().join("store")).expect("a store");
+        let mut left = crate::sandbox::strays(store.path());
+        for key in store.list(&Key::certificates()).await.expect("a list") {
+            let [_, id, file] = key.components() else {
+                continue;
+            };
+            if file != "head.json" {
+                continue;
+            }
+            let id: CertId = id.parse().expect("a name");
+            let head = self.head(&id).await.expect("a head");
+            if let Some(order) = &head.order {
+                left.push(format!("the head of {id} has the order {}", order.url));
+            }
+            if let Some(worker) = &head.worker {
+                left.push(format!("the head of {id} has a worker: {worker:?}"));
+            }
+            for value in &head.published {
+                left.push(format!("the head of {id} has a value at {}", value.owner));
+            }
+            if head.is_empty() {
+                left.push(format!("the head of {id} says nothing"));
+            }
+        }
+        left
+    }
+
+    /// The warnings so far.
+    pub fn warnings(&self) -> Vec<String> {
+        self.events()
+            .into_iter()
+            .filter_map(|event| match event.what {
+                What::Warning { message, .. } => Some(message),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Everything that happened so far.
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap().clone()
@@ -173,6 +268,12 @@ impl Workbench {
     }
 
     fn routes(&self) -> Routes {
+        if let Some(provider) = self.hosted.clone() {
+            let name = "hosted".to_owned();
+            let providers = vec![NamedProvider { name, provider }];
+            let fallback = Some("hosted".to_owned());
+            return Routes::new(providers, Vec::new(), fallback).expect("routes without a gap");
+        }
         let mut providers = Vec::new();
         let mut table = Vec::new();
         for (number, server) in self.providers.iter().enumerate() {
@@ -185,6 +286,13 @@ impl Workbench {
             set("tsig.name", Form::Text, &server.key.name);
             set("tsig.algorithm", Form::Text, &server.key.algorithm);
             set("tsig.secret", Form::Secret, &server.key.secret_base64);
+            for (key, value) in &self.provider_settings {
+                let form = match key.ends_with("secret") {
+                    true => Form::Secret,
+                    false => Form::Text,
+                };
+                set(key, form, value);
+            }
             let provider =
                 build("rfc2136", &name, settings, &Context::default()).expect("a provider");
             for zone in &server.zones {

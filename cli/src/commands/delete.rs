@@ -20,7 +20,11 @@ pub(super) async fn run(app: &App, args: &DeleteArgs) -> Result<Report, CliError
     // Nobody is asked for a provider that nothing needs.
     let providers = match head.published.is_empty() {
         true => Providers::none(),
-        false => settings::providers(&args.provider, &app.config)?,
+        false => settings::providers(
+            &args.provider,
+            &app.config,
+            &work.context(app.config.roots())?,
+        )?,
     };
     let probing = settings::probing(&args.probe, &app.config)?;
     let zones = work.zones(&probing, providers)?;

@@ -83,7 +83,10 @@ pub(super) async fn run(
         ],
     };
     let probing = settings::probing(&probe, &app.config)?;
-    let zones = work.zones(&probing, settings::providers(&provider, &app.config)?)?;
+    let zones = work.zones(
+        &probing,
+        settings::providers(&provider, &app.config, &work.context(&[])?)?,
+    )?;
     let mut engines = Engines::new(&app, &work, zones)?;
     let (outcomes, interrupted, stats) = issue::work(&mut engines, vec![order], work).await?;
     let owner: DomainName = base.challenge_owner();

@@ -181,7 +181,11 @@ fn swept_text(swept: &[Swept]) -> String {
 
 fn zones(app: &App, work: &Work, args: &ZoneArgs) -> Result<std::sync::Arc<Zones>, CliError> {
     let probing = settings::probing(&args.probe, &app.config)?;
-    let providers = settings::providers(&args.provider, &app.config)?;
+    let providers = settings::providers(
+        &args.provider,
+        &app.config,
+        &work.context(app.config.roots())?,
+    )?;
     work.zones(&probing, providers)
 }
 

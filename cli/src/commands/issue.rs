@@ -38,7 +38,10 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
         }
     }
     let probing = settings::probing(&args.probe, &app.config)?;
-    let providers = settings::providers(&args.provider, &app.config)?;
+    let mut roots: Vec<_> = orders.iter().flat_map(|o| o.roots.clone()).collect();
+    roots.sort();
+    roots.dedup();
+    let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
     let zones = work.zones(&probing, providers)?;
     match args.plan {
         true => plan(&mut Engines::looking(app, &work, zones)?, orders, work).await,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dnseal_core::acme::ExtraRoot;
 use dnseal_core::acme::Transport;
 use dnseal_core::acme::TransportOptions;
 use dnseal_core::deploy::Live;
@@ -18,6 +19,7 @@ use dnseal_core::event::Events;
 use dnseal_core::issue::Engine;
 use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Store;
+use dnseal_providers::Context;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -91,6 +93,12 @@ impl Work {
         let propagation =
             Propagation::new(asker.clone(), probing.policy.clone(), self.events.clone());
         (asker, discovery, propagation)
+    }
+
+    /// What providers get: the proxies and roots that everything else has, and somebody to tell that they wait.
+    pub(super) fn context(&self, roots: &[PathBuf]) -> Result<Context, CliError> {
+        let transport = transport(roots, self.events.clone())?;
+        Ok(Context::new(transport.http().clone()).with_events(self.events.clone()))
     }
 
     /// Zones that these providers write.
@@ -170,18 +178,10 @@ impl Engines {
         if let Some(engine) = self.made.get(roots) {
             return Ok(engine.clone());
         }
-        let extra_roots = roots
-            .iter()
-            .map(|path| read_root(path))
-            .collect::<Result<Vec<_>, _>>()?;
-        let options = TransportOptions {
-            extra_roots,
-            ..TransportOptions::default()
-        };
         let engine = Engine::new(
             self.store.clone(),
             self.live.clone(),
-            Transport::new(options, self.events.clone())?,
+            transport(roots, self.events.clone())?,
             self.zones.clone(),
             self.events.clone(),
         );
@@ -196,6 +196,23 @@ impl Engines {
     }
 }
 
-fn read_root(path: &Path) -> Result<Vec<u8>, CliError> {
-    std::fs::read(path).map_err(CliError::io("read the root certificate", path))
+/// A way to servers that trusts these files beside the system's roots.
+fn transport(roots: &[PathBuf], events: Events) -> Result<Transport, CliError> {
+    let extra_roots = roots
+        .iter()
+        .map(|path| read_root(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let options = TransportOptions {
+        extra_roots,
+        ..TransportOptions::default()
+    };
+    Ok(Transport::new(options, events)?)
+}
+
+fn read_root(path: &Path) -> Result<ExtraRoot, CliError> {
+    let pem = std::fs::read(path).map_err(CliError::io("read the root certificate", path))?;
+    Ok(ExtraRoot {
+        name: path.display().to_string(),
+        pem,
+    })
 }

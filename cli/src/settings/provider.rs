@@ -44,7 +44,11 @@ impl Providers {
 ///
 /// `--provider` serves everything. Without it the zones of the configuration say who serves what, and a single provider
 /// without zones serves everything.
-pub(crate) fn providers(args: &ProviderArgs, config: &Config) -> Result<Providers, CliError> {
+pub(crate) fn providers(
+    args: &ProviderArgs,
+    config: &Config,
+    context: &Context,
+) -> Result<Providers, CliError> {
     let set = set_values(args)?;
     if let Some(named) = args.provider.as_deref().filter(|p| !p.is_empty()) {
         let provider = match config.provider(named) {
@@ -53,8 +57,9 @@ pub(crate) fn providers(args: &ProviderArgs, config: &Config) -> Result<Provider
                 configured.kind,
                 Some((config, configured)),
                 set,
+                context,
             )?,
-            None => build(named, dnseal_providers::kind(named)?, None, set)?,
+            None => build(named, dnseal_providers::kind(named)?, None, set, context)?,
         };
         return Ok(Providers {
             providers: vec![(named.to_owned(), provider)],
@@ -80,7 +85,7 @@ pub(crate) fn providers(args: &ProviderArgs, config: &Config) -> Result<Provider
         .map(|p| {
             Ok((
                 p.name.clone(),
-                build(&p.name, p.kind, Some((config, p)), Vec::new())?,
+                build(&p.name, p.kind, Some((config, p)), Vec::new(), context)?,
             ))
         })
         .collect::<Result<Vec<_>, CliError>>()?;
@@ -107,6 +112,7 @@ fn build(
     kind: &'static Kind,
     configured: Option<(&Config, &Provider)>,
     set: Vec<(String, String)>,
+    context: &Context,
 ) -> Result<Arc<dyn DnsProvider>, CliError> {
     let mut settings = Settings::new();
     for (key, text) in set {
@@ -140,7 +146,7 @@ fn build(
             },
         )?;
     settings.fill_from(environment);
-    dnseal_providers::build(kind.kind, name, settings, &Context::default()).map_err(|error| {
+    dnseal_providers::build(kind.kind, name, settings, context).map_err(|error| {
         configured
             .and_then(|(config, provider)| in_file(config, provider, &error))
             .map_or_else(|| error.into(), CliError::Config)
@@ -175,7 +181,10 @@ fn in_file(config: &Config, provider: &Provider, error: &BuildError) -> Option<C
 /// One key for a setting that has several, so that each source can override the other's.
 fn canonical(kind: &Kind, key: &str) -> String {
     kind.setting(key)
-        .map_or(key, |setting| setting.key)
+        .map_or(key, |setting| match setting.is_map() {
+            true => key,
+            false => setting.key,
+        })
         .to_owned()
 }
 

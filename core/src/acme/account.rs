@@ -32,6 +32,7 @@ use super::order::OrderStatus;
 use super::order::RawOrder;
 use super::order_error::OrderError;
 use super::retry::Retries;
+use super::retry::heed;
 use crate::dns::TxtValue;
 use crate::event::Events;
 
@@ -181,9 +182,11 @@ impl Account {
                 }
                 Err(error) => error,
             };
-            let lost = error.is_retryable() && !error.is_rate_limited();
-            if !lost && !error.is("orderNotReady") {
-                return Err(error.into());
+            if !error.is("orderNotReady") {
+                let heeded = self.cancellable("finalize", async { Ok(heed(&error).await) });
+                if !heeded.await? {
+                    return Err(error.into());
+                }
             }
 
             let current = self.order(&order.url).await?;

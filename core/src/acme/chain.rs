@@ -16,6 +16,8 @@ use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Name;
 
+use super::answer::start_of;
+use super::error::quoted;
 use super::jws::base64url;
 use super::key::CertificateKey;
 use super::key::LF;
@@ -74,7 +76,7 @@ impl CertificateChain {
             .map(|(index, der)| parse(index, der))
             .collect::<Result<Vec<_>, _>>()?;
         let [leaf, ..] = parsed.as_slice() else {
-            return Err(ChainError::Empty);
+            return Err(ChainError::empty(pem));
         };
 
         if *leaf.public_key().subject_public_key.data != *key.public_key() {
@@ -118,8 +120,11 @@ impl CertificateChain {
 #[non_exhaustive]
 pub enum ChainError {
     /// No certificate at all.
-    #[error("the CA sent no certificate")]
-    Empty,
+    #[error("the CA sent no certificate{}", quoted(start))]
+    Empty {
+        /// How what it sent begins.
+        start: String,
+    },
     /// A block that is no certificate, such as a private key (RFC 8555 section 11.4).
     #[error("the CA sent a PEM block `{0}` among the certificates")]
     Injected(String),
@@ -176,6 +181,12 @@ pub enum ChainError {
 }
 
 impl ChainError {
+    fn empty(text: &str) -> Self {
+        Self::Empty {
+            start: start_of(text.as_bytes()),
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -196,9 +207,19 @@ fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, ChainError> {
         }
     }
     let blocks = pem::parse_many(pem).map_err(|e| ChainError::NotPem(e.to_string()))?;
-    match blocks.is_empty() {
-        true => Err(ChainError::Empty),
-        false => Ok(blocks.into_iter().map(pem::Pem::into_contents).collect()),
+    // A last line may have been cut before it says what it begins.
+    let last_line = pem.trim_end().lines().last().unwrap_or_default();
+    let begun = pem.matches(BEGIN).count()
+        + usize::from(
+            BEGIN.starts_with(last_line) && last_line.starts_with('-') && last_line != BEGIN,
+        );
+    match blocks.len() {
+        0 if begun == 0 => Err(ChainError::empty(pem)),
+        // The parser passes over a block without an end.
+        ended if ended < begun => Err(ChainError::NotPem(format!(
+            "of {begun} certificates only {ended} are whole"
+        ))),
+        _ => Ok(blocks.into_iter().map(pem::Pem::into_contents).collect()),
     }
 }
 
@@ -326,6 +347,7 @@ fn differing(what: &str, names: &[String]) -> String {
 
 /// A clock may run this far behind the CA's; CAs date certificates back by an hour themselves.
 const MAX_SKEW: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const MAX_TAG: usize = 40;
 
 #[cfg(test)]
@@ -516,15 +538,32 @@ mod tests {
     fn what_is_no_chain_says_so() {
         let key = key();
         let of = |pem: &str| check(pem, &key, &["example.com"]).unwrap_err();
-        assert_eq!(of(""), ChainError::Empty);
-        assert_eq!(of("<html>"), ChainError::Empty);
+        assert!(matches!(of(""), ChainError::Empty { .. }));
+        assert!(of("<html>").to_string().contains("<html>"));
         assert!(matches!(
             of("-----BEGIN CERTIFICATE-----\nAAAA"),
-            ChainError::Empty | ChainError::NotPem(_)
+            ChainError::Empty { .. } | ChainError::NotPem(_)
         ));
         assert!(matches!(
             of("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
             ChainError::Malformed { index: 0, .. }
         ));
+    }
+
+    #[test]
+    fn a_chain_that_is_cut_anywhere_is_not_taken_for_a_shorter_one() {
+        let block = |n: u8| encode(&[vec![n; 60]]);
+        let whole = block(1) + &block(2);
+        let first = block(1).trim_end().len();
+        for cut in 0..whole.len() {
+            let taken = certificates(&whole[..cut]).map(|ders| ders.len());
+            match cut {
+                // Between the two, where nothing tells that there was a second.
+                _ if cut == first || cut == first + 1 => assert_eq!(taken, Ok(1)),
+                _ if cut == whole.trim_end().len() => assert_eq!(taken, Ok(2)),
+                _ => assert!(taken.is_err(), "{cut} of {}: {taken:?}", whole.len()),
+            }
+        }
+        assert_eq!(certificates(&whole).map(|ders| ders.len()), Ok(2));
     }
 }

@@ -104,7 +104,11 @@ impl Client {
                 true => {
                     nonce = match answer.nonce() {
                         Some(fresh) => self.inner.nonces.adopt(fresh),
-                        None => self.nonce().await?,
+                        None => {
+                            // As long as the spent one counts as under way, others wait for what it brings; and so should we.
+                            drop(nonce);
+                            self.nonce().await?
+                        }
                     };
                     tokio::time::sleep(NONCE_PAUSE * attempt).await;
                 }
@@ -158,7 +162,8 @@ impl Client {
             accept: None,
             body: None,
         };
-        let answer = Retries::Idempotent
+        // The request that needs it is tried again itself, and for longer.
+        let answer = Retries::Brief
             .run(|| async { self.transport.send(ask.clone()).await?.into_result() })
             .await?;
         answer

@@ -279,7 +279,7 @@ pub(super) fn rounded(duration: Duration) -> String {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     match text.is_empty() {
         true => String::new(),
         false => format!(" (`{text}`)"),

@@ -67,6 +67,7 @@ pub use problem::Problem;
 pub use register::AccountError;
 pub use register::Registration;
 pub use transport::Distrust;
+pub use transport::ExtraRoot;
 pub use transport::Transport;
 pub use transport::TransportError;
 pub use transport::TransportOptions;

@@ -63,12 +63,16 @@ impl Account {
             account.sleep("order", delay.min(left)).await?;
             let (order, answer) = match account.look_at_order(order_url).await {
                 Ok(seen) => seen,
-                // A CA that is down or busy for a while does not end a wait that has time left.
-                Err(error) if error.is_retryable() && begin.elapsed() < wait.deadline => {
+                // A CA that is down or busy for a while does not end a wait that has time left for it.
+                Err(error) => {
+                    let asked = error.retry_after().unwrap_or_default();
+                    let left = wait.deadline.saturating_sub(begin.elapsed());
+                    if !error.is_retryable() || left.is_zero() || asked > left.min(MAX_ASKED) {
+                        return Err(error.into());
+                    }
                     delay = pace.next(error.retry_after(), 0);
                     continue;
                 }
-                Err(error) => return Err(error.into()),
             };
             if done(&order) {
                 return Ok(order);

@@ -19,6 +19,7 @@ use super::jws::Payload;
 use super::jws::Signer;
 use super::problem::printable;
 use super::retry::Retries;
+use super::retry::heed;
 
 /// What a new account is made with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,14 +73,13 @@ impl Client {
 
         let payload = Payload::Json(self.registration(key, registration));
         let result = match self.new_account(key, &payload, Retries::Never).await {
-            Err(AccountError::Request(error))
-                if error.is_retryable() && !error.is_rate_limited() =>
-            {
-                match self.find_account(key).await? {
+            Err(AccountError::Request(error)) => match heed(&error).await {
+                true => match self.find_account(key).await? {
                     Some(url) => Ok(url),
                     None => self.new_account(key, &payload, Retries::Never).await,
-                }
-            }
+                },
+                false => Err(error.into()),
+            },
             result => result,
         };
         result.map_err(|error| match error {
@@ -137,7 +137,7 @@ pub enum AccountError {
     #[error("the CA does not accept the contact address: {0}")]
     Contact(Box<Refusal>),
     /// The account of this key has been closed, by us or by the CA.
-    #[error("the account of this key is closed: {detail}")]
+    #[error("the CA refuses the key of this account, as it does with a closed one: {detail}")]
     Deactivated {
         /// What the CA said.
         detail: String,
@@ -246,7 +246,7 @@ impl AccountError {
                 Self::ExternalAccountRefused(refusal)
             }
             "unauthorized" => Self::Deactivated {
-                detail: problem.to_string(),
+                detail: refusal.to_string(),
             },
             _ => Self::Request(AcmeError::Refused(refusal)),
         }

@@ -15,7 +15,7 @@ use super::error::AcmeError;
 /// How hard to try.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Retries {
-    /// A first contact: what is wrong there is mostly a wrong URL, and somebody waits for the answer.
+    /// A first contact, where what is wrong is mostly a wrong URL; or a part of something that is tried again as a whole.
     Brief,
     /// A request that may safely arrive twice, in the middle of work that would be lost.
     Idempotent,
@@ -71,6 +71,15 @@ impl Retries {
             Self::Idempotent => MAX_DELAY,
         }
     }
+}
+
+/// Waits as long as a CA asked for, before the fate of a request is looked up; whether that was worth it.
+pub(super) async fn heed(error: &AcmeError) -> bool {
+    let Some(delay) = wait_for(error, Duration::ZERO).filter(|delay| *delay <= BUDGET) else {
+        return false;
+    };
+    tokio::time::sleep(delay).await;
+    true
 }
 
 /// How long to wait before the same request, where that can help at all.

@@ -30,7 +30,7 @@ use crate::event::What;
 #[derive(Clone, Debug)]
 pub struct TransportOptions {
     /// Root certificates in PEM that are trusted beside the system's; each may hold several.
-    pub extra_roots: Vec<Vec<u8>>,
+    pub extra_roots: Vec<ExtraRoot>,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
     /// How long one request may take from its first octet to the answer's last.
@@ -50,6 +50,15 @@ impl Default for TransportOptions {
     }
 }
 
+/// Certificates that are trusted beside the system's.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ExtraRoot {
+    /// Where they came from, for messages: a path, mostly.
+    pub name: String,
+    /// One certificate or several, in PEM.
+    pub pem: Vec<u8>,
+}
+
 /// An HTTP client that tells what it does; cheap to clone.
 #[derive(Clone)]
 pub struct Transport {
@@ -62,11 +71,13 @@ impl Transport {
     /// Builds the client.
     pub fn new(options: TransportOptions, events: Events) -> Result<Self, TransportError> {
         let mut roots = Vec::new();
-        for (index, pem) in options.extra_roots.iter().enumerate() {
-            let certificates = reqwest::Certificate::from_pem_bundle(pem)
-                .map_err(|error| TransportError::root(index, &error))?;
+        for root in &options.extra_roots {
+            let certificates = reqwest::Certificate::from_pem_bundle(&root.pem)
+                .map_err(|error| TransportError::root(&root.name, &error))?;
             if certificates.is_empty() {
-                return Err(TransportError::NoRoot { index });
+                return Err(TransportError::NoRoot {
+                    name: root.name.clone(),
+                });
             }
             roots.extend(certificates);
         }
@@ -232,25 +243,25 @@ pub enum TransportError {
     #[error("the HTTP client cannot be set up: {0}")]
     Build(String),
     /// A file of extra roots holds no certificate.
-    #[error("extra root certificate {} holds no CERTIFICATE block", index + 1)]
+    #[error("`{name}` holds no CERTIFICATE block")]
     NoRoot {
-        /// Which of the given ones, counted from zero.
-        index: usize,
+        /// Where it came from.
+        name: String,
     },
     /// A file of extra roots cannot be read as PEM.
-    #[error("extra root certificate {} cannot be read: {detail}", index + 1)]
+    #[error("`{name}` holds a certificate that cannot be read: {detail}")]
     Root {
-        /// Which of the given ones, counted from zero.
-        index: usize,
+        /// Where it came from.
+        name: String,
         /// What is wrong with it.
         detail: String,
     },
 }
 
 impl TransportError {
-    fn root(index: usize, error: &reqwest::Error) -> Self {
+    fn root(name: &str, error: &reqwest::Error) -> Self {
         Self::Root {
-            index,
+            name: name.to_owned(),
             detail: root_cause(error),
         }
     }

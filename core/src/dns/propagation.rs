@@ -95,6 +95,18 @@ impl Propagation {
         }
     }
 
+    /// The same check, with at least this settle time.
+    pub fn settling(&self, settle: Duration) -> Self {
+        let mut longer = self.clone();
+        longer.policy.settle = longer.policy.settle.max(settle);
+        longer
+    }
+
+    /// How long it waits at most.
+    pub fn timeout(&self) -> Duration {
+        self.policy.timeout
+    }
+
     /// Waits until every name is proven, and for the settle time after that.
     ///
     /// # Errors

@@ -37,6 +37,7 @@ use crate::event::What;
 pub struct ZoneWriters {
     announced: Arc<watch::Sender<usize>>,
     events: Events,
+    patience: Duration,
     zones: Mutex<HashMap<(String, Zone), mpsc::UnboundedSender<Job>>>,
 }
 
@@ -46,8 +47,15 @@ impl ZoneWriters {
         Self {
             announced: Arc::new(watch::Sender::new(0)),
             events,
+            patience: PATIENCE,
             zones: Mutex::default(),
         }
+    }
+
+    /// How long a provider that fails is tried again before that is a failure of the order; two minutes unless given.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Says that an order will bring changes soon. Zones with changes wait for it until the answer is dropped.
@@ -90,6 +98,7 @@ impl ZoneWriters {
             counts: HashMap::new(),
             events: self.events.clone(),
             jobs,
+            patience: self.patience,
             provider: provider.clone(),
             zone: zone.clone(),
         };
@@ -151,6 +160,8 @@ pub struct WriteError {
     pub provider: String,
     /// What went wrong.
     pub reason: WriteProblem,
+    /// The value.
+    pub value: TxtValue,
 }
 
 impl WriteError {
@@ -209,6 +220,7 @@ struct ZoneWriter {
     counts: HashMap<ValueKey, usize>,
     events: Events,
     jobs: mpsc::UnboundedReceiver<Job>,
+    patience: Duration,
     provider: NamedProvider,
     zone: Zone,
 }
@@ -294,6 +306,7 @@ impl ZoneWriter {
                         zone: self.zone.name.clone(),
                         provider: self.provider.name.clone(),
                         reason,
+                        value: change.value.clone(),
                     })
                 })
                 .collect();
@@ -313,7 +326,8 @@ impl ZoneWriter {
         cancels: &[CancellationToken],
     ) -> (Vec<ChangeResult>, Receipt) {
         let mut receipt = Receipt::default();
-        let unanswered = WriteProblem::Unknown("the provider gave no answer for it".to_owned());
+        let endpoint = self.provider.provider.endpoint();
+        let unanswered = WriteProblem::Unknown(format!("{endpoint} gave no answer for it"));
         let mut results: Vec<ChangeResult> = vec![Err(unanswered); batch.len()];
         let mut parts: Vec<Vec<usize>> = vec![(0..batch.len()).collect()];
         let mut calls = 0;
@@ -329,8 +343,12 @@ impl ZoneWriter {
                     for (&at, outcome) in part.iter().zip(applied.outcomes) {
                         results[at] = match outcome {
                             Outcome::Applied { handle } => Ok(handle),
-                            Outcome::Refused { reason } => Err(WriteProblem::Refused(reason)),
-                            Outcome::Unknown { reason } => Err(WriteProblem::Unknown(reason)),
+                            Outcome::Refused { reason } => {
+                                Err(WriteProblem::Refused(format!("{endpoint}: {reason}")))
+                            }
+                            Outcome::Unknown { reason } => {
+                                Err(WriteProblem::Unknown(format!("{endpoint}: {reason}")))
+                            }
                         };
                     }
                 }
@@ -371,7 +389,7 @@ impl ZoneWriter {
             };
             let asked = result.as_ref().err().and_then(ProviderError::retry_after);
             let wait = asked.unwrap_or(pause).max(pause);
-            if !again || started.elapsed() + wait > PATIENCE {
+            if !again || started.elapsed() + wait > self.patience {
                 return result;
             }
             let reason = match &result {

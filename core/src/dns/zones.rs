@@ -23,9 +23,11 @@ use crate::dns::Propagation;
 use crate::dns::PropagationError;
 use crate::dns::Proven;
 use crate::dns::ProviderError;
+use crate::dns::Receipt;
 use crate::dns::Report;
 use crate::dns::RouteError;
 use crate::dns::Routes;
+use crate::dns::Settlement;
 use crate::dns::Submission;
 use crate::dns::TxtChange;
 use crate::dns::Wanted;
@@ -62,6 +64,12 @@ impl Zones {
             writers: ZoneWriters::new(events.clone()),
             events,
         }
+    }
+
+    /// The same with another patience for providers that fail; see [`ZoneWriters::with_patience`].
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.writers = self.writers.with_patience(patience);
+        self
     }
 
     /// Where values for `owner` go: the final owner, its zone, and who serves it.
@@ -116,16 +124,76 @@ impl Zones {
         self.writers.submit(provider, zone, changes, cancel)
     }
 
-    /// Waits until the values are served; tells each owner as it is proven.
+    /// Waits until the values are served, and at least `settle` more; tells each owner as it is proven.
     pub async fn await_visible(
         &self,
         wanted: Vec<Wanted>,
+        settle: Duration,
         cancel: &CancellationToken,
         on_proven: impl FnMut(Proven) + Send,
     ) -> Result<Report, PropagationError> {
         self.propagation
+            .settling(settle)
             .await_visible_each(wanted, cancel, on_proven)
             .await
+    }
+
+    /// Waits until the provider itself says that a change is served, where it can say that.
+    ///
+    /// Its word spares the name servers questions that come too early and decides nothing: they are asked afterwards in any case.
+    /// So what goes wrong here is a warning, and the wait is bounded like theirs.
+    pub async fn await_settled(
+        &self,
+        provider: &NamedProvider,
+        receipt: &Receipt,
+        cancel: &CancellationToken,
+    ) -> Result<(), PropagationError> {
+        if receipt.0.is_empty() || !provider.provider.capabilities().tells_settled {
+            return Ok(());
+        }
+        let asking = async {
+            loop {
+                let started = Instant::now();
+                let result = provider.provider.settled(receipt).await;
+                self.events.emit(What::ProviderCall {
+                    provider: provider.name.clone(),
+                    call: "settled",
+                    zone: None,
+                    adds: 0,
+                    removes: 0,
+                    error: result.as_ref().err().map(ToString::to_string),
+                    elapsed: started.elapsed(),
+                });
+                let pause = match result {
+                    Ok(Settlement::Pending(pause)) => pause,
+                    Ok(Settlement::Settled | Settlement::Unknown) => return,
+                    Ok(Settlement::AwaitsPerson(what)) => {
+                        self.events.warn(what, None);
+                        return;
+                    }
+                    Err(error) if error.is_retryable() => error.retry_after().unwrap_or(ASK_AGAIN),
+                    Err(error) => {
+                        self.events.warn(
+                            format!("the provider does not say when a change is served: {error}"),
+                            error.hint(),
+                        );
+                        return;
+                    }
+                };
+                self.events.emit(What::Waiting {
+                    reason: format!(
+                        "{} to serve the change everywhere",
+                        provider.provider.endpoint()
+                    ),
+                    at_most: None,
+                });
+                tokio::time::sleep(pause).await;
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(self.propagation.timeout(), asking) => Ok(()),
+            () = cancel.cancelled() => Err(PropagationError::Cancelled),
+        }
     }
 
     /// Looks once, and tells what every server says.
@@ -169,6 +237,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// How long a change here takes to settle after the evidence.
+    pub fn settle(&self) -> Duration {
+        self.provider.provider.capabilities().settle
+    }
+
     /// The TTL in seconds for values here.
     pub fn ttl(&self) -> u32 {
         self.provider.provider.capabilities().ttl
@@ -235,3 +308,6 @@ impl PlaceError {
         }
     }
 }
+
+/// Between two questions to a provider that failed to answer one.
+const ASK_AGAIN: Duration = Duration::from_secs(5);

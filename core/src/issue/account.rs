@@ -26,6 +26,8 @@ pub(super) async fn account(
     cancel: &CancellationToken,
 ) -> Result<Account, IssueError> {
     let id = AccountId::for_directory(&request.ca.url);
+    let queue = engine.queue_for(&id);
+    let _turn = queue.lock().await;
     let _lock = engine
         .lock(
             &LockName::account(&id),

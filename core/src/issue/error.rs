@@ -16,6 +16,7 @@ use crate::dns::PropagationError;
 use crate::dns::WriteError;
 use crate::store::CertId;
 use crate::store::FileError;
+use crate::store::InFlight;
 use crate::store::StoreError;
 
 /// Why a certificate was not issued.
@@ -29,19 +30,26 @@ pub enum IssueError {
     #[error(transparent)]
     AccountKey(AccountKeyError),
     /// An authorization of a new order is neither pending nor valid.
-    #[error("the CA's authorization for {identifier} is {status}")]
+    #[error("the CA's authorization for {identifier} is {status}: {url}")]
     Authorization {
         /// For which name.
         identifier: Identifier,
         /// What it is.
         status: String,
+        /// Where it is.
+        url: String,
     },
     /// Somebody asked to stop.
     #[error("interrupted")]
     Cancelled,
     /// What was downloaded is not what was ordered.
-    #[error(transparent)]
-    Chain(#[from] ChainError),
+    #[error("{url} is not what was ordered: {source}")]
+    Chain {
+        /// What is wrong with it.
+        source: ChainError,
+        /// Where it came from.
+        url: String,
+    },
     /// The CA's directory could not be read.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -74,10 +82,17 @@ pub enum IssueError {
         id: CertId,
     },
     /// The CA does not offer the challenge.
-    #[error("the CA offers no dns-01 challenge for {identifier}")]
+    #[error(
+        "the CA offers no dns-01 challenge for {identifier}: {url} {}",
+        offers(others)
+    )]
     NoDnsChallenge {
         /// For which name.
         identifier: Identifier,
+        /// What it offers.
+        others: Vec<String>,
+        /// The authorization.
+        url: String,
     },
     /// A certificate without names.
     #[error("no names are given for {id}")]
@@ -184,7 +199,7 @@ impl IssueError {
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Account(_)
             | Self::Authorization { .. }
-            | Self::Chain(_)
+            | Self::Chain { .. }
             | Self::Directory(_)
             | Self::NoDnsChallenge { .. }
             | Self::Order(_)
@@ -219,6 +234,7 @@ impl IssueError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Account(error) => error.hint(),
+            Self::Chain { source, .. } => source.hint(),
             Self::Directory(error) => error.hint(),
             Self::File(error) | Self::Projection { source: error, .. } => error.hint(),
             Self::LeftInDns { .. } => {
@@ -240,7 +256,6 @@ impl IssueError {
             Self::AccountKey(_)
             | Self::Authorization { .. }
             | Self::Cancelled
-            | Self::Chain(_)
             | Self::Key(_)
             | Self::NoDnsChallenge { .. }
             | Self::NoNames { .. } => None,
@@ -273,11 +288,18 @@ impl IssueError {
         }
     }
 
-    /// Whether the order is worth finishing by the next run: the CA failed, or has not finished.
-    pub(super) fn leaves_order(&self) -> bool {
+    /// Whether `order` is worth finishing by the next run: the CA failed, or has not finished, or nothing is left to prove.
+    pub(super) fn leaves_order(&self, order: &InFlight, resumed: bool) -> bool {
         match self {
+            _ if self.kind() == ErrorKind::Cancelled => order.version.is_some(),
+            // A CA that has not come to an end in two runs has forgotten what it wanted to do.
+            Self::Order(OrderError::TimedOut { .. })
+            | Self::Validation {
+                source: OrderError::TimedOut { .. },
+                ..
+            } if resumed => false,
             Self::Order(error) | Self::Validation { source: error, .. } => {
-                error.is_retryable() && !error.is_cancelled()
+                error.is_retryable() && !error.is_rate_limited()
             }
             Self::Store(_) | Self::File(_) => true,
             _ => false,
@@ -314,6 +336,13 @@ fn is_about_values(error: &OrderError) -> bool {
 fn list(names: &[Identifier]) -> String {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     names.join(", ")
+}
+
+fn offers(others: &[String]) -> String {
+    match others.is_empty() {
+        true => "offers nothing".to_owned(),
+        false => format!("offers {}", others.join(", ")),
+    }
 }
 
 fn writes(errors: &[(Identifier, WriteError)]) -> String {

@@ -7,12 +7,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::IssueError;
+use super::Timeouts;
+use super::give_back::abandon_as_stored;
+use super::publish::Limit;
 use super::publish::withdraw;
-use super::walk::WITHDRAWAL;
+use super::walk::order_fingerprint;
+use crate::event::Events;
 use crate::store::CertId;
 use crate::store::Head;
 use crate::store::HeadSession;
 use crate::store::Key;
+use crate::store::LockGuard;
 use crate::store::LockName;
 use crate::store::StoreError;
 
@@ -36,41 +41,49 @@ pub(super) async fn sweep(
 ) -> Result<Vec<Swept>, IssueError> {
     let mut swept = Vec::new();
     for id in ids {
-        let events = engine.events.for_certificate(id);
-        let lock = engine
-            .lock(&LockName::certificate(id), Duration::ZERO, &events, cancel)
-            .await;
-        let _lock = match lock {
-            Ok(lock) => lock,
-            Err(StoreError::Locked { .. }) => {
-                swept.push(Swept {
-                    id: id.clone(),
-                    withdrawn: 0,
-                    left: 0,
-                    busy: true,
-                });
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let Some((head, tag)) = Head::load(&*engine.store, id).await? else {
-            continue;
-        };
-        let values = head.published.clone();
-        if values.is_empty() {
-            continue;
+        match sweep_one(engine, id, cancel).await {
+            Ok(one) => swept.extend(one),
+            Err(IssueError::Store(StoreError::Locked { .. })) => swept.push(Swept {
+                id: id.clone(),
+                withdrawn: 0,
+                left: 0,
+                busy: true,
+            }),
+            Err(error) => return Err(error),
         }
-        let total = values.len();
-        let session = HeadSession::new(engine.store.clone(), head, Some(tag));
-        let left = withdraw(engine, &session, values, WITHDRAWAL, &events).await?;
-        swept.push(Swept {
-            id: id.clone(),
-            withdrawn: total - left,
-            left,
-            busy: false,
-        });
     }
     Ok(swept)
+}
+
+async fn sweep_one(
+    engine: &Engine,
+    id: &CertId,
+    cancel: &CancellationToken,
+) -> Result<Option<Swept>, IssueError> {
+    let events = engine.events.for_certificate(id);
+    let name = LockName::certificate(id);
+    let _lock = engine.lock(&name, Duration::ZERO, &events, cancel).await?;
+    let Some((head, tag)) = Head::load(&*engine.store, id).await? else {
+        return Ok(None);
+    };
+    let _order_lock = lock_order_of(engine, &head, Duration::ZERO, &events, cancel).await?;
+    let values = head.published.clone();
+    if values.is_empty() {
+        return Ok(None);
+    }
+    let total = values.len();
+    let session = HeadSession::new(engine.store.clone(), head, Some(tag));
+    let left = withdraw(engine, &session, values, limit(cancel), &events).await?;
+    session.update(|head| head.worker = None).await?;
+    if session.head().await.is_empty() {
+        engine.store.delete(&Key::certificate(id)).await?;
+    }
+    Ok(Some(Swept {
+        id: id.clone(),
+        withdrawn: total - left,
+        left,
+        busy: false,
+    }))
 }
 
 pub(super) async fn delete(
@@ -85,10 +98,14 @@ pub(super) async fn delete(
     let Some((head, tag)) = Head::load(&*engine.store, id).await? else {
         return Err(IssueError::NoSuchCertificate { id: id.clone() });
     };
+    let _order_lock = lock_order_of(engine, &head, DELETE_PATIENCE, &events, cancel).await?;
+    if let Some(order) = &head.order {
+        abandon_as_stored(engine, order, limit(cancel), &events).await;
+    }
     let values = head.published.clone();
     if !values.is_empty() {
         let session = HeadSession::new(engine.store.clone(), head, Some(tag));
-        let left = withdraw(engine, &session, values, WITHDRAWAL, &events).await?;
+        let left = withdraw(engine, &session, values, limit(cancel), &events).await?;
         if left > 0 {
             return Err(IssueError::LeftInDns {
                 id: id.clone(),
@@ -99,6 +116,28 @@ pub(super) async fn delete(
     engine.live.remove(id)?;
     engine.store.delete(&Key::certificate(id)).await?;
     Ok(())
+}
+
+/// Another certificate with the same names may be working with the same order, and so with the same values.
+async fn lock_order_of(
+    engine: &Engine,
+    head: &Head,
+    at_most: Duration,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Option<Box<dyn LockGuard>>, IssueError> {
+    let Some(order) = &head.order else {
+        return Ok(None);
+    };
+    let name = LockName::order(&order_fingerprint(&order.account_url, &order.wanted));
+    Ok(Some(engine.lock(&name, at_most, events, cancel).await?))
+}
+
+fn limit(cancel: &CancellationToken) -> Limit<'_> {
+    Limit {
+        at_most: Timeouts::default().withdrawal,
+        cancel,
+    }
 }
 
 /// A person waits for it.

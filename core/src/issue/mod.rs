@@ -7,16 +7,21 @@
 //! living one of the same certificate.
 
 mod account;
+mod certificate;
 mod checkpoint;
 mod error;
+mod give_back;
 mod maintain;
 mod plan;
 mod publish;
 mod recover;
 mod walk;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -54,6 +59,8 @@ use crate::store::Wanted;
 /// Issues certificates; one for all orders of a run.
 #[derive(Debug)]
 pub struct Engine {
+    /// Orders of one run queue here for an account, instead of polling the lock that keeps runs apart.
+    accounts: Mutex<HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>>,
     checkpoints: Option<Arc<dyn Checkpoints>>,
     events: Events,
     live: Live,
@@ -72,6 +79,7 @@ impl Engine {
         events: Events,
     ) -> Self {
         Self {
+            accounts: Mutex::default(),
             checkpoints: None,
             events,
             live,
@@ -139,6 +147,11 @@ impl Engine {
             on_wait: &on_wait,
         };
         self.store.lock(name, patience).await
+    }
+
+    fn queue_for(&self, account: &AccountId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.entry(account.clone()).or_default().clone()
     }
 
     async fn reached(&self, point: Checkpoint) {
@@ -244,6 +257,8 @@ pub struct Timeouts {
     pub validation: Duration,
     /// For the certificate, after the order was finalized.
     pub finalization: Duration,
+    /// For values to leave DNS, before they stay in the head for the next run.
+    pub withdrawal: Duration,
 }
 
 impl Default for Timeouts {
@@ -255,6 +270,7 @@ impl Default for Timeouts {
             validation: Duration::from_secs(5 * 60),
             // ZeroSSL and SSL.com may take minutes.
             finalization: Duration::from_secs(10 * 60),
+            withdrawal: Duration::from_secs(60),
         }
     }
 }

@@ -12,8 +12,10 @@ use crate::acme::Challenge;
 use crate::dns::Action;
 use crate::dns::Announcement;
 use crate::dns::Identifier;
+use crate::dns::NamedProvider;
 use crate::dns::Origin;
 use crate::dns::Place;
+use crate::dns::Receipt;
 use crate::dns::TxtChange;
 use crate::dns::TxtValue;
 use crate::dns::Zone;
@@ -47,7 +49,8 @@ impl Target {
     }
 }
 
-/// Writes the values of all targets: into the head, and then into DNS with one submission a zone.
+/// Writes the values of all targets: into the head, and then into DNS with one submission a zone. What comes back is what the
+/// providers can be asked about.
 pub(super) async fn publish(
     engine: &Engine,
     session: &HeadSession,
@@ -55,7 +58,7 @@ pub(super) async fn publish(
     announcement: Announcement,
     events: &Events,
     cancel: &CancellationToken,
-) -> Result<(), IssueError> {
+) -> Result<Vec<(NamedProvider, Receipt)>, IssueError> {
     let now = Timestamp::now();
     session
         .update(|head| {
@@ -97,12 +100,14 @@ pub(super) async fn publish(
 
     let mut errors = Vec::new();
     let mut handles = Vec::new();
+    let mut receipts = Vec::new();
     for (group, submission) in submissions {
         let written = tokio::select! {
             written = submission.written() => written,
             () = cancel.cancelled() => return Err(IssueError::Cancelled),
         };
         let written = written.ok_or(IssueError::Cancelled)?;
+        receipts.push((group[0].place.provider.clone(), written.receipt));
         for (target, result) in group.into_iter().zip(written.results) {
             match result {
                 Ok(handle) => {
@@ -128,18 +133,60 @@ pub(super) async fn publish(
             .await?;
     }
     match errors.is_empty() {
-        true => Ok(()),
+        true => Ok(receipts),
         false => Err(IssueError::Write { errors }),
     }
 }
 
-/// Takes `values` out of DNS, and out of the head as far as they are gone. What cannot be withdrawn within `at_most` stays in the head
+/// How long giving back may take; an interruption shortens it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit<'a> {
+    pub(super) at_most: Duration,
+    pub(super) cancel: &'a CancellationToken,
+}
+
+impl Limit<'_> {
+    /// Returns when the time is over.
+    pub(super) async fn over(self) {
+        let interrupted = async {
+            self.cancel.cancelled().await;
+            tokio::time::sleep(AFTER_INTERRUPTION).await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(self.at_most) => {}
+            () = interrupted => {}
+        }
+    }
+}
+
+/// Takes `values` out of DNS, and out of the head as far as they are gone. What cannot be withdrawn in time stays in the head
 /// for the next run, and is told as a warning; returns how many those are.
 pub(super) async fn withdraw(
     engine: &Engine,
     session: &HeadSession,
     values: Vec<Published>,
-    at_most: Duration,
+    limit: Limit<'_>,
+    events: &Events,
+) -> Result<usize, IssueError> {
+    withdraw_with(engine, session, values, How::default(), limit, events).await
+}
+
+/// What else there is to know about values that are withdrawn.
+#[derive(Debug, Default)]
+pub(super) struct How {
+    /// That they would be was said before.
+    pub(super) announcement: Option<Announcement>,
+    /// Those that the provider never took, and of which nothing is left if it refuses to remove them, too.
+    pub(super) refused: Vec<Published>,
+}
+
+/// As [`withdraw`], with more to know.
+pub(super) async fn withdraw_with(
+    engine: &Engine,
+    session: &HeadSession,
+    values: Vec<Published>,
+    how: How,
+    limit: Limit<'_>,
     events: &Events,
 ) -> Result<usize, IssueError> {
     let total = values.len();
@@ -165,10 +212,20 @@ pub(super) async fn withdraw(
             ),
         }
     }
-    let deadline = tokio::time::Instant::now() + at_most;
+    drop(how.announcement);
+    let over = limit.over();
+    tokio::pin!(over);
+    let mut is_over = false;
     let mut gone = Vec::new();
     for (zone, group, submission) in submissions {
-        let Ok(written) = tokio::time::timeout_at(deadline, submission.written()).await else {
+        let written = tokio::select! {
+            biased;
+            written = submission.written() => Some(written),
+            () = &mut over, if !is_over => None,
+            () = std::future::ready(()), if is_over => None,
+        };
+        let Some(written) = written else {
+            is_over = true;
             // The zone's writer goes on with the call that runs, and begins none again.
             cancel.cancel();
             events.warn(
@@ -188,6 +245,11 @@ pub(super) async fn withdraw(
         for (value, result) in group.into_iter().zip(written.results) {
             match result {
                 Ok(_) => gone.push(value),
+                Err(error)
+                    if !error.is_retryable() && how.refused.iter().any(|r| same_value(r, &value)) =>
+                {
+                    gone.push(value);
+                }
                 Err(error) => events.warn(
                     error.to_string(),
                     error.hint().or_else(|| {
@@ -252,3 +314,6 @@ fn count(values: usize) -> String {
         n => format!("{n} values"),
     }
 }
+
+/// What an interruption leaves of the time, because somebody waits for the prompt.
+const AFTER_INTERRUPTION: Duration = Duration::from_secs(5);

@@ -1,22 +1,24 @@
 //! What an earlier run has left: finished where it fits what is asked now, cleaned where it does not.
 //!
-//! The lock over the certificate is held here, so whoever left it is dead.
+//! The lock over the certificate is held here, so whoever left it is dead. Nobody but another certificate with the same
+//! names may be using the same order, which a CA gives to both, and the same values; the lock over the order keeps them apart.
 
 use secrecy::SecretString;
 
 use super::IssueError;
+use super::give_back::abandon_as_stored;
 use super::publish::withdraw;
-use super::walk::WITHDRAWAL;
 use super::walk::Walk;
+use super::walk::order_fingerprint;
 use crate::acme::Account;
-use crate::acme::AccountKey;
-use crate::acme::Client;
+use crate::acme::AcmeError;
 use crate::acme::Order;
+use crate::acme::OrderError;
 use crate::acme::OrderStatus;
 use crate::event::Stage;
 use crate::store::InFlight;
 use crate::store::Key;
-use crate::store::StoredAccount;
+use crate::store::LockGuard;
 use crate::store::VersionFile;
 
 /// An order of an earlier run that this one goes on with.
@@ -27,46 +29,52 @@ pub(super) struct Resumed {
     pub(super) key: Option<(u32, SecretString)>,
 }
 
-/// Goes on with the order of an earlier run, or cleans up after it.
+/// Goes on with the order of an earlier run, or cleans up after it. Comes back with the lock over the order that is wanted now.
 pub(super) async fn recover(
     walk: &Walk<'_>,
     account: &Account,
-) -> Result<Option<Resumed>, IssueError> {
-    let head = walk.session.head().await;
-    let Some(in_flight) = head.order else {
-        if !head.published.is_empty() {
-            walk.events.stage(Stage::Withdraw);
-            withdraw(
-                walk.engine,
-                walk.session,
-                head.published,
-                WITHDRAWAL,
-                walk.events,
-            )
-            .await?;
+) -> Result<(Option<Resumed>, Box<dyn LockGuard>), IssueError> {
+    let ours = order_fingerprint(account.url(), walk.wanted);
+    if let Some(order) = walk.session.head().await.order {
+        let theirs = order_fingerprint(&order.account_url, &order.wanted);
+        if theirs != ours {
+            let _lock = walk.lock_order(&theirs).await?;
+            clean(walk, account, &order).await?;
         }
-        return Ok(None);
-    };
-    if let Some(resumed) = resume(walk, account, &in_flight).await? {
-        return Ok(Some(resumed));
     }
 
-    walk.events.stage(Stage::Withdraw);
-    abandon(walk, account, &in_flight).await;
-    withdraw(
-        walk.engine,
-        walk.session,
-        head.published,
-        WITHDRAWAL,
-        walk.events,
-    )
-    .await?;
-    walk.session.update(|head| head.order = None).await?;
-    if let Some(version) = in_flight.version {
-        let key = Key::version(&walk.request.id, version, VersionFile::Key);
-        walk.engine.store.delete(&key).await?;
+    let lock = walk.lock_order(&ours).await?;
+    let head = walk.session.head().await;
+    let Some(order) = head.order else {
+        withdraw_now(walk).await?;
+        return Ok((None, lock));
+    };
+    if let Some(resumed) = resume(walk, account, &order).await? {
+        return Ok((Some(resumed), lock));
     }
-    Ok(None)
+    clean(walk, account, &order).await?;
+    Ok((None, lock))
+}
+
+async fn clean(walk: &Walk<'_>, account: &Account, order: &InFlight) -> Result<(), IssueError> {
+    // Whether or not the CA can be asked: what it still holds runs out by itself.
+    match order.account_url == account.url() {
+        true => {
+            walk.abandon(account, order).await;
+        }
+        false => abandon_as_stored(walk.engine, order, walk.limit(), walk.events).await,
+    }
+    withdraw_now(walk).await?;
+    walk.forget_order().await
+}
+
+async fn withdraw_now(walk: &Walk<'_>) -> Result<(), IssueError> {
+    let values = walk.session.head().await.published;
+    if !values.is_empty() {
+        walk.events.stage(Stage::Withdraw);
+        withdraw(walk.engine, walk.session, values, walk.limit(), walk.events).await?;
+    }
+    Ok(())
 }
 
 async fn resume(
@@ -85,9 +93,11 @@ async fn resume(
     }
     let order = match account.order(&in_flight.url).await {
         Ok(order) => order,
-        Err(error) if error.is_retryable() => return Err(error.into()),
         // The CA has forgotten it.
-        Err(_) => return Ok(None),
+        Err(OrderError::Request(error @ AcmeError::Refused(_))) if !error.is_retryable() => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
     };
     let key = match in_flight.version {
         Some(version) => {
@@ -105,24 +115,4 @@ async fn resume(
         _ => false,
     };
     Ok(usable.then_some(Resumed { order, key }))
-}
-
-/// Gives the order back to the CA that it was made at, with the account it was made with, where those are still known.
-async fn abandon(walk: &Walk<'_>, account: &Account, in_flight: &InFlight) {
-    if in_flight.account_url == account.url() {
-        return walk.abandon(account, &in_flight.url).await;
-    }
-    let other = async {
-        let (stored, _) = StoredAccount::load(&*walk.engine.store, &in_flight.wanted.account)
-            .await
-            .ok()??;
-        let key = AccountKey::from_pkcs8(&stored.key).ok()?;
-        let client = Client::connect(walk.engine.transport.clone(), &stored.directory)
-            .await
-            .ok()?;
-        Some(client.account(&key, &stored.url?))
-    };
-    if let Some(other) = other.await {
-        walk.abandon(&other, &in_flight.url).await;
-    }
 }

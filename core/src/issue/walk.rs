@@ -7,8 +7,6 @@ use aws_lc_rs::digest;
 use futures::StreamExt;
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
-use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use super::Checkpoint;
@@ -18,27 +16,30 @@ use super::IssueError;
 use super::Issued;
 use super::Request;
 use super::account::account;
+use super::certificate::KeyInTheMaking;
+use super::publish::How;
 use super::publish::Target;
 use super::publish::publish;
 use super::publish::withdraw;
+use super::publish::withdraw_with;
 use super::recover::Resumed;
 use super::recover::recover;
 use crate::acme::Account;
 use crate::acme::AuthorizationStatus;
-use crate::acme::CertificateChain;
-use crate::acme::CertificateKey;
 use crate::acme::Client;
 use crate::acme::NewOrder;
 use crate::acme::Order;
 use crate::acme::OrderStatus;
 use crate::acme::Pairing;
 use crate::acme::Wait;
-use crate::deploy::Bundle;
 use crate::deploy::LiveFiles;
+use crate::dns::Announcement;
 use crate::dns::DomainName;
 use crate::dns::Identifier;
+use crate::dns::NamedProvider;
 use crate::dns::Place;
 use crate::dns::Proven;
+use crate::dns::Receipt;
 use crate::dns::Wanted as WantedValues;
 use crate::event::Events;
 use crate::event::Stage;
@@ -48,9 +49,9 @@ use crate::store::Head;
 use crate::store::HeadSession;
 use crate::store::InFlight;
 use crate::store::Key;
+use crate::store::LockGuard;
 use crate::store::LockName;
 use crate::store::Version;
-use crate::store::VersionFile;
 use crate::store::Wanted;
 use crate::store::Worker;
 
@@ -107,7 +108,9 @@ pub(super) async fn issue(
         return walk.keep(current.clone(), &head).await;
     }
     let result = walk.obtain().await;
-    walk.forget_if_nothing_came().await;
+    if let Err(error) = &result {
+        walk.end(error).await;
+    }
     result
 }
 
@@ -134,8 +137,10 @@ impl Walk<'_> {
         if !head.published.is_empty() {
             self.events.stage(Stage::Withdraw);
             let values = head.published.clone();
-            withdraw(self.engine, self.session, values, WITHDRAWAL, self.events).await?;
+            withdraw(self.engine, self.session, values, self.limit(), self.events).await?;
         }
+        // Whoever it was is dead, and has come to an end.
+        self.session.update(|head| head.worker = None).await?;
         let files = match self.engine.live.current(&self.request.id)? {
             Some(number) if number == version.number => self.engine.live.files(&self.request.id),
             _ => self.project(&version).await?,
@@ -145,37 +150,29 @@ impl Walk<'_> {
     }
 
     async fn obtain(&self) -> Result<Issued, IssueError> {
-        let client = self.connect().await?;
-        let account = account(self.engine, &client, self.request, self.events, self.cancel).await?;
-        let fingerprint = order_fingerprint(account.url(), self.wanted);
-        let order_lock = self
-            .engine
-            .lock(
-                &LockName::order(&fingerprint),
-                self.request.timeouts.lock,
-                self.events,
-                self.cancel,
-            )
-            .await?;
-        let resumed = recover(self, &account).await?;
-        self.session
-            .update(|head| {
-                head.wanted = self.wanted.clone();
-                head.worker = Some(Worker {
-                    process: std::process::id(),
-                    since: Timestamp::now(),
-                });
-            })
-            .await?;
-
-        let mut resumed = resumed;
+        // From the start, because orders that begin together come to their changes at different times.
+        let mut announcement = Some(self.engine.zones.announce());
+        let (account, mut resumed, order_lock) = match self.prepare().await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // What an earlier run left in DNS is of no use to anybody, unless another certificate's run works with it.
+                if error.kind() != ErrorKind::Locked {
+                    self.withdraw_all().await;
+                }
+                return Err(error);
+            }
+        };
         let mut tried_again = false;
-        let version = loop {
-            let error = match self.order(&account, resumed.take()).await {
-                Ok(version) => break version,
+        let (version, announcement) = loop {
+            let was_resumed = resumed.is_some();
+            let announced = announcement
+                .take()
+                .unwrap_or_else(|| self.engine.zones.announce());
+            let error = match self.order(&account, resumed.take(), announced).await {
+                Ok(issued) => break issued,
                 Err(error) => error,
             };
-            self.clean_up(&account, &error).await;
+            self.clean_up(&account, &error, was_resumed).await;
             match error.missed_values_ttl() {
                 // Every authoritative server showed the value, so the CA's resolver remembers an older answer.
                 Some(ttl) if !tried_again => {
@@ -197,11 +194,15 @@ impl Walk<'_> {
         self.events.stage(Stage::Deploy);
         let leftovers = self.session.head().await.published;
         let (withdrawn, files) = tokio::join!(
-            withdraw(
+            withdraw_with(
                 self.engine,
                 self.session,
                 leftovers,
-                WITHDRAWAL,
+                How {
+                    announcement: Some(announcement),
+                    ..How::default()
+                },
+                self.limit(),
                 self.events
             ),
             self.project(&version),
@@ -213,6 +214,38 @@ impl Walk<'_> {
         Ok(self.issued(version, files, true))
     }
 
+    /// Everything before an order: the account, the lock over the order, and what earlier runs have left.
+    async fn prepare(&self) -> Result<(Account, Option<Resumed>, Box<dyn LockGuard>), IssueError> {
+        let client = self.connect().await?;
+        let account = account(self.engine, &client, self.request, self.events, self.cancel);
+        let account = tokio::select! {
+            account = account => account?.with_cancel(self.cancel),
+            () = self.cancel.cancelled() => return Err(IssueError::Cancelled),
+        };
+        let (resumed, order_lock) = recover(self, &account).await?;
+        self.session
+            .update(|head| {
+                head.wanted = self.wanted.clone();
+                head.worker = Some(Worker {
+                    process: std::process::id(),
+                    since: Timestamp::now(),
+                });
+            })
+            .await?;
+        Ok((account, resumed, order_lock))
+    }
+
+    pub(super) async fn lock_order(
+        &self,
+        fingerprint: &str,
+    ) -> Result<Box<dyn LockGuard>, IssueError> {
+        let name = LockName::order(fingerprint);
+        let lock = self
+            .engine
+            .lock(&name, self.request.timeouts.lock, self.events, self.cancel);
+        Ok(lock.await?)
+    }
+
     async fn connect(&self) -> Result<Client, IssueError> {
         let connecting = Client::connect(self.engine.transport.clone(), &self.request.ca.url);
         tokio::select! {
@@ -221,14 +254,14 @@ impl Walk<'_> {
         }
     }
 
-    /// From names to a stored version.
+    /// From names to a stored version, whose values are announced to be withdrawn.
     async fn order(
         &self,
         account: &Account,
         resumed: Option<Resumed>,
-    ) -> Result<Version, IssueError> {
+        announcement: Announcement,
+    ) -> Result<(Version, Announcement), IssueError> {
         let key = KeyInTheMaking::begin(self, resumed.as_ref()).await?;
-        let announcement = self.engine.zones.announce();
         let needs_proof = resumed
             .as_ref()
             .is_none_or(|r| r.order.status == OrderStatus::Pending);
@@ -244,9 +277,15 @@ impl Walk<'_> {
         };
         let order = match order.status {
             OrderStatus::Pending => self.prove(account, order, &places, announcement).await?,
-            _ => order,
+            _ => {
+                drop(announcement);
+                order
+            }
         };
-        self.finalize(account, order, key).await
+        // Orders that were proven together are withdrawn together.
+        let withdrawal = self.engine.zones.announce();
+        let version = self.finalize(account, order, key).await?;
+        Ok((version, withdrawal))
     }
 
     async fn places(&self) -> Result<BTreeMap<Identifier, Place>, IssueError> {
@@ -298,11 +337,12 @@ impl Walk<'_> {
             profile: self.request.profile.as_deref(),
             replaces: None,
         };
-        let order = account.new_order(&new_order).await?;
+        let order = self.uncut(account, &new_order).await?;
         let in_flight = InFlight {
             wanted: self.wanted.clone(),
             account_url: account.url().to_owned(),
             url: order.url.clone(),
+            authorizations: order.authorizations.clone(),
             version: None,
             begun: Timestamp::now(),
         };
@@ -315,13 +355,34 @@ impl Walk<'_> {
         Ok(order)
     }
 
+    /// Asks for an order. An interruption waits a moment for the answer, because an order that we do not know of is one
+    /// that nobody gives up.
+    async fn uncut(
+        &self,
+        account: &Account,
+        new_order: &NewOrder<'_>,
+    ) -> Result<Order, IssueError> {
+        if self.cancel.is_cancelled() {
+            return Err(IssueError::Cancelled);
+        }
+        let account = account.with_cancel(&CancellationToken::new());
+        let given_up = async {
+            self.cancel.cancelled().await;
+            tokio::time::sleep(LAST_ANSWER).await;
+        };
+        tokio::select! {
+            order = account.new_order(new_order) => Ok(order?),
+            () = given_up => Err(IssueError::Cancelled),
+        }
+    }
+
     /// From a pending order to one that is ready.
     async fn prove(
         &self,
         account: &Account,
         order: Order,
         places: &BTreeMap<Identifier, Place>,
-        announcement: crate::dns::Announcement,
+        announcement: Announcement,
     ) -> Result<Order, IssueError> {
         let authorizations = account.authorizations(&order.authorizations).await?;
         let mut targets = Vec::new();
@@ -341,12 +402,17 @@ impl Walk<'_> {
                     return Err(IssueError::Authorization {
                         identifier,
                         status: status.to_string(),
+                        url: authorization.url,
                     });
                 }
             }
             let (Some(challenge), Some(place)) = (authorization.dns01, places.get(&identifier))
             else {
-                return Err(IssueError::NoDnsChallenge { identifier });
+                return Err(IssueError::NoDnsChallenge {
+                    identifier,
+                    others: authorization.others,
+                    url: authorization.url,
+                });
             };
             targets.push(Target {
                 key_authorization: account.key_authorization(&challenge.token),
@@ -358,9 +424,11 @@ impl Walk<'_> {
         }
 
         self.withdraw_stale(&targets).await?;
-        if !targets.is_empty() {
+        if targets.is_empty() {
+            drop(announcement);
+        } else {
             self.events.stage(Stage::Publish);
-            publish(
+            let receipts = publish(
                 self.engine,
                 self.session,
                 &targets,
@@ -370,7 +438,7 @@ impl Walk<'_> {
             )
             .await?;
             self.engine.reached(Checkpoint::DnsWritten).await;
-            self.propagate(&targets).await?;
+            self.propagate(&targets, receipts).await?;
             self.engine.reached(Checkpoint::Propagated).await;
         }
 
@@ -414,12 +482,16 @@ impl Walk<'_> {
             })
         });
         if !stale.is_empty() {
-            withdraw(self.engine, self.session, stale, WITHDRAWAL, self.events).await?;
+            withdraw(self.engine, self.session, stale, self.limit(), self.events).await?;
         }
         Ok(())
     }
 
-    async fn propagate(&self, targets: &[Target]) -> Result<(), IssueError> {
+    async fn propagate(
+        &self,
+        targets: &[Target],
+        receipts: Vec<(NamedProvider, Receipt)>,
+    ) -> Result<(), IssueError> {
         self.events.stage(Stage::Propagate);
         let mut by_owner: BTreeMap<DomainName, (WantedValues, Vec<Identifier>)> = BTreeMap::new();
         for target in targets {
@@ -435,10 +507,18 @@ impl Walk<'_> {
             wanted.values.push(target.value.clone());
             names.push(target.identifier.clone());
         }
+        let settled = receipts.iter().map(|(provider, receipt)| {
+            self.engine
+                .zones
+                .await_settled(provider, receipt, self.cancel)
+        });
+        futures::future::try_join_all(settled).await?;
         let wanted = by_owner
             .values()
             .map(|(wanted, _)| wanted.clone())
             .collect();
+        let settle = targets.iter().map(|t| t.place.settle()).max();
+        let settle = settle.unwrap_or_default();
         let tell = |proven: Proven| {
             for name in by_owner
                 .get(&proven.owner)
@@ -451,178 +531,9 @@ impl Walk<'_> {
         };
         self.engine
             .zones
-            .await_visible(wanted, self.cancel, tell)
+            .await_visible(wanted, settle, self.cancel, tell)
             .await?;
         Ok(())
-    }
-
-    /// From a ready order to a stored version.
-    async fn finalize(
-        &self,
-        account: &Account,
-        order: Order,
-        key: KeyInTheMaking,
-    ) -> Result<Version, IssueError> {
-        self.events.stage(Stage::Finalize);
-        let (number, key) = key.stored(self).await?;
-        let order = match order.status {
-            OrderStatus::Processing | OrderStatus::Valid => order,
-            _ => {
-                self.engine.reached(Checkpoint::BeforeFinalize).await;
-                let csr = key.csr(&self.request.names).map_err(IssueError::Key)?;
-                account.finalize(&order, &csr).await?
-            }
-        };
-        self.engine.reached(Checkpoint::Finalized).await;
-        let wait = Wait {
-            deadline: self.request.timeouts.finalization,
-            cancel: self.cancel.clone(),
-        };
-        let order = match order.status == OrderStatus::Valid && order.certificate.is_some() {
-            true => order,
-            false => account.await_certificate(&order.url, &wait).await?,
-        };
-        let download = account.download(&order).await?;
-        let chain = CertificateChain::check(&download.pem, &key, &self.request.names)?;
-        self.engine.reached(Checkpoint::BeforeStore).await;
-
-        self.events.stage(Stage::Store);
-        let version = Version {
-            number,
-            names: self.request.names.clone(),
-            key_type: self.request.key_type,
-            profile: self.request.profile.clone(),
-            directory: self.wanted.directory.clone(),
-            account: account.url().to_owned(),
-            order: order.url.clone(),
-            issued: Timestamp::now(),
-            not_before: chain.not_before,
-            not_after: chain.not_after,
-            serial: chain.serial.clone(),
-            issuer: chain.issuer.clone(),
-        };
-        self.store(&version, &chain).await?;
-        self.events.emit(What::Issued { version: number });
-        Ok(version)
-    }
-
-    async fn store(&self, version: &Version, chain: &CertificateChain) -> Result<(), IssueError> {
-        let (store, id) = (&self.engine.store, &self.request.id);
-        let chain_key = Key::version(id, version.number, VersionFile::FullChain);
-        store.delete(&chain_key).await?;
-        store
-            .put_if_absent(&chain_key, chain.fullchain_pem().into_bytes())
-            .await?;
-        let meta_key = Key::version(id, version.number, VersionFile::Meta);
-        store.delete(&meta_key).await?;
-        let meta = crate::store::to_json(&meta_key, version)?;
-        store.put_if_absent(&meta_key, meta).await?;
-        self.session
-            .update(|head| {
-                head.current = Some(version.clone());
-                head.order = None;
-            })
-            .await?;
-        for number in 1..=version.number.saturating_sub(KEPT_VERSIONS) {
-            for file in VersionFile::ALL {
-                store.delete(&Key::version(id, number, file)).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn project(&self, version: &Version) -> Result<LiveFiles, IssueError> {
-        let files = project(self.engine, &self.request.id, version).await?;
-        self.events.emit(What::Deployed {
-            version: version.number,
-            directory: files.directory.display().to_string(),
-        });
-        Ok(files)
-    }
-
-    /// After a failure: what the CA and DNS hold for us is given back, as far as the time allows.
-    pub(super) async fn clean_up(&self, account: &Account, error: &IssueError) {
-        let at_most = match error.kind() {
-            ErrorKind::Cancelled => INTERRUPTED_CLEANUP,
-            _ => WITHDRAWAL,
-        };
-        let head = self.session.head().await;
-        self.events.stage(Stage::Withdraw);
-        let abandon = async {
-            match &head.order {
-                Some(order) if !error.leaves_order() => {
-                    let _ = tokio::time::timeout(at_most, self.abandon(account, &order.url)).await;
-                    true
-                }
-                _ => false,
-            }
-        };
-        let withdrawal = withdraw(
-            self.engine,
-            self.session,
-            head.published.clone(),
-            at_most,
-            self.events,
-        );
-        let (abandoned, withdrawn) = tokio::join!(abandon, withdrawal);
-        if let Err(error) = withdrawn {
-            self.events.warn(error.to_string(), error.hint());
-        }
-        let version = head.order.as_ref().and_then(|order| order.version);
-        let cleared = self
-            .session
-            .update(|head| {
-                head.worker = None;
-                if abandoned {
-                    head.order = None;
-                }
-            })
-            .await;
-        if let Err(error) = cleared {
-            self.events.warn(error.to_string(), error.hint());
-        }
-        if let (true, Some(version)) = (abandoned, version) {
-            let key = Key::version(&self.request.id, version, VersionFile::Key);
-            let _ = self.engine.store.delete(&key).await;
-        }
-    }
-
-    /// Deactivates what is still pending of an order that nobody will finish (RFC 8555 section 7.5.2).
-    pub(super) async fn abandon(&self, account: &Account, order_url: &str) {
-        // The account of a run that is being interrupted would refuse to work.
-        let account = account.with_cancel(&CancellationToken::new());
-        let Ok(order) = account.order(order_url).await else {
-            return;
-        };
-        if order.status != OrderStatus::Pending {
-            return;
-        }
-        let Ok(authorizations) = account.authorizations(&order.authorizations).await else {
-            return;
-        };
-        // Valid ones stay: they spare the next order a proof.
-        let pending: Vec<String> = authorizations
-            .into_iter()
-            .filter(|a| a.status == AuthorizationStatus::Pending)
-            .map(|a| a.url)
-            .collect();
-        for (url, error) in account.deactivate(&pending).await {
-            self.events.warn(
-                format!("cannot deactivate the authorization {url}: {error}"),
-                None,
-            );
-        }
-    }
-
-    /// A certificate that never came to anything leaves no trace in the store.
-    async fn forget_if_nothing_came(&self) {
-        let head = self.session.head().await;
-        if head.current.is_none() && head.order.is_none() && head.published.is_empty() {
-            let key = Key::certificate(&self.request.id);
-            if let Err(error) = self.engine.store.delete(&key).await {
-                self.events.warn(error.to_string(), error.hint());
-            }
-        }
     }
 
     async fn wait(&self, reason: &str, pause: Duration) -> Result<(), IssueError> {
@@ -654,55 +565,8 @@ impl Walk<'_> {
     }
 }
 
-/// Writes a stored version to this machine.
-async fn project(
-    engine: &Engine,
-    id: &crate::store::CertId,
-    version: &Version,
-) -> Result<LiveFiles, IssueError> {
-    let read = async |file| {
-        let key = Key::version(id, version.number, file);
-        match engine.store.get(&key).await? {
-            Some((content, _)) => String::from_utf8(content).map_err(|e| (key, e.to_string())),
-            None => Err((key, "it is not there".to_owned())),
-        }
-        .map_err(|(key, detail)| {
-            IssueError::from(crate::store::StoreError::Corrupt {
-                key: key.to_string(),
-                detail,
-            })
-        })
-    };
-    let privkey = SecretString::from(read(VersionFile::Key).await?);
-    let fullchain = read(VersionFile::FullChain).await?;
-    let (cert, chain) = split_chain(&fullchain);
-    let bundle = Bundle {
-        privkey: &privkey,
-        cert,
-        chain,
-        fullchain: &fullchain,
-    };
-    engine
-        .live
-        .project(id, version.number, &bundle)
-        .map_err(|source| IssueError::Projection {
-            id: id.clone(),
-            source,
-            version: version.number,
-        })
-}
-
-/// The first certificate, and the rest.
-fn split_chain(fullchain: &str) -> (&str, &str) {
-    const END: &str = "-----END CERTIFICATE-----\n";
-    match fullchain.find(END) {
-        Some(at) => fullchain.split_at(at + END.len()),
-        None => (fullchain, ""),
-    }
-}
-
 /// What a CA cannot tell two orders apart by.
-fn order_fingerprint(account_url: &str, wanted: &Wanted) -> String {
+pub(super) fn order_fingerprint(account_url: &str, wanted: &Wanted) -> String {
     let mut names: Vec<String> = wanted.names.iter().map(ToString::to_string).collect();
     names.sort();
     let profile = wanted.profile.as_deref().unwrap_or_default();
@@ -714,62 +578,10 @@ fn order_fingerprint(account_url: &str, wanted: &Wanted) -> String {
         .collect()
 }
 
-/// The key of the certificate: made while the zones propagate, stored before the order is finalized.
-enum KeyInTheMaking {
-    Making(tokio::task::JoinHandle<Result<CertificateKey, crate::acme::CertificateKeyError>>),
-    Stored(u32, CertificateKey),
-}
-
-impl KeyInTheMaking {
-    async fn begin(walk: &Walk<'_>, resumed: Option<&Resumed>) -> Result<Self, IssueError> {
-        if let Some((number, key)) = resumed.and_then(|r| r.key.as_ref()) {
-            let key = CertificateKey::from_pem(key).map_err(IssueError::Key)?;
-            return Ok(Self::Stored(*number, key));
-        }
-        let key_type = walk.request.key_type;
-        Ok(Self::Making(tokio::task::spawn_blocking(move || {
-            CertificateKey::generate(key_type)
-        })))
-    }
-
-    async fn stored(self, walk: &Walk<'_>) -> Result<(u32, CertificateKey), IssueError> {
-        let key = match self {
-            Self::Stored(number, key) => return Ok((number, key)),
-            Self::Making(making) => match making.await {
-                Ok(key) => key.map_err(IssueError::Key)?,
-                Err(_) => return Err(IssueError::Cancelled),
-            },
-        };
-        let pem = key.to_pem();
-        let number = walk
-            .session
-            .update(|head| {
-                head.last_version += 1;
-                head.last_version
-            })
-            .await?;
-        let content = pem.expose_secret().as_bytes().to_vec();
-        let store_key = Key::version(&walk.request.id, number, VersionFile::Key);
-        walk.engine.store.put_if_absent(&store_key, content).await?;
-        walk.session
-            .update(|head| {
-                if let Some(order) = &mut head.order {
-                    order.version = Some(number);
-                }
-            })
-            .await?;
-        Ok((number, key))
-    }
-}
-
 /// Lookups in flight for one order; the servers of a zone see a part of them each.
 const CONCURRENT_LOOKUPS: usize = 16;
-/// How long values may take to leave DNS before they stay in the head for the next run.
-pub(super) const WITHDRAWAL: Duration = Duration::from_secs(60);
-/// The same after Ctrl-C, because somebody waits for the prompt.
-const INTERRUPTED_CLEANUP: Duration = Duration::from_secs(5);
-/// Versions that stay in the store, the current one included.
-const KEPT_VERSIONS: u32 = 5;
+/// How long an interruption waits for the answer to a new order, which mostly comes at once.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 /// The least to wait before the CA is asked to look once more.
 const SECOND_TRY: Duration = Duration::from_secs(2);
 /// No CA's resolver is known to remember for longer (Let's Encrypt caps at 60 s).

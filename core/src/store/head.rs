@@ -68,6 +68,11 @@ impl Head {
         }
     }
 
+    /// Whether it says nothing that anybody would miss: no version, no order, no value.
+    pub fn is_empty(&self) -> bool {
+        self.current.is_none() && self.order.is_none() && self.published.is_empty()
+    }
+
     /// The head of `id`, where there is one.
     pub async fn load(store: &dyn Store, id: &CertId) -> Result<Option<(Self, Tag)>, StoreError> {
         let key = Key::head(id);
@@ -115,6 +120,9 @@ pub struct InFlight {
     pub account_url: String,
     /// The URL of the order.
     pub url: String,
+    /// The URLs of its authorizations, so that they can be given up when the order itself cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorizations: Vec<String>,
     /// The version whose key the order is finalized with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,

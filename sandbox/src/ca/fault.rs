@@ -48,6 +48,11 @@ impl Faults {
         *self.inner.faults() = FaultState::default();
     }
 
+    /// How many planned faults may still strike; a test that waits until one has struck looks at this.
+    pub fn planned(&self) -> usize {
+        self.inner.faults().planned.len()
+    }
+
     /// Rejects every `k`-th good nonce as `badNonce`; 0 switches it off, 1 rejects all.
     pub fn reject_every_nonce(&self, k: u32) {
         let mut faults = self.inner.faults();

@@ -1,6 +1,7 @@
-//! Services that cannot be run here, stood in for: strict, stateful, written from their vendors' documentation.
+//! Hosted DNS services that run inside the test, written from the vendors' documentation.
 //!
-//! Each refuses what the vendor refuses, and serves its zones over DNS as well. Clients that nobody here wrote are run against
-//! them too, so that they are not only as strict as our own client expects.
+//! A fake refuses what the vendor refuses, counts what the vendor counts, and serves its zones over DNS, so that a whole
+//! issuance can run against it. Each is checked by clients that nobody here wrote; see `tests/tests/fakes_*.rs`.
 
+pub mod cloudflare;
 pub mod route53;

@@ -483,7 +483,9 @@ async fn delegated_value_goes_to_the_provider_of_its_zone() {
         owner: place.location.owner.clone(),
         values: vec!["value".parse().unwrap()],
     };
-    let proof = zones.await_visible(vec![wanted], &cancel, |_| {}).await;
+    let proof = zones
+        .await_visible(vec![wanted], Duration::ZERO, &cancel, |_| {})
+        .await;
     assert!(proof.unwrap().is_proven());
 
     let error = zones.place(&name("_acme-challenge.c.test")).await;
