@@ -1,5 +1,7 @@
 //! Certificates through the fake: the binary, Pebble validating over the fake's name server.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use dnseal_tests::fakes::route53::{KEY_ID, KEY_SECRET, RecordSet, Route53Options};
@@ -50,34 +52,32 @@ async fn a_hundred_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_processes_whose_names_all_lead_to_one_owner() {
-    let Some(shop) = Shop::open(Duration::from_millis(500)).await else {
+async fn forty_certificates_of_four_processes_whose_names_lead_to_one_owner() {
+    let Some(shop) = Shop::open(Duration::from_millis(300)).await else {
         return;
     };
-    let zone = &shop.bench.zone.id;
-    let hub = format!("hub.{ZONE}");
-    let aliases = (0..8).map(|n| {
-        let owner = format!("_acme-challenge.n{n}.{ZONE}");
-        RecordSet::new(&owner, "CNAME", 60, &[&format!("{hub}.")])
-    });
-    shop.bench.fake.put_all(zone, aliases);
-    shop.bench
-        .fake
-        .put(zone, RecordSet::txt(&hub, 300, &["foreign"]));
-    shop.bench.fake.advance(Duration::from_secs(60));
-    let before = shop.bench.fake.record_sets(zone);
-    let mut runs = JoinSet::new();
-    for process in 0..4 {
-        let home = TempDir::with_prefix("dnseal-home-").unwrap();
-        let names = [2 * process, 2 * process + 1].map(|n| format!("n{n}.{ZONE}"));
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let command = shop.issue(&home, &names);
-        runs.spawn_blocking(move || (command.run(), home));
-    }
-    for (run, _home) in runs.join_all().await {
-        run.success();
-    }
-    assert_eq!(shop.bench.fake.record_sets(zone), before);
+    shop.fleet().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_at_half_the_rate() {
+    let Some(shop) = Shop::open(Duration::from_millis(300)).await else {
+        return;
+    };
+    shop.bench.fake.throttle(5, 5);
+    shop.fleet().await;
+    assert!(
+        shop.bench
+            .fake
+            .calls()
+            .iter()
+            .any(|call| call.code == "Throttling")
+    );
+}
+
+/// The access key of a process, so that the log tells one from another.
+fn key_of(process: usize) -> String {
+    format!("AKIAPROCESS{process}")
 }
 
 struct Shop {
@@ -87,7 +87,10 @@ struct Shop {
 
 impl Shop {
     async fn open(propagation: Duration) -> Option<Self> {
+        let mut keys = vec![(KEY_ID.to_owned(), KEY_SECRET.to_owned())];
+        keys.extend((0..4).map(|process| (key_of(process), KEY_SECRET.to_owned())));
         let bench = Bench::with(Route53Options {
+            keys,
             propagation,
             ..Route53Options::default()
         })
@@ -98,6 +101,56 @@ impl Shop {
             bench,
             pebble: pebble.await.unwrap()?,
         })
+    }
+
+    /// Four processes with ten certificates each, all of whose challenges are delegated to one owner with a value of its own.
+    async fn fleet(&self) {
+        let zone = &self.bench.zone.id;
+        let hub = format!("hub.{ZONE}");
+        let aliases = (0..40).map(|n| {
+            let owner = format!("_acme-challenge.n{n}.{ZONE}");
+            RecordSet::new(&owner, "CNAME", 60, &[&format!("{hub}.")])
+        });
+        self.bench.fake.put_all(zone, aliases);
+        let foreign = RecordSet::txt(&hub, 300, &["foreign"]);
+        self.bench.fake.put(zone, foreign);
+        self.bench.fake.advance(Duration::from_secs(60));
+        let before = self.bench.fake.record_sets(zone);
+        let mut runs = JoinSet::new();
+        for process in 0..4 {
+            let home = TempDir::with_prefix("dnseal-home-").unwrap();
+            let certificates: String = (process * 10..process * 10 + 10)
+                .map(|n| format!("  c{n}: {{ names: [n{n}.{ZONE}] }}\n"))
+                .collect();
+            let text = format!(
+                "ca: {{ url: \"{}\", root: \"{}\" }}\nagree-tos: true\ndir: state\n\
+                 providers:\n  cloud: {{ kind: route53, endpoint: \"{}\" }}\n\
+                 zones:\n  {ZONE}: {{ provider: cloud }}\n\
+                 propagation: {{ nameservers: [\"{}\"] }}\ncertificates:\n{certificates}",
+                self.pebble.directory_url(),
+                self.pebble.ca_pem_path().display(),
+                self.bench.fake.endpoint(),
+                self.bench.fake.dns(),
+            );
+            let config = home.path().join("dnseal.yaml");
+            fs::write(&config, text).unwrap();
+            fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).unwrap();
+            let command = Dnseal::new(home.path())
+                .args(["issue", "--output", "json", "--config"])
+                .arg(config)
+                .env("AWS_ACCESS_KEY_ID", key_of(process))
+                .env("AWS_SECRET_ACCESS_KEY", KEY_SECRET);
+            runs.spawn_blocking(move || (command.run(), home));
+        }
+        for (run, _home) in runs.join_all().await {
+            let json = run.success().json();
+            assert_eq!(
+                json["certificates"].as_array().unwrap().len(),
+                10,
+                "{json:#}"
+            );
+        }
+        assert_eq!(self.bench.fake.record_sets(zone), before);
     }
 
     fn issue(&self, home: &TempDir, names: &[&str]) -> Dnseal {
