@@ -59,11 +59,6 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Files to trust beside the system's roots, where no certificate says for which CA.
-    pub(crate) fn roots(&self) -> &[PathBuf] {
-        self.ca.as_ref().map_or(&[], |ca| &ca.roots)
-    }
-
     /// Reads the file that [`find`] has found.
     pub(crate) fn load(path: &std::path::Path) -> Result<Self, ConfigError> {
         let source = Source::read(path)?;
