@@ -15,6 +15,7 @@ use super::ErrorKind;
 use super::IssueError;
 use super::Issued;
 use super::Request;
+use super::account;
 use super::account::account;
 use super::certificate::KeyInTheMaking;
 use super::publish::How;
@@ -152,7 +153,7 @@ impl Walk<'_> {
     async fn obtain(&self) -> Result<Issued, IssueError> {
         // From the start, because orders that begin together come to their changes at different times.
         let mut announcement = Some(self.engine.zones.announce());
-        let (account, mut resumed, order_lock) = match self.prepare().await {
+        let (mut account, mut resumed, mut order_lock) = match self.prepare().await {
             Ok(prepared) => prepared,
             Err(error) => {
                 // What an earlier run left in DNS is of no use to anybody, unless another certificate's run works with it.
@@ -163,6 +164,7 @@ impl Walk<'_> {
             }
         };
         let mut tried_again = false;
+        let mut registered_again = false;
         let (version, announcement) = loop {
             let was_resumed = resumed.is_some();
             let announced = announcement
@@ -173,6 +175,28 @@ impl Walk<'_> {
                 Err(error) => error,
             };
             self.clean_up(&account, &error, was_resumed).await;
+            if error.is_unknown_account() && !registered_again {
+                registered_again = true;
+                self.events.warn(
+                    format!(
+                        "{} has forgotten our account; registering again",
+                        self.request.ca.name()
+                    ),
+                    None,
+                );
+                account::forget(
+                    self.engine,
+                    self.request,
+                    account.url(),
+                    self.events,
+                    self.cancel,
+                )
+                .await?;
+                // The lock is over orders of the old account.
+                drop(order_lock);
+                (account, resumed, order_lock) = self.prepare().await?;
+                continue;
+            }
             match error.missed_values_ttl() {
                 // Every authoritative server showed the value, so the CA's resolver remembers an older answer.
                 Some(ttl) if !tried_again => {
