@@ -49,6 +49,7 @@ async fn a_hundred_names() {
     assert_eq!(shop.bench.fake.record_sets(&shop.bench.zone.id), []);
     let calls = shop.bench.fake.calls().len();
     assert!(calls <= 15, "{calls} requests");
+    assert!(shop.bench.fake.count("GetChange", "") <= 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
