@@ -219,7 +219,7 @@ impl Refusal {
             });
         }
         if is("accountDoesNotExist") {
-            return Some("the CA does not know this account any more; register again".to_owned());
+            return Some("the CA does not know this account any more; run it again with `--agree-tos`, which registers anew".to_owned());
         }
         if is("caa") {
             return Some("look at the CAA records of the name and of its parents".to_owned());

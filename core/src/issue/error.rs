@@ -288,6 +288,16 @@ impl IssueError {
         }
     }
 
+    /// Whether the CA does not know the account that asked it.
+    pub(super) fn is_unknown_account(&self) -> bool {
+        match self {
+            Self::Order(error) | Self::Validation { source: error, .. } => error
+                .request()
+                .is_some_and(|error| error.is("accountDoesNotExist")),
+            _ => false,
+        }
+    }
+
     /// Whether `order` is worth finishing by the next run: the CA failed, or has not finished, or nothing is left to prove.
     pub(super) fn leaves_order(&self, order: &InFlight, resumed: bool) -> bool {
         match self {

@@ -13,6 +13,7 @@ mod error;
 mod give_back;
 mod maintain;
 mod plan;
+mod prove;
 mod publish;
 mod recover;
 mod walk;
