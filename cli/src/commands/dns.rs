@@ -147,7 +147,7 @@ async fn sweep(app: &App, args: &ZoneArgs) -> Result<Report, CliError> {
     let work = Work::begin(app)?;
     let zones = zones(app, &work, args)?;
     let engine = Engines::new(app, &work, zones)?.trusting(&[])?;
-    let swept = engine.sweep(&left, work.cancel()).await;
+    let swept = engine.sweep(&left, false, work.cancel()).await;
     let interrupted = work.interrupted();
     let stats = work.finish().await;
     let swept = swept.map_err(|error| CliError::issue(error, interrupted))?;

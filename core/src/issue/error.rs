@@ -225,8 +225,12 @@ impl IssueError {
             Self::Propagation(_) => ErrorKind::Propagation,
             Self::Store(StoreError::Locked { .. }) => ErrorKind::Locked,
             Self::Store(StoreError::Cancelled { .. }) => ErrorKind::Cancelled,
-            Self::Store(StoreError::File(_)) | Self::File(_) => ErrorKind::Usage,
-            Self::AccountKey(_) | Self::Key(_) | Self::Store(_) => ErrorKind::Unexpected,
+            Self::AccountKey(_)
+            | Self::File(_)
+            | Self::Store(
+                StoreError::Corrupt { .. } | StoreError::File(_) | StoreError::Newer { .. },
+            ) => ErrorKind::Usage,
+            Self::Key(_) | Self::Store(_) => ErrorKind::Unexpected,
         }
     }
 

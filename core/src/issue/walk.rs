@@ -93,7 +93,10 @@ pub(super) async fn issue(
         && fits(current, &wanted)
         && Timestamp::now() < current.renew_at()
     {
-        return walk.keep(current.clone(), &head).await;
+        // A version that the store has lost is replaced.
+        if let Some(kept) = walk.keep(current.clone(), &head).await? {
+            return Ok(kept);
+        }
     }
     let result = walk.obtain().await;
     if let Err(error) = &result {
@@ -121,7 +124,7 @@ pub(super) struct Walk<'a> {
 
 impl Walk<'_> {
     /// What is there is good: only leftovers are withdrawn and a missing projection is written.
-    async fn keep(&self, version: Version, head: &Head) -> Result<Issued, IssueError> {
+    async fn keep(&self, version: Version, head: &Head) -> Result<Option<Issued>, IssueError> {
         if !head.published.is_empty() {
             self.events.stage(Stage::Withdraw);
             let values = head.published.clone();
@@ -129,12 +132,11 @@ impl Walk<'_> {
         }
         // Whoever it was is dead, and has come to an end.
         self.session.update(|head| head.worker = None).await?;
-        let files = match self.engine.live.current(&self.request.id)? {
-            Some(number) if number == version.number => self.engine.live.files(&self.request.id),
-            _ => self.project(&version).await?,
+        let Some(files) = self.restore(&version).await? else {
+            return Ok(None);
         };
         self.events.stage(Stage::Done);
-        Ok(self.issued(version, files, false))
+        Ok(Some(self.issued(version, files, false)))
     }
 
     async fn obtain(&self) -> Result<Issued, IssueError> {
