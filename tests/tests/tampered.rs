@@ -1,7 +1,5 @@
 //! A store and a live directory that somebody has touched.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::fs;
 use std::path::PathBuf;
 
