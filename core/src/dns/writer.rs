@@ -392,18 +392,15 @@ impl ZoneWriter {
             if !again || started.elapsed() + wait > self.patience {
                 return result;
             }
-            let reason = match &result {
-                Ok(_) => format!(
-                    "{} to confirm changes of {}",
-                    self.provider.provider.endpoint(),
-                    self.zone.name
-                ),
-                Err(error) => error.to_string(),
+            let (reason, at_most) = match &result {
+                Ok(_) => {
+                    let endpoint = self.provider.provider.endpoint();
+                    let reason = format!("{endpoint} to confirm changes of {}", self.zone.name);
+                    (reason, Some(wait))
+                }
+                Err(error) => (format!("{error}; again in {:.1}s", wait.as_secs_f64()), None),
             };
-            self.events.emit(What::Waiting {
-                reason,
-                at_most: Some(wait),
-            });
+            self.events.emit(What::Waiting { reason, at_most });
             tokio::select! {
                 () = tokio::time::sleep(jittered(wait)) => {}
                 () = all_cancelled(cancels) => return result,
@@ -415,13 +412,19 @@ impl ZoneWriter {
     async fn apply_once(&self, changes: &[TxtChange]) -> Result<Applied, ProviderError> {
         let started = Instant::now();
         let result = self.provider.provider.apply(&self.zone, changes).await;
-        let adds = changes.iter().filter(|c| c.action == Action::Add).count();
+        let outcomes = result.as_ref().map_or(&[][..], |a| a.outcomes.as_slice());
+        let applied = |action| {
+            let pairs = changes.iter().zip(outcomes);
+            pairs
+                .filter(|(c, o)| c.action == action && matches!(o, Outcome::Applied { .. }))
+                .count()
+        };
         self.events.emit(What::ProviderCall {
             provider: self.provider.name.clone(),
             call: "apply",
             zone: Some(self.zone.name.clone()),
-            adds,
-            removes: changes.len() - adds,
+            adds: applied(Action::Add),
+            removes: applied(Action::Remove),
             error: result.as_ref().err().map(ToString::to_string),
             elapsed: started.elapsed(),
         });
