@@ -30,6 +30,7 @@
 )]
 
 pub use bind::{Bind, BindOptions, LoggedQuery, SecondaryOf};
+pub use cloud::Cloud;
 pub use command::{Dnseal, Run, Running, dnseal};
 pub use dns::{
     NameServer, TsigKey, ZoneSpec, add_txt, await_soa, await_txt, nsupdate, query, remove_txt,
@@ -52,6 +53,7 @@ pub use workbench::{CaSettings, Server, Workbench};
 pub mod fakes;
 
 mod bind;
+mod cloud;
 mod command;
 mod dns;
 mod knot;

@@ -129,6 +129,11 @@ impl FakeCloudflare {
         format!("http://{}/client/v4", self.addr)
     }
 
+    /// The same under a name of one's own, by which the log tells callers apart that share a credential.
+    pub fn base_url_for(&self, caller: &str) -> String {
+        format!("http://{}/{caller}/client/v4", self.addr)
+    }
+
     /// The name server that serves the zones.
     pub fn dns(&self) -> &DnsServer {
         &self.served
@@ -226,6 +231,8 @@ pub struct LoggedRequest {
     pub batch: usize,
     /// What was sent.
     pub body: String,
+    /// The name that the caller has from [`base_url_for`](FakeCloudflare::base_url_for); empty for others.
+    pub caller: String,
     /// The vendor's codes in the answer.
     pub codes: Vec<i64>,
     /// The last letters of the token or key.

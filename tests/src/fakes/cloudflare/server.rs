@@ -75,7 +75,10 @@ async fn serve(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let path = uri.path().strip_prefix("/client/v4").unwrap_or_default();
+    let (caller, path) = uri
+        .path()
+        .split_once("/client/v4")
+        .unwrap_or((uri.path(), ""));
     let claimed = auth::claimed(&headers);
     let mut logged = LoggedRequest {
         batch: match path.ends_with("/batch") {
@@ -83,6 +86,7 @@ async fn serve(
             false => 0,
         },
         body: String::from_utf8_lossy(&body).into_owned(),
+        caller: caller.trim_start_matches('/').to_owned(),
         codes: Vec::new(),
         credential: claimed[claimed.len().saturating_sub(6)..].to_owned(),
         method: method.to_string(),

@@ -40,6 +40,8 @@ pub struct LoggedCall {
     pub code: String,
     /// Who signed it.
     pub key_id: String,
+    /// Path, query and body: the same for a request that is repeated.
+    pub request: String,
 }
 
 pub(super) fn router(state: Arc<Mutex<State>>) -> Router {
@@ -60,6 +62,7 @@ async fn handle(Shared(state): Shared<Arc<Mutex<State>>>, request: Request) -> R
         changes: Vec::new(),
         code: String::new(),
         key_id: String::new(),
+        request: format!("{} {}", parts.uri, String::from_utf8_lossy(&body)),
     };
     let fault = {
         let index = state
