@@ -96,6 +96,9 @@ pub(crate) enum CliError {
         message: String,
         hint: Option<String>,
     },
+    /// As [`Self::Propagation`], told to who was watching.
+    #[error(transparent)]
+    Watched(PropagationError),
     #[error(transparent)]
     Write(#[from] WriteError),
 }
@@ -152,6 +155,7 @@ impl CliError {
             Self::Store(error) => error.hint(),
             Self::Transport(error) => error.hint(),
             Self::UnknownKind(error) => Some(error.hint()),
+            Self::Watched(error) => error.diagnosis(),
             Self::Write(error) => error.hint(),
             Self::Unexpected { hint, .. } | Self::Usage { hint, .. } => hint.clone(),
             Self::CertId(_) | Self::Io { .. } | Self::Secret { .. } | Self::TxtValue(_) => None,
@@ -195,8 +199,9 @@ impl CliError {
                 source if source.retry_after().is_some() => ExitCode::LATER,
                 _ => ExitCode::PROVIDER,
             },
-            Self::Propagation(PropagationError::Cancelled) => ExitCode::INTERRUPTED,
-            Self::Propagation(_) => ExitCode::NOT_PROPAGATED,
+            Self::Propagation(PropagationError::Cancelled)
+            | Self::Watched(PropagationError::Cancelled) => ExitCode::INTERRUPTED,
+            Self::Propagation(_) | Self::Watched(_) => ExitCode::NOT_PROPAGATED,
             Self::Provider { source, .. } => match source {
                 ProviderError::RateLimited { .. } => ExitCode::LATER,
                 _ => ExitCode::PROVIDER,
@@ -215,7 +220,9 @@ impl CliError {
     /// What there is to say in several lines: the table of servers, every name that failed.
     pub(crate) fn detail(&self) -> Option<String> {
         match self {
-            Self::Propagation(error) | Self::Issue(IssueError::Propagation(error)) => match error {
+            Self::Propagation(error)
+            | Self::Watched(error)
+            | Self::Issue(IssueError::Propagation(error)) => match error {
                 PropagationError::NotVisible { report, .. } => Some(report.to_string()),
                 _ => None,
             },

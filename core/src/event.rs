@@ -97,9 +97,9 @@ pub enum What {
         call: &'static str,
         /// The zone, where it is known.
         zone: Option<DomainName>,
-        /// Values to add.
+        /// Values that were added.
         adds: usize,
-        /// Values to remove.
+        /// Values that were removed.
         removes: usize,
         /// What went wrong.
         error: Option<String>,

@@ -17,6 +17,7 @@ use dnseal_core::issue::{Engine, Request, Terms, Timeouts};
 use dnseal_core::store::{CertId, DirectoryStore, Head, Key, Store};
 use dnseal_providers::{Context, Form, Settings, Value, build};
 use tempfile::TempDir;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::TsigKey;
 
@@ -25,7 +26,7 @@ use crate::TsigKey;
 pub struct Workbench {
     home: TempDir,
     ca: CaSettings,
-    events: Arc<Mutex<Vec<Event>>>,
+    events: Mutex<Vec<Event>>,
     hosted: Option<Arc<dyn DnsProvider>>,
     more_roots: Vec<Vec<u8>>,
     patience: Option<Duration>,
@@ -33,6 +34,8 @@ pub struct Workbench {
     policy: PropagationPolicy,
     provider_settings: Vec<(&'static str, String)>,
     providers: Vec<Server>,
+    /// Read when somebody asks, so that no event is missing then.
+    streams: Mutex<Vec<UnboundedReceiver<Event>>>,
 }
 
 /// A CA to order from.
@@ -61,7 +64,7 @@ impl Workbench {
         Self {
             home: TempDir::new().expect("a temporary directory"),
             ca,
-            events: Arc::default(),
+            events: Mutex::default(),
             hosted: None,
             more_roots: Vec::new(),
             patience: None,
@@ -72,6 +75,7 @@ impl Workbench {
             },
             provider_settings: Vec::new(),
             providers,
+            streams: Mutex::default(),
         }
     }
 
@@ -119,13 +123,8 @@ impl Workbench {
 
     /// An engine as a new run has it: it knows only what is in the store.
     pub fn engine(&self) -> Engine {
-        let (events, mut receiver) = Events::channel();
-        let seen = self.events.clone();
-        tokio::spawn(async move {
-            while let Some(event) = receiver.recv().await {
-                seen.lock().unwrap().push(event);
-            }
-        });
+        let (events, stream) = Events::channel();
+        self.streams.lock().unwrap().push(stream);
         let asker = Asker::new(AskerOptions::default(), events.clone());
         let servers: Vec<SocketAddr> = match self.nameservers.as_slice() {
             [] => self.providers.iter().map(|p| p.addr).take(1).collect(),
@@ -241,11 +240,18 @@ impl Workbench {
 
     /// Everything that happened so far.
     pub fn events(&self) -> Vec<Event> {
-        self.events.lock().unwrap().clone()
+        let mut events = self.events.lock().unwrap();
+        for stream in self.streams.lock().unwrap().iter_mut() {
+            while let Ok(event) = stream.try_recv() {
+                events.push(event);
+            }
+        }
+        events.clone()
     }
 
     /// Forgets what happened so far.
     pub fn forget_events(&self) {
+        self.events();
         self.events.lock().unwrap().clear();
     }
 

@@ -5,8 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use dnseal_core::issue::{Checkpoint, ErrorKind, IssueError};
-use dnseal_sandbox::ca::{Answer, Ca, Fault, Resource, Tamper};
+use std::fs;
+
+use dnseal_core::issue::{Checkpoint, ErrorKind, IssueError, Terms};
+use dnseal_sandbox::ca::{Answer, Ca, ErrorKind as ErrorType, Fault, Resource, Tamper};
 use dnseal_tests::{HoldAt, Sandbox, issue};
 
 const NAMES: [&str; 2] = ["example.test", "*.example.test"];
@@ -170,4 +172,38 @@ async fn an_order_outlives_a_ca_that_goes_down_for_an_hour() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_outlives_a_ca_that_cannot_be_reached() {
     breaks_down_at(Checkpoint::Propagated, Fault::DropBefore).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_the_ca_has_forgotten_is_registered_again() {
+    let sandbox = Sandbox::start().await;
+    sandbox.issue(&NAMES).await.unwrap();
+    let accounts = sandbox.workbench.home().join("store/accounts");
+    let path = fs::read_dir(&accounts)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let text = fs::read_to_string(&path).unwrap();
+    // As after a CA that began anew: the URL is nobody's.
+    fs::write(&path, text.replace("/account/1\"", "/account/77\"")).unwrap();
+
+    let mut request = sandbox.request(&NAMES);
+    request.force = true;
+    let issued = sandbox.run(&request).await.unwrap();
+    assert!(issued.version.account.ends_with("/account/1"), "{issued:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    assert_eq!(sandbox.leftovers().await, [""; 0]);
+
+    // Nobody has agreed to the terms of a new account: that is said, and nothing goes round in circles.
+    fs::write(&path, text.replace("/account/1\"", "/account/77\"")).unwrap();
+    sandbox.ca.faults().next(
+        Resource::NewAccount,
+        Answer::problem(400, ErrorType::AccountDoesNotExist, "who?"),
+    );
+    request.terms = Terms::NotAgreed;
+    let error = sandbox.run(&request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    assert_eq!(sandbox.leftovers().await, [""; 0]);
 }

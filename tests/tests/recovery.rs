@@ -176,7 +176,9 @@ async fn sweeping_alone_cleans_the_zone() {
         let sandbox = Sandbox::start().await;
         kill_at(&sandbox.workbench, &sandbox.request(&NAMES), point);
         let engine = sandbox.workbench.engine();
-        let swept = engine.sweep(&[id()], &CancellationToken::new()).await;
+        let swept = engine
+            .sweep(&[id()], false, &CancellationToken::new())
+            .await;
         let [swept] = swept.unwrap().try_into().unwrap();
         assert_eq!((swept.withdrawn, swept.left, swept.busy), (2, 0, false));
         assert_eq!(sandbox.ours_in_dns(), [""; 0]);
@@ -198,7 +200,9 @@ async fn a_second_run_waits_for_a_living_one_and_keeps_its_certificate() {
             tokio::join!(issue(&first, &request), async {
                 hold.held().await;
                 let values = sandbox.ours_in_dns();
-                let swept = second.sweep(&[id()], &CancellationToken::new()).await;
+                let swept = second
+                    .sweep(&[id()], false, &CancellationToken::new())
+                    .await;
                 assert!(swept.unwrap()[0].busy);
                 let meddling = async {
                     waiting(&sandbox).await;
@@ -243,7 +247,7 @@ async fn a_killed_run_and_its_twin_do_not_take_values_from_each_other() {
     let (issued, swept) = tokio::join!(issue(&living, &twin), async {
         hold.held().await;
         let values = sandbox.ours_in_dns();
-        let swept = other.sweep(&[id()], &CancellationToken::new()).await;
+        let swept = other.sweep(&[id()], false, &CancellationToken::new()).await;
         assert_eq!(sandbox.ours_in_dns(), values);
         hold.let_go();
         swept

@@ -55,11 +55,11 @@ pub(crate) struct IssueArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "CA")]
 pub(crate) struct CaArgs {
-    /// A CA by name (letsencrypt, letsencrypt-staging, zerossl, google, sslcom, actalis) or the URL of its directory [default: letsencrypt]
+    /// A CA by name (letsencrypt, letsencrypt-staging, zerossl, google, google-staging, sslcom, actalis) or the URL of its directory [default: letsencrypt]
     #[arg(long, value_name = "NAME|URL", env = env_vars::CA, hide_env_values = true)]
     pub(crate) ca: Option<String>,
 
-    /// Trust the CA's HTTPS through this PEM file too (repeatable)
+    /// Trust the CA's HTTPS through this PEM file too (repeatable); a root of the configuration goes only with the `ca` there
     #[arg(long, value_name = "FILE", env = env_vars::CA_ROOT, hide_env_values = true)]
     pub(crate) ca_root: Vec<PathBuf>,
 

@@ -1,15 +1,13 @@
 //! What is said once certificates are there: where, until when, what next.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use dnseal_core::issue::Issued;
-use dnseal_providers::Form;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::config::REDACTED;
+use crate::commands::again::Again;
 use crate::render::Printer;
 use crate::render::Stats;
 use crate::render::Table;
@@ -30,7 +28,7 @@ pub(super) fn json(issued: &Issued, stats: &Stats) -> Value {
         "serial": issued.version.serial,
         "not_before": issued.version.not_before,
         "not_after": issued.version.not_after,
-        "renew_at": issued.renew_at,
+        "renew_at": in_seconds(issued.renew_at),
         "renewal_scheduled": false,
         "files": issued.files,
         "stats": stats.json_of(&issued.id),
@@ -38,7 +36,7 @@ pub(super) fn json(issued: &Issued, stats: &Stats) -> Value {
 }
 
 /// The same for people.
-pub(super) fn text(issued: &[Issued], stats: &Stats, printer: Printer) -> String {
+pub(super) fn text(issued: &[Issued], stats: &Stats, printer: Printer, again: &Again) -> String {
     let now = Timestamp::now();
     let mut text = String::new();
     for certificate in issued {
@@ -47,7 +45,7 @@ pub(super) fn text(issued: &[Issued], stats: &Stats, printer: Printer) -> String
     }
     // Who keeps what was there has read the rest when it was issued.
     if let Some(first) = issued.iter().find(|certificate| certificate.issued_now) {
-        text.push_str(&next_steps(first, issued.len()));
+        text.push_str(&next_steps(first, issued.len(), again));
     }
     if printer.verbose > 0 {
         let _ = writeln!(text, "\n{}", stats.summary());
@@ -56,7 +54,7 @@ pub(super) fn text(issued: &[Issued], stats: &Stats, printer: Printer) -> String
 }
 
 /// What to put into the web server, and how to renew.
-fn next_steps(first: &Issued, count: usize) -> String {
+fn next_steps(first: &Issued, count: usize, again: &Again) -> String {
     let (all, them) = match count {
         1 => ("", "it"),
         _ => (", for each of them as for the first", "them"),
@@ -71,9 +69,9 @@ fn next_steps(first: &Issued, count: usize) -> String {
     servers.row(["HAProxy".to_owned(), "in a crt-store section:".to_owned()]);
     servers.row([String::new(), format!("load crt {full} key {key}")]);
     format!(
-        "In the web server{all}:\n{}\nNothing renews {them} by itself yet: let a timer or cron run the same command every day; it keeps what is fresh.\n  {}\n",
+        "In the web server{all}:\n{}\nNothing renews {them} by itself yet: let a timer or cron run the same command every day; it keeps what is fresh.\n{}",
         servers.render("  "),
-        cron_line(std::env::args().skip(1)),
+        again.text(),
     )
 }
 
@@ -113,89 +111,7 @@ pub(super) fn one(issued: &Issued, now: Timestamp) -> String {
     text
 }
 
-/// This command as a line for cron, without secrets, and without what should not happen every day.
-fn cron_line(arguments: impl Iterator<Item = String>) -> String {
-    let program = std::env::current_exe()
-        .ok()
-        .map_or_else(|| "dnseal".to_owned(), |path| path.display().to_string());
-    let mut words = vec![quoted(&program)];
-    let mut before = String::new();
-    let mut is_relative = false;
-    for word in arguments {
-        if ONCE.contains(&word.as_str()) {
-            continue;
-        }
-        let value = word
-            .split_once('=')
-            .map_or(word.as_str(), |(_, value)| value);
-        is_relative |= !value.starts_with('/') && Path::new(value).exists();
-        words.push(quoted(&without_secret(&before, &word)));
-        before = word;
-    }
-    let here = match std::env::current_dir() {
-        Ok(dir) if is_relative => format!("cd {} && ", quoted(&dir.display().to_string())),
-        _ => String::new(),
-    };
-    format!("17 3 * * *  {here}{}", words.join(" "))
-}
-
-fn without_secret(before: &str, word: &str) -> String {
-    if before == "--eab-hmac-key" {
-        return REDACTED.to_owned();
-    }
-    if word.starts_with("--eab-hmac-key=") {
-        return format!("--eab-hmac-key={REDACTED}");
-    }
-    let (flag, setting) = match word.strip_prefix("--set=") {
-        Some(setting) => ("--set=", setting),
-        None if before == "--set" => ("", word),
-        None => return word.to_owned(),
-    };
-    let is_secret = |key: &str| {
-        dnseal_providers::kinds()
-            .iter()
-            .filter_map(|kind| kind.setting(key))
-            .any(|setting| setting.form == Form::Secret)
-    };
-    match setting.split_once('=') {
-        Some((key, _)) if is_secret(key) => format!("{flag}{key}={REDACTED}"),
-        _ => word.to_owned(),
-    }
-}
-
-/// A word as a shell reads it back; `%` is cron's own.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+[]".contains(c);
-    let word = word.replace('%', "\\%");
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word,
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    }
-}
-
-/// Flags for one run only.
-const ONCE: &[&str] = &["--force", "--replace-names"];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_line_for_cron_has_no_secret() {
-        let words = [
-            "issue",
-            "*.a.test",
-            "--eab-hmac-key",
-            "-canary",
-            "--set",
-            "tsig.secret=canary",
-            "--force",
-            "--eab-hmac-key=canary",
-            "--set=tsig.secret=canary",
-        ];
-        let line = cron_line(words.iter().map(|w| (*w).to_owned()));
-        assert!(!line.contains("canary"), "{line}");
-        assert!(line.contains("issue '*.a.test'"), "{line}");
-        assert!(!line.contains("--force"), "{line}");
-    }
+/// Nobody renews by fractions of a second.
+pub(super) fn in_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }

@@ -44,6 +44,11 @@ async fn change(app: &App, args: &ValueArgs, action: Action) -> Result<Report, C
     let work = Work::begin(app)?;
     let zones = zones(app, &work, &args.zone)?;
     let place = place(&zones, &work, owner).await?;
+    let was_there = match action {
+        Action::Add => None,
+        // Where the provider cannot tell, the removal is what counts.
+        Action::Remove => was_there(&place, &value).await,
+    };
     let change = TxtChange {
         action,
         handle: None,
@@ -70,13 +75,14 @@ async fn change(app: &App, args: &ValueArgs, action: Action) -> Result<Report, C
             });
         }
     }
-    let done = match action {
-        Action::Add => "is at",
-        Action::Remove => "is not at",
-    };
     let owner = &place.location.owner;
+    let done = match (action, was_there) {
+        (Action::Add, _) => format!("{value} is at {owner}"),
+        (Action::Remove, Some(false)) => format!("{value} was not at {owner}"),
+        (Action::Remove, _) => format!("removed {value} from {owner}"),
+    };
     let text = format!(
-        "{value} {done} {owner} (zone {}, through {} at {})\n",
+        "{done} (zone {}, through {} at {})\n",
         place.zone.name,
         place.provider.name,
         place.provider.provider.endpoint()
@@ -85,9 +91,19 @@ async fn change(app: &App, args: &ValueArgs, action: Action) -> Result<Report, C
     if let Some(json) = json.as_object_mut() {
         json.insert("value".into(), json!(value));
         json.insert("present".into(), json!(action == Action::Add));
+        if action == Action::Remove {
+            json.insert("was_present".into(), json!(was_there));
+        }
         json.insert("stats".into(), stats.json());
     }
     Ok(Report::new(text, json))
+}
+
+/// Whether the value is there, as far as the provider can tell.
+async fn was_there(place: &Place, value: &TxtValue) -> Option<bool> {
+    let owner = &place.location.owner;
+    let values = place.provider.provider.values(&place.zone, owner).await;
+    Some(values.ok()??.contains(value))
 }
 
 async fn values(app: &App, args: &OwnerArgs) -> Result<Report, CliError> {
@@ -147,7 +163,7 @@ async fn sweep(app: &App, args: &ZoneArgs) -> Result<Report, CliError> {
     let work = Work::begin(app)?;
     let zones = zones(app, &work, args)?;
     let engine = Engines::new(app, &work, zones)?.trusting(&[])?;
-    let swept = engine.sweep(&left, work.cancel()).await;
+    let swept = engine.sweep(&left, false, work.cancel()).await;
     let interrupted = work.interrupted();
     let stats = work.finish().await;
     let swept = swept.map_err(|error| CliError::issue(error, interrupted))?;

@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::args::IssueArgs;
 use crate::commands::App;
 use crate::commands::after;
+use crate::commands::again::Again;
 use crate::commands::work::Engines;
 use crate::commands::work::Work;
 use crate::error::CliError;
@@ -49,7 +50,8 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
         false => {
             let mut engines = Engines::new(app, &work, zones)?;
             let (outcomes, interrupted, stats) = self::work(&mut engines, orders, work).await?;
-            finish(app, outcomes, interrupted, &stats)
+            let again = Again::of_this_process(args.provider.provider.as_deref(), &app.config);
+            finish(app, outcomes, interrupted, &stats, &again)
         }
     }
 }
@@ -83,6 +85,7 @@ fn finish(
     mut outcomes: Vec<Outcome>,
     interrupted: Option<ExitCode>,
     stats: &Stats,
+    again: &Again,
 ) -> Result<Report, CliError> {
     if let [(_, Err(_))] = outcomes.as_slice()
         && let Some((_, Err(error))) = outcomes.pop()
@@ -116,7 +119,7 @@ fn finish(
         _ => ExitCode::SOME_FAILED,
     };
     Ok(Report {
-        text: after::text(&issued, stats, app.printer),
+        text: after::text(&issued, stats, app.printer, again),
         json: json!({
             "certificates": documents,
             "stats": stats.json(),

@@ -1,5 +1,7 @@
 //! `dnseal list`.
 
+use dnseal_core::acme::KeyType;
+use dnseal_core::dns::Identifier;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
 use dnseal_core::store::Key;
@@ -20,7 +22,7 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
     let now = Timestamp::now();
     let mut table = Table::new(&["NAME", "VALID UNTIL", "", "KEY", "NAMES"]);
     for head in &heads {
-        let names: Vec<String> = head.wanted.names.iter().map(ToString::to_string).collect();
+        let is = Is::of(head);
         let (until, left) = match &head.current {
             Some(version) => (day(version.not_after), in_days(now, version.not_after)),
             None => ("never issued".to_owned(), String::new()),
@@ -29,8 +31,8 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
             head.id.to_string(),
             until,
             left,
-            head.wanted.key_type.to_string(),
-            names.join(" "),
+            is.key_type.to_string(),
+            joined(is.names),
         ]);
     }
     let text = match heads.is_empty() {
@@ -39,6 +41,40 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
     };
     let json: Vec<Value> = heads.iter().map(|head| summary(app, head)).collect();
     Ok(Report::new(text, json!({ "certificates": json })))
+}
+
+/// What a certificate is; one that was never issued is what is wanted of it.
+#[derive(Debug)]
+pub(super) struct Is<'a> {
+    pub(super) names: &'a [Identifier],
+    pub(super) key_type: KeyType,
+    pub(super) profile: Option<&'a str>,
+    pub(super) directory: &'a str,
+}
+
+impl<'a> Is<'a> {
+    pub(super) fn of(head: &'a Head) -> Self {
+        match &head.current {
+            Some(version) => Self {
+                names: &version.names,
+                key_type: version.key_type,
+                profile: version.profile.as_deref(),
+                directory: &version.directory,
+            },
+            None => Self {
+                names: &head.wanted.names,
+                key_type: head.wanted.key_type,
+                profile: head.wanted.profile.as_deref(),
+                directory: &head.wanted.directory,
+            },
+        }
+    }
+}
+
+/// Names side by side.
+pub(super) fn joined(names: &[Identifier]) -> String {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    names.join(" ")
 }
 
 /// The heads of all certificates, by name.
@@ -63,12 +99,17 @@ pub(super) async fn heads(app: &App) -> Result<Vec<Head>, CliError> {
 
 /// What `list` and `show` both say of a certificate.
 pub(super) fn summary(app: &App, head: &Head) -> Value {
+    let is = Is::of(head);
     json!({
         "name": head.id,
-        "names": head.wanted.names,
-        "key_type": head.wanted.key_type,
-        "profile": head.wanted.profile,
-        "directory": head.wanted.directory,
+        "names": is.names,
+        "key_type": is.key_type,
+        "profile": is.profile,
+        "directory": is.directory,
+        "wanted_names": head.wanted.names,
+        "wanted_key_type": head.wanted.key_type,
+        "wanted_profile": head.wanted.profile,
+        "wanted_directory": head.wanted.directory,
         "version": head.current,
         "files": head.current.as_ref().map(|_| files(app, &head.id)),
         "order_in_flight": head.order.is_some(),

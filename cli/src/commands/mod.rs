@@ -1,6 +1,7 @@
 //! One module a command: each takes checked arguments and gives a [`Report`], or says why not.
 
 mod after;
+mod again;
 mod completions;
 mod delete;
 mod demo;

@@ -44,6 +44,7 @@ pub(super) struct Sandbox {
     pub(super) dns: DnsServer,
     pub(super) key: TsigKey,
     pub(super) root: PathBuf,
+    issuing_root: PathBuf,
     key_file: PathBuf,
     files: TempDir,
 }
@@ -77,6 +78,9 @@ impl Sandbox {
             .map_err(CliError::io("make a directory in", std::env::temp_dir()))?;
         let root = files.path().join("ca.pem");
         std::fs::write(&root, ca.tls_root_pem()).map_err(CliError::io("write", &root))?;
+        let issuing_root = files.path().join("issuing-root.pem");
+        std::fs::write(&issuing_root, ca.issuance_root_pem())
+            .map_err(CliError::io("write", &issuing_root))?;
         let key_file = files.path().join("tsig.key");
         std::fs::write(&key_file, bind_key(&key)).map_err(CliError::io("write", &key_file))?;
         Ok(Self {
@@ -84,6 +88,7 @@ impl Sandbox {
             dns,
             key,
             root,
+            issuing_root,
             key_file,
             files,
         })
@@ -108,6 +113,10 @@ impl Sandbox {
         let mut table = Table::untitled();
         table.row(["ACME directory", &directory]);
         table.row(["its HTTPS root".to_owned(), self.root.display().to_string()]);
+        table.row([
+            "root of what it issues".to_owned(),
+            self.issuing_root.display().to_string(),
+        ]);
         table.row(["name server".to_owned(), server.to_string()]);
         table.row(["zones", &names.join(" ")]);
         table.row(["TSIG key", self.key.name()]);
@@ -121,13 +130,17 @@ impl Sandbox {
             "\nTry in another terminal:\n  dnseal issue {name} '*.{name}' --dir /tmp/dnseal-try --agree-tos \\\n    \
              --ca {directory} --ca-root {} \\\n    \
              --provider rfc2136 --set server={server} --set tsig.file={} --nameserver {server}\n\n\
+             Look at what came of it:\n  openssl verify -CAfile {} -untrusted /tmp/dnseal-try/live/{name}/chain.pem \\\n    \
+             /tmp/dnseal-try/live/{name}/cert.pem\n\n\
              Nobody trusts these certificates. Ctrl-C ends it.\n",
             self.root.display(),
             self.key_file.display(),
+            self.issuing_root.display(),
         );
         let json = json!({
             "directory": directory,
             "root": self.root,
+            "issuing_root": self.issuing_root,
             "name_server": server,
             "zones": names,
             "tsig": {
@@ -173,9 +186,23 @@ fn bind_key(key: &TsigKey) -> String {
 
 fn unexpected(what: &str, error: &dyn std::error::Error) -> CliError {
     CliError::Unexpected {
-        message: format!("cannot {what}: {error}"),
+        message: format!("cannot {what}: {}", with_causes(error)),
         hint: None,
     }
+}
+
+/// The error and what is behind it, each said once.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
 }
 
 const KEY_NAME: &str = "dnseal-sandbox";

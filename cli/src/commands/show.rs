@@ -7,6 +7,8 @@ use serde_json::json;
 
 use crate::commands::App;
 use crate::commands::list;
+use crate::commands::list::Is;
+use crate::commands::list::joined;
 use crate::error::CliError;
 use crate::render::Report;
 use crate::render::Table;
@@ -34,16 +36,30 @@ pub(super) async fn head(app: &App, id: &CertId) -> Result<Head, CliError> {
 
 fn text(app: &App, head: &Head) -> String {
     let now = Timestamp::now();
-    let names: Vec<String> = head.wanted.names.iter().map(ToString::to_string).collect();
+    let is = Is::of(head);
+    let wanted = &head.wanted;
     let mut table = Table::untitled();
     table.row(["name", head.id.as_str()]);
-    table.row(["names", &names.join(" ")]);
-    table.row(["key", &head.wanted.key_type.to_string()]);
-    if let Some(profile) = &head.wanted.profile {
+    table.row(["names", &joined(is.names)]);
+    if !wanted.same_names(is.names) {
+        table.row(["wanted names", &joined(&wanted.names)]);
+    }
+    table.row(["key", is.key_type.as_str()]);
+    if wanted.key_type != is.key_type {
+        table.row(["wanted key", wanted.key_type.as_str()]);
+    }
+    if let Some(profile) = is.profile {
         table.row(["profile", profile]);
     }
-    table.row(["CA", &head.wanted.directory]);
-    table.row(["account", &head.wanted.account.to_string()]);
+    if wanted.profile.as_deref() != is.profile {
+        let profile = wanted.profile.as_deref().unwrap_or("none");
+        table.row(["wanted profile", profile]);
+    }
+    table.row(["CA", is.directory]);
+    if wanted.directory != is.directory {
+        table.row(["wanted CA", &wanted.directory]);
+    }
+    table.row(["account", &wanted.account.to_string()]);
     match &head.current {
         Some(version) => {
             table.row(["version", &version.number.to_string()]);

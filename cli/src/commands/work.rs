@@ -27,6 +27,7 @@ use crate::commands::App;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
 use crate::render::LogFile;
+use crate::render::Printer;
 use crate::render::Progress;
 use crate::render::Stats;
 use crate::render::Watcher;
@@ -46,6 +47,22 @@ pub(super) struct Work {
 impl Work {
     /// Begins to watch.
     pub(super) fn begin(app: &App) -> Result<Self, CliError> {
+        Self::begin_with(app, app.printer)
+    }
+
+    /// The same, and every verdict of a server is shown: on a terminal as a table that moves, elsewhere as lines.
+    pub(super) fn begin_watching(app: &App) -> Result<Self, CliError> {
+        let printer = match app.printer.moving {
+            true => app.printer,
+            false => Printer {
+                verbose: app.printer.verbose.max(1),
+                ..app.printer
+            },
+        };
+        Self::begin_with(app, printer)
+    }
+
+    fn begin_with(app: &App, printer: Printer) -> Result<Self, CliError> {
         let log = match app
             .global
             .log_file
@@ -61,7 +78,7 @@ impl Work {
             message: format!("cannot listen for signals: {error}"),
             hint: None,
         })?;
-        let progress = Progress::new(app.printer);
+        let progress = Progress::new(printer);
         let (events, receiver) = Events::channel();
         Ok(Self {
             events,
@@ -111,6 +128,9 @@ impl Work {
         probing: &Probing,
         providers: Providers,
     ) -> Result<Arc<Zones>, CliError> {
+        for (message, hint) in providers.warnings {
+            self.events.warn(message, Some(hint));
+        }
         let (_, discovery, propagation) = self.look(probing);
         let named = providers
             .providers

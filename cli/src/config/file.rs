@@ -94,7 +94,8 @@ impl Source {
             message = message.replace(&suffix, "");
         }
         let Some(unknown) = Unknown::parse(&message) else {
-            return ConfigError::at(self, place, without_value(&message));
+            let (message, hint) = self.in_our_words(error, without_value(&message));
+            return ConfigError::at(self, place, message).with_hint(hint);
         };
         if let Some((_, since)) = LATER.iter().find(|(key, _)| *key == unknown.name) {
             return ConfigError::at(
@@ -119,6 +120,49 @@ impl Source {
         };
         ConfigError::at(self, place, message).with_hint(hint)
     }
+}
+
+impl Source {
+    /// What the parser means, where its words help nobody.
+    fn in_our_words(&self, error: &serde_yaml::Error, message: String) -> (String, Option<String>) {
+        if let Some(before) = message.strip_suffix(", expected a sequence") {
+            let message = format!("{before}, expected a list, such as [example.com]");
+            return (message, None);
+        }
+        if message.ends_with(", expected a boolean") {
+            let hint = "write `true` or `false`, without quotes";
+            return (message, Some(hint.to_owned()));
+        }
+        let line = error
+            .location()
+            .and_then(|l| self.text.lines().nth(l.line().saturating_sub(1)))
+            .unwrap_or_default();
+        if message.contains("cannot start any token") && line.contains('\t') {
+            let message = "a tab stands here, where YAML takes spaces only".to_owned();
+            let hint = "indent with spaces";
+            return (message, Some(hint.to_owned()));
+        }
+        if let Some(wildcard) = bare_wildcard(line)
+            && (message.contains("alias") || message.contains("alphabetic or numeric"))
+        {
+            let message =
+                format!("`{wildcard}` without quotes is no text: `*` has a meaning of its own in YAML");
+            return (message, Some(format!("write \"{wildcard}\"")));
+        }
+        (message, None)
+    }
+}
+
+/// The first wildcard in `line` that no quote stands before.
+fn bare_wildcard(line: &str) -> Option<&str> {
+    let (at, _) = line
+        .match_indices("*.")
+        .find(|(at, _)| !line[..*at].ends_with(['"', '\'']))?;
+    let rest = &line[at..];
+    let end = rest
+        .find(|c: char| c.is_whitespace() || ",]}#\"'".contains(c))
+        .unwrap_or(rest.len());
+    rest.get(..end)
 }
 
 impl std::fmt::Debug for Source {

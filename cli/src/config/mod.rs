@@ -26,7 +26,6 @@ use dnseal_core::store::CertId;
 pub(crate) use check::parse_key_type;
 pub(crate) use check::parse_server;
 pub(crate) use error::ConfigError;
-pub(crate) use error::REDACTED;
 pub(crate) use error::nearest;
 pub(crate) use file::Source;
 pub(crate) use file::find;
@@ -93,6 +92,19 @@ impl Config {
     /// The roots that the configuration trusts beside the system's.
     pub(crate) fn roots(&self) -> &[PathBuf] {
         self.ca.as_ref().map_or(&[], |ca| ca.roots.as_slice())
+    }
+
+    /// Every secret and setting, wherever it comes from.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let of_certificates = self.certificates.iter().filter_map(|c| c.ca.as_ref());
+        let of_cas = self.ca.iter().chain(of_certificates);
+        of_cas
+            .filter_map(|ca| ca.eab.as_ref().map(|eab| &eab.hmac_key))
+            .chain(
+                self.providers
+                    .iter()
+                    .flat_map(|p| p.settings.iter().map(|(_, secret)| secret)),
+            )
     }
 
     /// The provider called `name`.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ impl fmt::Debug for Progress {
 pub(super) struct Display {
     progress: Progress,
     certificates: BTreeMap<CertId, Lines>,
+    /// One line for each server that is watched without a certificate.
+    servers: BTreeMap<(String, SocketAddr), ProgressBar>,
 }
 
 /// What moves for one certificate.
@@ -91,6 +94,7 @@ impl Display {
         Self {
             progress,
             certificates: BTreeMap::new(),
+            servers: BTreeMap::new(),
         }
     }
 
@@ -128,10 +132,28 @@ impl Display {
             }
             lines.whole.finish_and_clear();
         }
+        for line in self.servers.values() {
+            line.finish_and_clear();
+        }
     }
 
     fn move_lines(&mut self, event: &Event) {
-        let (Some(multi), Some(id)) = (&self.progress.lines, &event.certificate) else {
+        let Some(multi) = &self.progress.lines else {
+            return;
+        };
+        let Some(id) = &event.certificate else {
+            if let What::Verdict {
+                server,
+                address,
+                verdict,
+                ..
+            } = &event.what
+            {
+                self.servers
+                    .entry((server.clone(), *address))
+                    .or_insert_with(|| add_line(multi, &format!("{server}  {address}")))
+                    .set_message(verdict.clone());
+            }
             return;
         };
         let others: usize = self

@@ -1,5 +1,6 @@
 //! Which DNS providers there are, and which serves what.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use dnseal_core::dns::DnsProvider;
@@ -8,6 +9,7 @@ use dnseal_providers::BuildError;
 use dnseal_providers::Context;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
+use dnseal_providers::Setting;
 use dnseal_providers::Settings;
 use dnseal_providers::SettingsError;
 use dnseal_providers::Value;
@@ -18,6 +20,7 @@ use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Place;
 use crate::config::Provider;
+use crate::config::Secret;
 use crate::env_vars;
 use crate::error::CliError;
 
@@ -27,6 +30,8 @@ pub(crate) struct Providers {
     pub(crate) providers: Vec<(String, Arc<dyn DnsProvider>)>,
     pub(crate) routes: Vec<(DomainName, String)>,
     pub(crate) fallback: Option<String>,
+    /// What is amiss and hinders nobody: a message and what to do.
+    pub(crate) warnings: Vec<(String, String)>,
 }
 
 impl Providers {
@@ -36,6 +41,7 @@ impl Providers {
             providers: Vec::new(),
             routes: Vec::new(),
             fallback: None,
+            warnings: Vec::new(),
         }
     }
 }
@@ -50,6 +56,7 @@ pub(crate) fn providers(
     context: &Context,
 ) -> Result<Providers, CliError> {
     let set = set_values(args)?;
+    let mut warnings = Vec::new();
     if let Some(named) = args.provider.as_deref().filter(|p| !p.is_empty()) {
         let provider = match config.provider(named) {
             Some(configured) => build(
@@ -58,13 +65,18 @@ pub(crate) fn providers(
                 Some((config, configured)),
                 set,
                 context,
+                &mut warnings,
             )?,
-            None => build(named, dnseal_providers::kind(named)?, None, set, context)?,
+            None => {
+                let kind = dnseal_providers::kind(named)?;
+                build(named, kind, None, set, context, &mut warnings)?
+            }
         };
         return Ok(Providers {
             providers: vec![(named.to_owned(), provider)],
             routes: Vec::new(),
             fallback: Some(named.to_owned()),
+            warnings,
         });
     }
     if !set.is_empty() {
@@ -83,10 +95,16 @@ pub(crate) fn providers(
         .providers
         .iter()
         .map(|p| {
-            Ok((
-                p.name.clone(),
-                build(&p.name, p.kind, Some((config, p)), Vec::new(), context)?,
-            ))
+            let configured = Some((config, p));
+            let provider = build(
+                &p.name,
+                p.kind,
+                configured,
+                Vec::new(),
+                context,
+                &mut warnings,
+            )?;
+            Ok((p.name.clone(), provider))
         })
         .collect::<Result<Vec<_>, CliError>>()?;
     let routes: Vec<(DomainName, String)> = config
@@ -102,6 +120,7 @@ pub(crate) fn providers(
         providers,
         routes,
         fallback,
+        warnings,
     })
 }
 
@@ -113,23 +132,36 @@ fn build(
     configured: Option<(&Config, &Provider)>,
     set: Vec<(String, String)>,
     context: &Context,
+    warnings: &mut Vec<(String, String)>,
 ) -> Result<Arc<dyn DnsProvider>, CliError> {
     let mut settings = Settings::new();
     for (key, text) in set {
         let form = kind.setting(&key).map_or(Form::Text, |s| s.form);
         let text = match form {
-            Form::File => std::fs::read_to_string(&text).map_err(CliError::io("read", &text))?,
+            Form::File => {
+                warnings.extend(readable_by_others(Path::new(&text)));
+                std::fs::read_to_string(&text).map_err(CliError::io("read", &text))?
+            }
             _ => text,
         };
         settings.insert(canonical(kind, &key), Value::new(form, text));
     }
-    if let Some((_, configured)) = configured {
+    if let Some((config, configured)) = configured {
         let mut written = Settings::new();
         for (key, secret) in &configured.settings {
             let form = kind.setting(key).map_or(Form::Text, |s| s.form);
-            let text = secret.resolve().map_err(|source| CliError::Secret {
-                what: format!("`{key}` of provider `{name}`"),
-                source,
+            if let (Secret::File(path), Form::File | Form::Secret) = (secret, form) {
+                warnings.extend(readable_by_others(path));
+            }
+            let text = secret.resolve().map_err(|source| {
+                let what = format!("`{key}` of provider `{name}`");
+                let place = key
+                    .split('.')
+                    .fold(Place::value(["providers", name]), |place, word| place.at(word));
+                let message = format!("cannot read the secret for {what}: {source}");
+                config
+                    .error_at(&place, message, None)
+                    .map_or_else(|| CliError::Secret { what, source }, CliError::Config)
             })?;
             written.insert(
                 canonical(kind, key),
@@ -138,6 +170,11 @@ fn build(
         }
         settings.fill_from(written);
     }
+    warnings.extend(
+        files_from_env(kind)
+            .iter()
+            .filter_map(|path| readable_by_others(Path::new(path))),
+    );
     let environment =
         Settings::from_env(kind, &env_vars::get, &|path| std::fs::read_to_string(path)).map_err(
             |source| CliError::Settings {
@@ -151,6 +188,42 @@ fn build(
             .and_then(|(config, provider)| in_file(config, provider, &error))
             .map_or_else(|| error.into(), CliError::Config)
     })
+}
+
+/// The files with secrets that the environment names.
+fn files_from_env(kind: &Kind) -> Vec<String> {
+    let of_setting = |setting: &Setting| {
+        setting.env.iter().find_map(|name| match setting.form {
+            Form::File => env_vars::get(name),
+            Form::Secret => env_vars::get(&format!("{name}_FILE")),
+            _ => None,
+        })
+    };
+    kind.settings.iter().filter_map(of_setting).collect()
+}
+
+/// A warning about a file with a secret that everybody on this machine may read.
+#[cfg(unix)]
+fn readable_by_others(path: &Path) -> Option<(String, String)> {
+    use std::os::unix::fs::MetadataExt;
+
+    // Container engines mount secrets there for everybody in the container.
+    if path.starts_with("/run/secrets") {
+        return None;
+    }
+    let metadata = std::fs::metadata(path).ok()?;
+    let mode = metadata.mode() & 0o7777;
+    let message = format!(
+        "{} holds a secret, and everybody on this machine may read it: its mode is {mode:04o}",
+        path.display()
+    );
+    (metadata.is_file() && mode & 0o004 != 0)
+        .then(|| (message, format!("`chmod o-rwx {}`", path.display())))
+}
+
+#[cfg(not(unix))]
+fn readable_by_others(_: &Path) -> Option<(String, String)> {
+    None
 }
 
 /// The error with its place in the file.

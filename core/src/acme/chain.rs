@@ -104,6 +104,17 @@ impl CertificateChain {
         })
     }
 
+    /// Whether the first certificate of `pem` is for `key`; for what was checked once and may have been touched since.
+    pub fn is_for(pem: &str, key: &CertificateKey) -> bool {
+        let Ok(ders) = certificates(pem) else {
+            return false;
+        };
+        let Some(Ok(leaf)) = ders.first().map(|der| parse(0, der)) else {
+            return false;
+        };
+        *leaf.public_key().subject_public_key.data == *key.public_key()
+    }
+
     /// The certificate and what follows it, as servers want it.
     pub fn fullchain_pem(&self) -> String {
         format!("{}{}", self.leaf_pem, self.chain_pem)

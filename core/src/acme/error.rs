@@ -21,6 +21,14 @@ pub enum AcmeError {
         /// What was asked for.
         resource: &'static str,
     },
+    /// The CA names a URL for a resource that is not HTTPS (RFC 8555 section 6.1).
+    #[error("the CA names {url} for {resource}, which is not HTTPS")]
+    Insecure {
+        /// What was to be asked for.
+        resource: &'static str,
+        /// Where.
+        url: String,
+    },
     /// Nothing could be sent, for a reason on our side.
     #[error("the request cannot be made: {0}")]
     Local(String),
@@ -113,6 +121,7 @@ impl AcmeError {
             Self::TimedOut { .. } | Self::Unreachable { .. } => true,
             Self::Refused(refusal) => refusal.is_server_side() || self.is_rate_limited(),
             Self::Cancelled { .. }
+            | Self::Insecure { .. }
             | Self::Local(_)
             | Self::Malformed { .. }
             | Self::NotTrusted { .. } => false,
@@ -151,6 +160,10 @@ impl AcmeError {
             Self::Malformed { .. } => {
                 Some("something between here and the CA may have answered in its place".to_owned())
             }
+            Self::Insecure { .. } => Some(
+                "a proxy in front of the CA that does not know its own scheme does this; nothing is sent in the clear"
+                    .to_owned(),
+            ),
             Self::Cancelled { .. } | Self::Local(_) => None,
         }
     }
@@ -219,7 +232,7 @@ impl Refusal {
             });
         }
         if is("accountDoesNotExist") {
-            return Some("the CA does not know this account any more; register again".to_owned());
+            return Some("the CA does not know this account any more; run it again with `--agree-tos`, which registers anew".to_owned());
         }
         if is("caa") {
             return Some("look at the CAA records of the name and of its parents".to_owned());

@@ -158,6 +158,17 @@ impl Transport {
     }
 
     async fn exchange(&self, ask: &Ask<'_>, begin: Instant) -> Result<Answer, AcmeError> {
+        // Whatever named the URL: keys sign nothing that anybody on the way could read or change.
+        if !ask
+            .url
+            .get(..8)
+            .is_some_and(|s| s.eq_ignore_ascii_case("https://"))
+        {
+            return Err(AcmeError::Insecure {
+                resource: ask.resource,
+                url: ask.url.to_owned(),
+            });
+        }
         let mut request = self.http.request(ask.method.clone(), ask.url);
         if let Some(accept) = ask.accept {
             request = request.header(header::ACCEPT, accept);

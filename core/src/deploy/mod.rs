@@ -88,6 +88,39 @@ impl Live {
         Ok(number.filter(|_| whole))
     }
 
+    /// Whether the files that are projected are these.
+    pub fn holds(&self, id: &CertId, bundle: &Bundle<'_>) -> Result<bool, FileError> {
+        let Some(live) = Dir::open_existing(&self.path)? else {
+            return Ok(false);
+        };
+        let Some(target) = live.read_link(id.as_str())? else {
+            return Ok(false);
+        };
+        let Some(name) = target
+            .strip_prefix(VERSIONS)
+            .and_then(|rest| rest.strip_prefix('/'))
+        else {
+            return Ok(false);
+        };
+        let Some(versions) = live.existing(VERSIONS)? else {
+            return Ok(false);
+        };
+        let Some(dir) = versions.existing(name)? else {
+            return Ok(false);
+        };
+        for (file, wanted) in [
+            (PRIVKEY, bundle.privkey.expose_secret()),
+            (CERT, bundle.cert),
+            (CHAIN, bundle.chain),
+            (FULLCHAIN, bundle.fullchain),
+        ] {
+            if dir.read(file)?.as_deref() != Some(wanted.as_bytes()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Fails where the projection could not be written, before anything is asked of a CA.
     pub fn check(&self) -> Result<(), FileError> {
         let live = Dir::open(&self.path, Mode::PRIVATE_DIR)?;

@@ -209,12 +209,28 @@ pub enum PropagationError {
 impl PropagationError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
+        let diagnosis = self.diagnosis()?;
+        let Self::NotVisible { report, .. } = self else {
+            return None;
+        };
+        let name = report.unproven().next()?;
+        match (name.values.first(), name.was_heard()) {
+            (Some(value), true) => Some(format!(
+                "{diagnosis}; see `dnseal dns check {} --value {} --watch`",
+                name.owner,
+                quoted(&value.to_string())
+            )),
+            _ => Some(diagnosis),
+        }
+    }
+
+    /// What is behind it, for who watches already.
+    pub fn diagnosis(&self) -> Option<String> {
         let Self::NotVisible { report, .. } = self else {
             return None;
         };
         let name = report.unproven().next()?;
         let verdicts = || name.rows.iter().filter_map(|row| row.verdict.as_ref());
-        let check = format!("`dnseal dns check {} --watch`", name.owner);
         let someone_has = verdicts().any(Verdict::has_it);
         let behind = name
             .rows
@@ -222,12 +238,12 @@ impl PropagationError {
             .find(|row| row.verdict.as_ref().is_some_and(Verdict::lacks_it));
         Some(match (behind, someone_has) {
             (Some(row), true) => {
-                format!("{} has not taken over the newest version of the zone; see {check}", row.server)
+                format!("{} has not taken over the newest version of the zone", row.server)
             }
-            (Some(_), false) => format!(
-                "no server has the value: whatever wrote it does not feed these servers, or is slow; see {check}"
-            ),
-            (None, true) => format!("the other servers do not answer; see {check}"),
+            (Some(_), false) => {
+                "no server has the value: whatever wrote it does not feed these servers, or is slow".to_owned()
+            }
+            (None, true) => "the other servers do not answer".to_owned(),
             (None, false) => {
                 "no server answered: if port 53 is closed here, name servers that can be reached with `--nameserver`, or choose another proof with `--propagation`".to_owned()
             }
@@ -239,6 +255,15 @@ impl Wanted {
     fn server_name(&self, server: usize) -> String {
         let server = self.zone.servers.get(server);
         server.map(|s| s.name.clone()).unwrap_or_default()
+    }
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }
 

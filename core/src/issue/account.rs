@@ -87,6 +87,35 @@ pub(super) async fn account(
     Ok(client.account(&key, &url))
 }
 
+/// Forgets where an account is registered, because its CA does not know it any more. The key stays.
+pub(super) async fn forget(
+    engine: &Engine,
+    request: &Request,
+    url: &str,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<(), IssueError> {
+    let id = AccountId::for_directory(&request.ca.url);
+    let queue = engine.queue_for(&id);
+    let _turn = queue.lock().await;
+    let _lock = engine
+        .lock(
+            &LockName::account(&id),
+            request.timeouts.lock,
+            events,
+            cancel,
+        )
+        .await?;
+    if let Some((mut stored, tag)) = StoredAccount::load(&*engine.store, &id).await?
+        // Another run may have been quicker.
+        && stored.url.as_deref() == Some(url)
+    {
+        stored.url = None;
+        stored.save(&*engine.store, Some(&tag)).await?;
+    }
+    Ok(())
+}
+
 async fn agree(client: &Client, request: &Request) -> Result<(), IssueError> {
     let Some(url) = client.directory().meta.terms_of_service.clone() else {
         return Ok(());

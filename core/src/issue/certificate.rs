@@ -5,7 +5,6 @@ use secrecy::ExposeSecret;
 use secrecy::SecretString;
 
 use super::Checkpoint;
-use super::Engine;
 use super::IssueError;
 use super::recover::Resumed;
 use super::walk::Walk;
@@ -20,7 +19,6 @@ use crate::deploy::Bundle;
 use crate::deploy::LiveFiles;
 use crate::event::Stage;
 use crate::event::What;
-use crate::store::CertId;
 use crate::store::Key;
 use crate::store::StoreError;
 use crate::store::Version;
@@ -109,7 +107,43 @@ impl Walk<'_> {
     }
 
     pub(super) async fn project(&self, version: &Version) -> Result<LiveFiles, IssueError> {
-        let files = project(self.engine, &self.request.id, version).await?;
+        let stored = Stored::read(self, version).await?;
+        self.place(version, &stored)
+    }
+
+    /// Writes a version that is kept to this machine, where other files or none stand there; `None` where the store has lost it.
+    pub(super) async fn restore(&self, version: &Version) -> Result<Option<LiveFiles>, IssueError> {
+        let stored = match Stored::read(self, version).await {
+            Ok(stored) => stored,
+            Err(IssueError::Store(error @ StoreError::Corrupt { .. })) => {
+                self.events.warn(
+                    format!("version {} cannot be kept: {error}", version.number),
+                    None,
+                );
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let live = &self.engine.live;
+        let in_place = live.current(&self.request.id)? == Some(version.number)
+            && live.holds(&self.request.id, &stored.bundle())?;
+        match in_place {
+            true => Ok(Some(live.files(&self.request.id))),
+            false => self.place(version, &stored).map(Some),
+        }
+    }
+
+    fn place(&self, version: &Version, stored: &Stored) -> Result<LiveFiles, IssueError> {
+        let id = &self.request.id;
+        let files = self
+            .engine
+            .live
+            .project(id, version.number, &stored.bundle())
+            .map_err(|source| IssueError::Projection {
+                id: id.clone(),
+                source,
+                version: version.number,
+            })?;
         self.events.emit(What::Deployed {
             version: version.number,
             directory: files.directory.display().to_string(),
@@ -118,38 +152,59 @@ impl Walk<'_> {
     }
 }
 
-/// Writes a stored version to this machine.
-async fn project(engine: &Engine, id: &CertId, version: &Version) -> Result<LiveFiles, IssueError> {
-    let read = async |file| {
-        let key = Key::version(id, version.number, file);
-        match engine.store.get(&key).await? {
-            Some((content, _)) => String::from_utf8(content).map_err(|e| (key, e.to_string())),
-            None => Err((key, "it is not there".to_owned())),
+/// A version as the store has it; key and certificate belong together.
+struct Stored {
+    fullchain: String,
+    privkey: SecretString,
+}
+
+impl Stored {
+    async fn read(walk: &Walk<'_>, version: &Version) -> Result<Self, IssueError> {
+        let (key_at, privkey) = read(walk, version, VersionFile::Key).await?;
+        let (_, fullchain) = read(walk, version, VersionFile::FullChain).await?;
+        let stored = Self {
+            fullchain,
+            privkey: SecretString::from(privkey),
+        };
+        let belongs = CertificateKey::from_pem(&stored.privkey)
+            .is_ok_and(|key| CertificateChain::is_for(&stored.fullchain, &key));
+        match belongs {
+            true => Ok(stored),
+            false => Err(IssueError::Store(StoreError::Corrupt {
+                key: key_at.to_string(),
+                detail: "it is not the key of the certificate beside it".to_owned(),
+            })),
         }
-        .map_err(|(key, detail)| {
-            IssueError::from(StoreError::Corrupt {
-                key: key.to_string(),
-                detail,
-            })
-        })
+    }
+
+    fn bundle(&self) -> Bundle<'_> {
+        let (cert, chain) = split_chain(&self.fullchain);
+        Bundle {
+            privkey: &self.privkey,
+            cert,
+            chain,
+            fullchain: &self.fullchain,
+        }
+    }
+}
+
+async fn read(
+    walk: &Walk<'_>,
+    version: &Version,
+    file: VersionFile,
+) -> Result<(Key, String), IssueError> {
+    let key = Key::version(&walk.request.id, version.number, file);
+    let problem = match walk.engine.store.get(&key).await? {
+        Some((content, _)) => match String::from_utf8(content) {
+            Ok(text) => return Ok((key, text)),
+            Err(error) => error.to_string(),
+        },
+        None => "it is not there".to_owned(),
     };
-    let privkey = SecretString::from(read(VersionFile::Key).await?);
-    let fullchain = read(VersionFile::FullChain).await?;
-    let (cert, chain) = split_chain(&fullchain);
-    let bundle = Bundle {
-        privkey: &privkey,
-        cert,
-        chain,
-        fullchain: &fullchain,
-    };
-    engine
-        .live
-        .project(id, version.number, &bundle)
-        .map_err(|source| IssueError::Projection {
-            id: id.clone(),
-            source,
-            version: version.number,
-        })
+    Err(IssueError::Store(StoreError::Corrupt {
+        key: key.to_string(),
+        detail: problem,
+    }))
 }
 
 /// The first certificate, and the rest.
@@ -191,14 +246,13 @@ impl KeyInTheMaking {
             },
         };
         let pem = key.to_pem();
-        let number = walk
-            .session
+        let number = next_number(walk).await?;
+        walk.session
             .update(|head| {
-                head.last_version += 1;
+                head.last_version = number;
                 if let Some(order) = &mut head.order {
-                    order.version = Some(head.last_version);
+                    order.version = Some(number);
                 }
-                head.last_version
             })
             .await?;
         let content = pem.expose_secret().as_bytes().to_vec();
@@ -206,6 +260,24 @@ impl KeyInTheMaking {
         walk.engine.store.put_if_absent(&store_key, content).await?;
         Ok((number, key))
     }
+}
+
+/// A number that no version had, also where somebody put an older head back.
+async fn next_number(walk: &Walk<'_>) -> Result<u32, IssueError> {
+    let id = &walk.request.id;
+    let stored = walk.engine.store.list(&Key::certificate(id)).await?;
+    let highest = stored
+        .iter()
+        .filter_map(Key::version_number)
+        .max()
+        .unwrap_or(0);
+    let last = walk.session.head().await.last_version.max(highest);
+    last.checked_add(1).ok_or_else(|| {
+        IssueError::Store(StoreError::Corrupt {
+            key: Key::head(id).to_string(),
+            detail: format!("no version can follow {last}"),
+        })
+    })
 }
 
 /// Versions that stay in the store, the current one included.

@@ -225,8 +225,12 @@ impl IssueError {
             Self::Propagation(_) => ErrorKind::Propagation,
             Self::Store(StoreError::Locked { .. }) => ErrorKind::Locked,
             Self::Store(StoreError::Cancelled { .. }) => ErrorKind::Cancelled,
-            Self::Store(StoreError::File(_)) | Self::File(_) => ErrorKind::Usage,
-            Self::AccountKey(_) | Self::Key(_) | Self::Store(_) => ErrorKind::Unexpected,
+            Self::AccountKey(_)
+            | Self::File(_)
+            | Self::Store(
+                StoreError::Corrupt { .. } | StoreError::File(_) | StoreError::Newer { .. },
+            ) => ErrorKind::Usage,
+            Self::Key(_) | Self::Store(_) => ErrorKind::Unexpected,
         }
     }
 
@@ -285,6 +289,16 @@ impl IssueError {
             Self::Place { source, .. } => source.retry_after(),
             Self::Write { errors } => errors.iter().filter_map(|(_, e)| e.retry_after()).max(),
             _ => None,
+        }
+    }
+
+    /// Whether the CA does not know the account that asked it.
+    pub(super) fn is_unknown_account(&self) -> bool {
+        match self {
+            Self::Order(error) | Self::Validation { source: error, .. } => error
+                .request()
+                .is_some_and(|error| error.is("accountDoesNotExist")),
+            _ => false,
         }
     }
 

@@ -30,24 +30,47 @@ pub struct Swept {
     pub withdrawn: usize,
     /// Values that could not be withdrawn.
     pub left: usize,
+    /// Values that could not be withdrawn and are not remembered any more, because that was asked for.
+    pub forgotten: usize,
     /// A living run works on it, so nothing was touched.
     pub busy: bool,
+    /// Why nothing could be done.
+    pub problem: Option<String>,
+}
+
+impl Swept {
+    fn nothing(id: &CertId) -> Self {
+        Self {
+            id: id.clone(),
+            withdrawn: 0,
+            left: 0,
+            forgotten: 0,
+            busy: false,
+            problem: None,
+        }
+    }
 }
 
 pub(super) async fn sweep(
     engine: &Engine,
     ids: &[CertId],
+    forget: bool,
     cancel: &CancellationToken,
 ) -> Result<Vec<Swept>, IssueError> {
     let mut swept = Vec::new();
     for id in ids {
-        match sweep_one(engine, id, cancel).await {
+        match sweep_one(engine, id, forget, cancel).await {
             Ok(one) => swept.extend(one),
             Err(IssueError::Store(StoreError::Locked { .. })) => swept.push(Swept {
-                id: id.clone(),
-                withdrawn: 0,
-                left: 0,
                 busy: true,
+                ..Swept::nothing(id)
+            }),
+            // One broken record keeps nobody from the others.
+            Err(IssueError::Store(
+                error @ (StoreError::Corrupt { .. } | StoreError::Newer { .. }),
+            )) => swept.push(Swept {
+                problem: Some(error.to_string()),
+                ..Swept::nothing(id)
             }),
             Err(error) => return Err(error),
         }
@@ -58,6 +81,7 @@ pub(super) async fn sweep(
 async fn sweep_one(
     engine: &Engine,
     id: &CertId,
+    forget: bool,
     cancel: &CancellationToken,
 ) -> Result<Option<Swept>, IssueError> {
     let events = engine.events.for_certificate(id);
@@ -74,15 +98,24 @@ async fn sweep_one(
     let total = values.len();
     let session = HeadSession::new(engine.store.clone(), head, Some(tag));
     let left = withdraw(engine, &session, values, limit(cancel), &events).await?;
-    session.update(|head| head.worker = None).await?;
+    let forgotten = if forget { left } else { 0 };
+    session
+        .update(|head| {
+            head.worker = None;
+            if forget {
+                head.published.clear();
+            }
+        })
+        .await?;
     if session.head().await.is_empty() {
         engine.store.delete(&Key::certificate(id)).await?;
     }
     Ok(Some(Swept {
         id: id.clone(),
         withdrawn: total - left,
-        left,
-        busy: false,
+        left: left - forgotten,
+        forgotten,
+        ..Swept::nothing(id)
     }))
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod give_back;
 mod maintain;
 mod plan;
+mod prove;
 mod publish;
 mod recover;
 mod walk;
@@ -111,13 +112,15 @@ impl Engine {
         plan::plan(self, request).await
     }
 
-    /// Withdraws the values that killed runs have left behind, as far as no living run works on the certificate.
+    /// Withdraws the values that killed runs have left behind, as far as no living run works on the certificate. With `forget`,
+    /// those that cannot be withdrawn are not remembered any more.
     pub async fn sweep(
         &self,
         ids: &[CertId],
+        forget: bool,
         cancel: &CancellationToken,
     ) -> Result<Vec<Swept>, IssueError> {
-        maintain::sweep(self, ids, cancel).await
+        maintain::sweep(self, ids, forget, cancel).await
     }
 
     /// Removes a certificate from the store and from this machine, after its values are out of DNS.
@@ -288,4 +291,20 @@ pub struct Issued {
     pub files: LiveFiles,
     /// From when it should be renewed.
     pub renew_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Programs spawn orders as tasks.
+    #[expect(dead_code, reason = "that it compiles is the test")]
+    fn orders_may_be_spawned(engine: &Engine, request: &Request, cancel: &CancellationToken) {
+        fn sent<T: Send>(_: T) {}
+
+        sent(engine.issue(request, cancel));
+        sent(engine.plan(request));
+        sent(engine.sweep(&[], false, cancel));
+        sent(engine.delete(&request.id, cancel));
+    }
 }

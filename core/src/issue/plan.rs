@@ -95,7 +95,7 @@ pub(super) async fn plan(engine: &Engine, request: &Request) -> Result<Plan, Iss
     };
     let account = StoredAccount::load(&*engine.store, &wanted.account).await?;
 
-    let looking = futures::stream::iter(&request.names).map(|identifier| async move {
+    let looking = futures::stream::iter(request.names.clone()).map(|identifier| async move {
         match engine.zones.place(&identifier.challenge_owner()).await {
             Ok(place) => Ok(PlannedName {
                 identifier: identifier.clone(),

@@ -38,6 +38,7 @@ pub(super) struct Target {
 impl Target {
     fn published(&self, since: Timestamp) -> Published {
         Published {
+            endpoint: self.place.provider.provider.endpoint(),
             provider: self.place.provider.name.clone(),
             zone: self.place.zone.clone(),
             owner: self.place.location.owner.clone(),
@@ -202,6 +203,25 @@ pub(super) async fn withdraw_with(
     for ((name, zone), group) in zones {
         match engine.zones.provider(&name) {
             Ok(provider) => {
+                let now = provider.provider.endpoint();
+                let (group, elsewhere): (Vec<_>, Vec<_>) = group
+                    .into_iter()
+                    .partition(|p| p.endpoint.is_empty() || p.endpoint == now);
+                for value in elsewhere {
+                    events.warn(
+                        format!(
+                            "the value at {} in zone {} was written to {}, and provider `{name}` writes to {now} now",
+                            value.owner, zone.name, value.endpoint
+                        ),
+                        Some(format!(
+                            "let `{name}` write to {} once more and say `dnseal dns gc`; where that server is gone for good, `dnseal dns gc --forget` drops what cannot be withdrawn",
+                            value.endpoint
+                        )),
+                    );
+                }
+                if group.is_empty() {
+                    continue;
+                }
                 let changes = group.iter().map(remove).collect();
                 let submission = engine.zones.submit(provider, &zone, changes, &cancel);
                 submissions.push((zone, group, submission));
@@ -271,7 +291,11 @@ pub(super) async fn withdraw_with(
 
 /// Whether two entries are the same value at the same place.
 pub(super) fn same_value(a: &Published, b: &Published) -> bool {
-    a.provider == b.provider && a.zone == b.zone && a.owner == b.owner && a.value == b.value
+    a.provider == b.provider
+        && a.endpoint == b.endpoint
+        && a.zone == b.zone
+        && a.owner == b.owner
+        && a.value == b.value
 }
 
 fn add(target: &Target, remaining: usize) -> TxtChange {

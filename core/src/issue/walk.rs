@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use futures::StreamExt;
-use futures::TryStreamExt;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -15,32 +13,22 @@ use super::ErrorKind;
 use super::IssueError;
 use super::Issued;
 use super::Request;
+use super::account;
 use super::account::account;
 use super::certificate::KeyInTheMaking;
 use super::publish::How;
-use super::publish::Target;
-use super::publish::publish;
 use super::publish::withdraw;
 use super::publish::withdraw_with;
 use super::recover::Resumed;
 use super::recover::recover;
 use crate::acme::Account;
-use crate::acme::AuthorizationStatus;
 use crate::acme::Client;
 use crate::acme::NewOrder;
 use crate::acme::Order;
 use crate::acme::OrderStatus;
-use crate::acme::Pairing;
-use crate::acme::Wait;
 use crate::deploy::LiveFiles;
 use crate::dns::Announcement;
-use crate::dns::DomainName;
 use crate::dns::Identifier;
-use crate::dns::NamedProvider;
-use crate::dns::Place;
-use crate::dns::Proven;
-use crate::dns::Receipt;
-use crate::dns::Wanted as WantedValues;
 use crate::event::Events;
 use crate::event::Stage;
 use crate::event::Step;
@@ -105,7 +93,10 @@ pub(super) async fn issue(
         && fits(current, &wanted)
         && Timestamp::now() < current.renew_at()
     {
-        return walk.keep(current.clone(), &head).await;
+        // A version that the store has lost is replaced.
+        if let Some(kept) = walk.keep(current.clone(), &head).await? {
+            return Ok(kept);
+        }
     }
     let result = walk.obtain().await;
     if let Err(error) = &result {
@@ -133,7 +124,7 @@ pub(super) struct Walk<'a> {
 
 impl Walk<'_> {
     /// What is there is good: only leftovers are withdrawn and a missing projection is written.
-    async fn keep(&self, version: Version, head: &Head) -> Result<Issued, IssueError> {
+    async fn keep(&self, version: Version, head: &Head) -> Result<Option<Issued>, IssueError> {
         if !head.published.is_empty() {
             self.events.stage(Stage::Withdraw);
             let values = head.published.clone();
@@ -141,18 +132,17 @@ impl Walk<'_> {
         }
         // Whoever it was is dead, and has come to an end.
         self.session.update(|head| head.worker = None).await?;
-        let files = match self.engine.live.current(&self.request.id)? {
-            Some(number) if number == version.number => self.engine.live.files(&self.request.id),
-            _ => self.project(&version).await?,
+        let Some(files) = self.restore(&version).await? else {
+            return Ok(None);
         };
         self.events.stage(Stage::Done);
-        Ok(self.issued(version, files, false))
+        Ok(Some(self.issued(version, files, false)))
     }
 
     async fn obtain(&self) -> Result<Issued, IssueError> {
         // From the start, because orders that begin together come to their changes at different times.
         let mut announcement = Some(self.engine.zones.announce());
-        let (account, mut resumed, order_lock) = match self.prepare().await {
+        let (mut account, mut resumed, mut order_lock) = match self.prepare().await {
             Ok(prepared) => prepared,
             Err(error) => {
                 // What an earlier run left in DNS is of no use to anybody, unless another certificate's run works with it.
@@ -163,6 +153,7 @@ impl Walk<'_> {
             }
         };
         let mut tried_again = false;
+        let mut registered_again = false;
         let (version, announcement) = loop {
             let was_resumed = resumed.is_some();
             let announced = announcement
@@ -173,6 +164,28 @@ impl Walk<'_> {
                 Err(error) => error,
             };
             self.clean_up(&account, &error, was_resumed).await;
+            if error.is_unknown_account() && !registered_again {
+                registered_again = true;
+                self.events.warn(
+                    format!(
+                        "{} has forgotten our account; registering again",
+                        self.request.ca.name()
+                    ),
+                    None,
+                );
+                account::forget(
+                    self.engine,
+                    self.request,
+                    account.url(),
+                    self.events,
+                    self.cancel,
+                )
+                .await?;
+                // The lock is over orders of the old account.
+                drop(order_lock);
+                (account, resumed, order_lock) = self.prepare().await?;
+                continue;
+            }
             match error.missed_values_ttl() {
                 // Every authoritative server showed the value, so the CA's resolver remembers an older answer.
                 Some(ttl) if !tried_again => {
@@ -288,49 +301,6 @@ impl Walk<'_> {
         Ok((version, withdrawal))
     }
 
-    async fn places(&self) -> Result<BTreeMap<Identifier, Place>, IssueError> {
-        self.events.stage(Stage::Locate);
-        // A name and its wildcard have one challenge name.
-        let mut owners: BTreeMap<DomainName, Identifier> = BTreeMap::new();
-        for name in &self.request.names {
-            owners
-                .entry(name.challenge_owner())
-                .or_insert_with(|| name.clone());
-        }
-        let looking = futures::stream::iter(owners)
-            .map(|(owner, identifier)| async move {
-                match self.engine.zones.place(&owner).await {
-                    Ok(place) => Ok((owner, place)),
-                    Err(source) => Err(IssueError::Place { identifier, source }),
-                }
-            })
-            .buffer_unordered(CONCURRENT_LOOKUPS)
-            .try_collect();
-        let places: BTreeMap<DomainName, Place> = tokio::select! {
-            places = looking => places?,
-            () = self.cancel.cancelled() => return Err(IssueError::Cancelled),
-        };
-        let mut found = BTreeMap::new();
-        for name in &self.request.names {
-            if let Some(place) = places.get(&name.challenge_owner()) {
-                self.events.emit(What::Located {
-                    identifier: name.clone(),
-                    owner: place.location.owner.clone(),
-                    zone: place.zone.name.clone(),
-                    provider: place.provider.name.clone(),
-                });
-                if let Some(target) = &place.location.wildcard {
-                    self.events.warn(
-                        format!("{} is no delegation: a wildcard CNAME to {target} answers for every name there", name.challenge_owner()),
-                        None,
-                    );
-                }
-                found.insert(name.clone(), place.clone());
-            }
-        }
-        Ok(found)
-    }
-
     async fn new_order(&self, account: &Account) -> Result<Order, IssueError> {
         let new_order = NewOrder {
             identifiers: &self.request.names,
@@ -376,166 +346,6 @@ impl Walk<'_> {
         }
     }
 
-    /// From a pending order to one that is ready.
-    async fn prove(
-        &self,
-        account: &Account,
-        order: Order,
-        places: &BTreeMap<Identifier, Place>,
-        announcement: Announcement,
-    ) -> Result<Order, IssueError> {
-        let authorizations = account.authorizations(&order.authorizations).await?;
-        let mut targets = Vec::new();
-        let pairing = Pairing::new(authorizations, &self.request.names);
-        for identifier in &pairing.missing {
-            // Approved beforehand; the order says so by becoming ready.
-            self.progress(identifier, Step::AlreadyValid);
-        }
-        for (identifier, authorization) in pairing.pairs {
-            match authorization.status {
-                AuthorizationStatus::Valid => {
-                    self.progress(&identifier, Step::AlreadyValid);
-                    continue;
-                }
-                AuthorizationStatus::Pending => {}
-                status => {
-                    return Err(IssueError::Authorization {
-                        identifier,
-                        status: status.to_string(),
-                        url: authorization.url,
-                    });
-                }
-            }
-            let (Some(challenge), Some(place)) = (authorization.dns01, places.get(&identifier))
-            else {
-                return Err(IssueError::NoDnsChallenge {
-                    identifier,
-                    others: authorization.others,
-                    url: authorization.url,
-                });
-            };
-            targets.push(Target {
-                key_authorization: account.key_authorization(&challenge.token),
-                value: account.txt_value(&challenge.token),
-                place: place.clone(),
-                challenge,
-                identifier,
-            });
-        }
-
-        self.withdraw_stale(&targets).await?;
-        if targets.is_empty() {
-            drop(announcement);
-        } else {
-            self.events.stage(Stage::Publish);
-            let receipts = publish(
-                self.engine,
-                self.session,
-                &targets,
-                announcement,
-                self.events,
-                self.cancel,
-            )
-            .await?;
-            self.engine.reached(Checkpoint::DnsWritten).await;
-            self.propagate(&targets, receipts).await?;
-            self.engine.reached(Checkpoint::Propagated).await;
-        }
-
-        self.events.stage(Stage::Validate);
-        let challenges: Vec<_> = targets.iter().map(|t| t.challenge.clone()).collect();
-        account.answer(&challenges, self.cancel).await?;
-        for target in &targets {
-            self.progress(&target.identifier, Step::Answered);
-        }
-        self.engine.reached(Checkpoint::Answered).await;
-        let wait = Wait {
-            deadline: self.request.timeouts.validation,
-            cancel: self.cancel.clone(),
-        };
-        match account.await_ready(&order.url, &wait).await {
-            Ok(order) => {
-                for target in &targets {
-                    self.progress(&target.identifier, Step::Valid);
-                }
-                Ok(order)
-            }
-            Err(source) => {
-                for (identifier, _) in source.refused_names() {
-                    self.progress(&identifier, Step::Failed);
-                }
-                let ttl = targets.iter().map(|t| t.place.ttl()).max();
-                Err(IssueError::Validation { source, ttl })
-            }
-        }
-    }
-
-    /// What an earlier run published and this one does not need leaves DNS at once.
-    async fn withdraw_stale(&self, targets: &[Target]) -> Result<(), IssueError> {
-        let mut stale = self.session.head().await.published;
-        stale.retain(|p| {
-            !targets.iter().any(|t| {
-                t.value == p.value
-                    && t.place.location.owner == p.owner
-                    && t.place.zone == p.zone
-                    && t.place.provider.name == p.provider
-            })
-        });
-        if !stale.is_empty() {
-            withdraw(self.engine, self.session, stale, self.limit(), self.events).await?;
-        }
-        Ok(())
-    }
-
-    async fn propagate(
-        &self,
-        targets: &[Target],
-        receipts: Vec<(NamedProvider, Receipt)>,
-    ) -> Result<(), IssueError> {
-        self.events.stage(Stage::Propagate);
-        let mut by_owner: BTreeMap<DomainName, (WantedValues, Vec<Identifier>)> = BTreeMap::new();
-        for target in targets {
-            let owner = &target.place.location.owner;
-            let (wanted, names) = by_owner.entry(owner.clone()).or_insert_with(|| {
-                let wanted = WantedValues {
-                    zone: target.place.location.zone.clone(),
-                    owner: owner.clone(),
-                    values: Vec::new(),
-                };
-                (wanted, Vec::new())
-            });
-            wanted.values.push(target.value.clone());
-            names.push(target.identifier.clone());
-        }
-        let settled = receipts.iter().map(|(provider, receipt)| {
-            self.engine
-                .zones
-                .await_settled(provider, receipt, self.cancel)
-        });
-        futures::future::try_join_all(settled).await?;
-        let wanted = by_owner
-            .values()
-            .map(|(wanted, _)| wanted.clone())
-            .collect();
-        let settle = targets.iter().map(|t| t.place.settle()).max();
-        let settle = settle.unwrap_or_default();
-        let tell = |proven: Proven| {
-            for name in by_owner
-                .get(&proven.owner)
-                .map(|(_, names)| names)
-                .into_iter()
-                .flatten()
-            {
-                self.progress(name, Step::Visible);
-            }
-        };
-        self.engine
-            .zones
-            .await_visible(wanted, settle, self.cancel, tell)
-            .await?;
-        Ok(())
-    }
-
     async fn wait(&self, reason: &str, pause: Duration) -> Result<(), IssueError> {
         self.events.emit(What::Waiting {
             reason: reason.to_owned(),
@@ -547,7 +357,7 @@ impl Walk<'_> {
         }
     }
 
-    fn progress(&self, identifier: &Identifier, step: Step) {
+    pub(super) fn progress(&self, identifier: &Identifier, step: Step) {
         self.events.emit(What::Progress {
             identifier: identifier.clone(),
             step,
@@ -578,8 +388,6 @@ pub(super) fn order_fingerprint(account_url: &str, wanted: &Wanted) -> String {
         .collect()
 }
 
-/// Lookups in flight for one order; the servers of a zone see a part of them each.
-const CONCURRENT_LOOKUPS: usize = 16;
 /// How long an interruption waits for the answer to a new order, which mostly comes at once.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 /// The least to wait before the CA is asked to look once more.

@@ -133,6 +133,9 @@ pub struct InFlight {
 /// A value that may be in DNS.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Published {
+    /// Where that provider wrote then; it may be configured to write elsewhere now.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub endpoint: String,
     /// The configured name of the provider it was given to.
     pub provider: String,
     /// The zone, as that provider knows it.

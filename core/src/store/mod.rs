@@ -131,6 +131,16 @@ impl Key {
         ])
     }
 
+    /// The number of the version that a file of the store belongs to.
+    pub fn version_number(&self) -> Option<u32> {
+        match self.0.as_slice() {
+            [kind, _, versions, file] if kind == "certificates" && versions == "versions" => {
+                file.split_once('.')?.0.parse().ok()
+            }
+            _ => None,
+        }
+    }
+
     /// The components.
     pub fn components(&self) -> &[String] {
         &self.0

@@ -258,7 +258,7 @@ impl KeyError {
                 format!("there is {}", names.join(", "))
             }
             Self::Base64 | Self::Empty => {
-                "give the text after `secret` in the key file of the server, without the quotes"
+                "give the text after `secret` in the key file of the server, without the quotes, or the whole file as `key-file`"
                     .to_owned()
             }
             Self::Gss | Self::Md5 => {

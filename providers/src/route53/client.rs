@@ -144,7 +144,8 @@ impl Client {
     {
         let sdk = self.sdk.get_or_init(|| self.connect()).await;
         let limiter = &self.account.limiter;
-        for attempt in 0.. {
+        let mut attempt = 0;
+        loop {
             limiter.acquire(&self.endpoint, &self.events).await;
             let result = send(sdk.clone()).await;
             let next = match &result {
@@ -169,8 +170,8 @@ impl Client {
             let pause = jittered(attempt);
             tracing::debug!(action, %next, ?pause, "asking Route 53 again");
             tokio::time::sleep(pause).await;
+            attempt += 1;
         }
-        unreachable!("the loop ends by returning")
     }
 
     pub(super) fn asked<'a>(&'a self, action: &'static str, zone: Option<&'a str>) -> Asked<'a> {

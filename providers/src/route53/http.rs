@@ -84,11 +84,11 @@ impl HttpConnector for Connector {
 type BoxError = Box<dyn Error + Send + Sync>;
 
 fn converted(request: HttpRequest, timeout: Duration) -> Result<reqwest::Request, BoxError> {
-    let request = request.try_into_http1x()?.map(|body| {
-        // Requests of these APIs are small documents, never streams.
-        let octets = body.bytes().map(<[u8]>::to_vec);
-        reqwest::Body::from(octets.unwrap_or_default())
-    });
+    let (head, body) = request.try_into_http1x()?.into_parts();
+    let octets = body
+        .bytes()
+        .ok_or("a request of a length that is not known")?;
+    let request = http::Request::from_parts(head, reqwest::Body::from(octets.to_vec()));
     let mut request = reqwest::Request::try_from(request)?;
     *request.timeout_mut() = Some(timeout);
     Ok(request)

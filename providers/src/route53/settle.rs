@@ -1,18 +1,16 @@
 //! Whether changes have reached every name server: `GetChange`, until it says INSYNC.
 //!
-//! A change takes up to a minute, and asking counts against the account's rate, so that it is asked for rarely, never again
-//! after the answer was yes, and once for all certificates whose values are in the change.
+//! A change takes up to a minute, and asking counts against the account's rate. So it is asked for rarely, once for all orders
+//! that wait for it, and never again after the answer was yes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use aws_sdk_route53::types::ChangeStatus;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::Receipt;
 use dnseal_core::dns::Settlement;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::route53::client::Client;
@@ -20,7 +18,8 @@ use crate::route53::client::Client;
 /// What is known about changes that somebody waits for.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
-    changes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Change>>>>,
+    /// Held while asking, so that the others find the answer.
+    changes: Mutex<HashMap<String, Seen>>,
 }
 
 impl Watched {
@@ -33,88 +32,99 @@ impl Watched {
             // Nothing was changed, or by a request whose answer got lost.
             return Ok(Settlement::Unknown);
         }
+        let mut changes = self.changes.lock().await;
         for id in &receipt.0 {
-            let change = self.change(id);
-            // Whoever comes while somebody asks hears the same answer.
-            let mut change = change.lock().await;
-            if let Some(wait) = change.look(client, id).await? {
+            let seen = changes.get(id);
+            match seen.map_or(Due::Now, |seen| seen.due(Instant::now())) {
+                Due::Later(wait) => return Ok(Settlement::Pending(wait)),
+                Due::Never => continue,
+                Due::Now => {}
+            }
+            let answer = client
+                .ask("GetChange", None, |sdk| sdk.get_change().id(id).send())
+                .await?;
+            let in_sync = answer
+                .change_info()
+                .is_some_and(|info| *info.status() == ChangeStatus::Insync);
+            let seen = Seen::after(changes.get(id), in_sync, Instant::now());
+            let wait = seen.due(Instant::now());
+            if changes.len() >= MOST_KNOWN {
+                changes.retain(|_, seen| !matches!(seen, Seen::InSync));
+            }
+            changes.insert(id.clone(), seen);
+            if let Due::Later(wait) = wait {
                 return Ok(Settlement::Pending(wait));
             }
         }
         Ok(Settlement::Settled)
     }
-
-    fn change(&self, id: &str) -> Arc<tokio::sync::Mutex<Change>> {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(changes.entry(id.to_owned()).or_default())
-    }
 }
 
-/// What is known about one change.
-#[derive(Debug, Default)]
-enum Change {
+/// The last word about a change.
+#[derive(Clone, Copy, Debug)]
+enum Seen {
     InSync,
-    /// Not in sync at the last look; the next one is then.
-    Pending(Instant),
-    #[default]
-    Unseen,
+    Pending { asked: Instant, pause: Duration },
 }
 
-impl Change {
-    /// How long to wait before the next look; nothing once it is in sync.
-    async fn look(&mut self, client: &Client, id: &str) -> Result<Option<Duration>, ProviderError> {
-        if let Self::InSync = self {
-            return Ok(None);
+/// When to ask about a change again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Due {
+    Later(Duration),
+    Never,
+    Now,
+}
+
+impl Seen {
+    fn after(before: Option<&Self>, in_sync: bool, now: Instant) -> Self {
+        match (in_sync, before) {
+            (true, _) => Self::InSync,
+            (false, None) => Self::Pending {
+                asked: now,
+                pause: FIRST_PAUSE,
+            },
+            (false, Some(_)) => Self::Pending {
+                asked: now,
+                pause: PAUSE,
+            },
         }
-        if let Some(wait) = self.too_early(Instant::now()) {
-            return Ok(Some(wait));
-        }
-        let answer = client
-            .ask("GetChange", None, |sdk| sdk.get_change().id(id).send())
-            .await?;
-        let status = answer.change_info().map(|info| info.status());
-        if status == Some(&ChangeStatus::Insync) {
-            *self = Self::InSync;
-            return Ok(None);
-        }
-        Ok(Some(self.not_yet(Instant::now())))
     }
 
-    fn too_early(&self, now: Instant) -> Option<Duration> {
+    fn due(&self, now: Instant) -> Due {
         match self {
-            Self::Pending(next) if *next > now => Some(*next - now),
-            _ => None,
+            Self::InSync => Due::Never,
+            Self::Pending { asked, pause } => match (*asked + *pause).checked_duration_since(now) {
+                // Whoever slept for what it was told wakes up a little early or late.
+                Some(left) if left > Duration::from_millis(10) => Due::Later(left),
+                _ => Due::Now,
+            },
         }
-    }
-
-    fn not_yet(&mut self, now: Instant) -> Duration {
-        let pause = match self {
-            Self::Unseen => FIRST_PAUSE,
-            _ => PAUSE,
-        };
-        *self = Self::Pending(now + pause);
-        pause
     }
 }
 
 const FIRST_PAUSE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_secs(10);
+/// Changes that are remembered before those that are done are forgotten.
+const MOST_KNOWN: usize = 1000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_first_pause_is_the_shortest() {
-        let mut change = Change::default();
+    fn asked_after_four_seconds_and_then_every_ten() {
         let mut now = Instant::now();
-        assert_eq!(change.too_early(now), None);
-        for pause in [FIRST_PAUSE, PAUSE, PAUSE] {
-            assert_eq!(change.not_yet(now), pause);
-            let second = Duration::from_secs(1);
-            assert_eq!(change.too_early(now + second), Some(pause - second));
-            now += pause;
-            assert_eq!(change.too_early(now), None);
+        let mut seen = None;
+        for pause in [4, 10, 10] {
+            let after = Seen::after(seen.as_ref(), false, now);
+            assert_eq!(after.due(now), Due::Later(Duration::from_secs(pause)));
+            let half = Duration::from_secs(pause) / 2;
+            assert_eq!(after.due(now + half), Due::Later(half));
+            now += 2 * half;
+            assert_eq!(after.due(now), Due::Now);
+            seen = Some(after);
         }
+        let done = Seen::after(seen.as_ref(), true, now);
+        assert_eq!(done.due(now + PAUSE), Due::Never);
     }
 }

@@ -49,6 +49,7 @@ async fn a_hundred_names() {
     assert_eq!(shop.bench.fake.record_sets(&shop.bench.zone.id), []);
     let calls = shop.bench.fake.calls().len();
     assert!(calls <= 15, "{calls} requests");
+    assert!(shop.bench.fake.count("GetChange", "") <= 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +105,9 @@ impl Shop {
     }
 
     /// Four processes with ten certificates each, all of whose challenges are delegated to one owner with a value of its own.
-    async fn fleet(&self) {
+    ///
+    /// Gives what each said while it worked.
+    async fn fleet(&self) -> Vec<String> {
         let zone = &self.bench.zone.id;
         let hub = format!("hub.{ZONE}");
         let aliases = (0..40).map(|n| {
@@ -142,8 +145,11 @@ impl Shop {
                 .env("AWS_SECRET_ACCESS_KEY", KEY_SECRET);
             runs.spawn_blocking(move || (command.run(), home));
         }
+        let mut said = Vec::new();
         for (run, _home) in runs.join_all().await {
-            let json = run.success().json();
+            let run = run.success();
+            said.push(run.stderr.clone());
+            let json = run.json();
             assert_eq!(
                 json["certificates"].as_array().unwrap().len(),
                 10,
@@ -151,6 +157,7 @@ impl Shop {
             );
         }
         assert_eq!(self.bench.fake.record_sets(zone), before);
+        said
     }
 
     fn issue(&self, home: &TempDir, names: &[&str]) -> Dnseal {

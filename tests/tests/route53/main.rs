@@ -9,6 +9,7 @@
 mod bench;
 mod canary;
 mod chain;
+mod commands;
 mod conformance;
 mod credentials;
 mod issue;

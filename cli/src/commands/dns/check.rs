@@ -25,7 +25,10 @@ pub(super) async fn run(app: &App, args: &CheckArgs) -> Result<Report, CliError>
         Some(text) => Some(text.parse()?),
         None => None,
     };
-    let work = Work::begin(app)?;
+    let work = match args.watch {
+        true => Work::begin_watching(app)?,
+        false => Work::begin(app)?,
+    };
     let probing = settings::probing(&args.probe, &app.config)?;
     let (asker, discovery, propagation) = work.look(&probing);
     let cancel = work.cancel().clone();
@@ -40,7 +43,10 @@ pub(super) async fn run(app: &App, args: &CheckArgs) -> Result<Report, CliError>
             values: vec![value],
         }];
         let report = match args.watch {
-            true => propagation.await_visible(wanted, &cancel).await?,
+            true => propagation
+                .await_visible(wanted, &cancel)
+                .await
+                .map_err(CliError::Watched)?,
             false => propagation.look(&wanted).await,
         };
         Ok(Report {

@@ -9,6 +9,7 @@ use serde::Serializer;
 
 use super::verdict::Verdict;
 use crate::dns::DomainName;
+use crate::dns::TxtValue;
 use crate::dns::query::Transport;
 
 /// The last verdicts, by owner name. `Display` is a table without colour; it ends without a line break.
@@ -27,6 +28,8 @@ pub struct NameReport {
     pub zone: DomainName,
     /// Whether the quorum is reached.
     pub proven: bool,
+    /// The values that have to be there.
+    pub values: Vec<TxtValue>,
     /// One for each server address, and one for a server without any.
     pub rows: Vec<Row>,
 }
@@ -80,6 +83,12 @@ impl Report {
 }
 
 impl NameReport {
+    /// Whether any server answered at all, with the value or without.
+    pub(super) fn was_heard(&self) -> bool {
+        let mut verdicts = self.rows.iter().filter_map(|row| row.verdict.as_ref());
+        verdicts.any(|verdict| verdict.has_it() || verdict.lacks_it())
+    }
+
     fn summary(&self) -> String {
         let without = self.rows.iter().filter(|row| !row.has_it()).count();
         let servers = match self.rows.len() {
@@ -260,6 +269,7 @@ mod tests {
                 owner: "_acme-challenge.example.com".parse().unwrap(),
                 zone: "example.com".parse().unwrap(),
                 proven: false,
+                values: Vec::new(),
                 rows: vec![
                     row(
                         "ns1.example.net",

@@ -314,6 +314,7 @@ impl<'a> Watch<'a> {
             owner: name.wanted.owner.clone(),
             zone: zone.zone.clone(),
             proven: name.proven,
+            values: name.wanted.values.clone(),
             rows,
         }
     }

@@ -1,0 +1,241 @@
+//! From names to a ready order: where each challenge lives, writing its value, seeing it everywhere, answering.
+//!
+//! Places are found before anything is ordered. A value is in the head before it is in DNS, and no challenge is answered
+//! before the name servers have shown its value.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use futures::TryStreamExt;
+
+use super::Checkpoint;
+use super::IssueError;
+use super::publish::Target;
+use super::publish::publish;
+use super::publish::withdraw;
+use super::walk::Walk;
+use crate::acme::Account;
+use crate::acme::AuthorizationStatus;
+use crate::acme::Order;
+use crate::acme::Pairing;
+use crate::acme::Wait;
+use crate::dns::Announcement;
+use crate::dns::DomainName;
+use crate::dns::Identifier;
+use crate::dns::NamedProvider;
+use crate::dns::Place;
+use crate::dns::Proven;
+use crate::dns::Receipt;
+use crate::dns::Wanted as WantedValues;
+use crate::event::Stage;
+use crate::event::Step;
+use crate::event::What;
+
+impl Walk<'_> {
+    /// Where each name's value goes; found out before anything is ordered.
+    pub(super) async fn places(&self) -> Result<BTreeMap<Identifier, Place>, IssueError> {
+        self.events.stage(Stage::Locate);
+        // A name and its wildcard have one challenge name.
+        let mut owners: BTreeMap<DomainName, Identifier> = BTreeMap::new();
+        for name in &self.request.names {
+            owners
+                .entry(name.challenge_owner())
+                .or_insert_with(|| name.clone());
+        }
+        let looking = futures::stream::iter(owners)
+            .map(|(owner, identifier)| async move {
+                match self.engine.zones.place(&owner).await {
+                    Ok(place) => Ok((owner, place)),
+                    Err(source) => Err(IssueError::Place { identifier, source }),
+                }
+            })
+            .buffer_unordered(CONCURRENT_LOOKUPS)
+            .try_collect();
+        let places: BTreeMap<DomainName, Place> = tokio::select! {
+            places = looking => places?,
+            () = self.cancel.cancelled() => return Err(IssueError::Cancelled),
+        };
+        let mut found = BTreeMap::new();
+        for name in &self.request.names {
+            if let Some(place) = places.get(&name.challenge_owner()) {
+                self.events.emit(What::Located {
+                    identifier: name.clone(),
+                    owner: place.location.owner.clone(),
+                    zone: place.zone.name.clone(),
+                    provider: place.provider.name.clone(),
+                });
+                if let Some(target) = &place.location.wildcard {
+                    self.events.warn(
+                        format!("{} is no delegation: a wildcard CNAME to {target} answers for every name there", name.challenge_owner()),
+                        None,
+                    );
+                }
+                found.insert(name.clone(), place.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// From a pending order to one that is ready.
+    pub(super) async fn prove(
+        &self,
+        account: &Account,
+        order: Order,
+        places: &BTreeMap<Identifier, Place>,
+        announcement: Announcement,
+    ) -> Result<Order, IssueError> {
+        let authorizations = account.authorizations(&order.authorizations).await?;
+        let mut targets = Vec::new();
+        let pairing = Pairing::new(authorizations, &self.request.names);
+        for identifier in &pairing.missing {
+            // Approved beforehand; the order says so by becoming ready.
+            self.progress(identifier, Step::AlreadyValid);
+        }
+        for (identifier, authorization) in pairing.pairs {
+            match authorization.status {
+                AuthorizationStatus::Valid => {
+                    self.progress(&identifier, Step::AlreadyValid);
+                    continue;
+                }
+                AuthorizationStatus::Pending => {}
+                status => {
+                    return Err(IssueError::Authorization {
+                        identifier,
+                        status: status.to_string(),
+                        url: authorization.url,
+                    });
+                }
+            }
+            let (Some(challenge), Some(place)) = (authorization.dns01, places.get(&identifier))
+            else {
+                return Err(IssueError::NoDnsChallenge {
+                    identifier,
+                    others: authorization.others,
+                    url: authorization.url,
+                });
+            };
+            targets.push(Target {
+                key_authorization: account.key_authorization(&challenge.token),
+                value: account.txt_value(&challenge.token),
+                place: place.clone(),
+                challenge,
+                identifier,
+            });
+        }
+
+        self.withdraw_stale(&targets).await?;
+        if targets.is_empty() {
+            drop(announcement);
+        } else {
+            self.events.stage(Stage::Publish);
+            let receipts = publish(
+                self.engine,
+                self.session,
+                &targets,
+                announcement,
+                self.events,
+                self.cancel,
+            )
+            .await?;
+            self.engine.reached(Checkpoint::DnsWritten).await;
+            self.propagate(&targets, receipts).await?;
+            self.engine.reached(Checkpoint::Propagated).await;
+        }
+
+        self.events.stage(Stage::Validate);
+        let challenges: Vec<_> = targets.iter().map(|t| t.challenge.clone()).collect();
+        account.answer(&challenges, self.cancel).await?;
+        for target in &targets {
+            self.progress(&target.identifier, Step::Answered);
+        }
+        self.engine.reached(Checkpoint::Answered).await;
+        let wait = Wait {
+            deadline: self.request.timeouts.validation,
+            cancel: self.cancel.clone(),
+        };
+        match account.await_ready(&order.url, &wait).await {
+            Ok(order) => {
+                for target in &targets {
+                    self.progress(&target.identifier, Step::Valid);
+                }
+                Ok(order)
+            }
+            Err(source) => {
+                for (identifier, _) in source.refused_names() {
+                    self.progress(&identifier, Step::Failed);
+                }
+                let ttl = targets.iter().map(|t| t.place.ttl()).max();
+                Err(IssueError::Validation { source, ttl })
+            }
+        }
+    }
+
+    /// What an earlier run published and this one does not need leaves DNS at once.
+    async fn withdraw_stale(&self, targets: &[Target]) -> Result<(), IssueError> {
+        let mut stale = self.session.head().await.published;
+        stale.retain(|p| {
+            !targets.iter().any(|t| {
+                t.value == p.value
+                    && t.place.location.owner == p.owner
+                    && t.place.zone == p.zone
+                    && t.place.provider.name == p.provider
+            })
+        });
+        if !stale.is_empty() {
+            withdraw(self.engine, self.session, stale, self.limit(), self.events).await?;
+        }
+        Ok(())
+    }
+
+    async fn propagate(
+        &self,
+        targets: &[Target],
+        receipts: Vec<(NamedProvider, Receipt)>,
+    ) -> Result<(), IssueError> {
+        self.events.stage(Stage::Propagate);
+        let mut by_owner: BTreeMap<DomainName, (WantedValues, Vec<Identifier>)> = BTreeMap::new();
+        for target in targets {
+            let owner = &target.place.location.owner;
+            let (wanted, names) = by_owner.entry(owner.clone()).or_insert_with(|| {
+                let wanted = WantedValues {
+                    zone: target.place.location.zone.clone(),
+                    owner: owner.clone(),
+                    values: Vec::new(),
+                };
+                (wanted, Vec::new())
+            });
+            wanted.values.push(target.value.clone());
+            names.push(target.identifier.clone());
+        }
+        let settled = receipts.iter().map(|(provider, receipt)| {
+            self.engine
+                .zones
+                .await_settled(provider, receipt, self.cancel)
+        });
+        futures::future::try_join_all(settled).await?;
+        let wanted = by_owner
+            .values()
+            .map(|(wanted, _)| wanted.clone())
+            .collect();
+        let settle = targets.iter().map(|t| t.place.settle()).max();
+        let settle = settle.unwrap_or_default();
+        let tell = |proven: Proven| {
+            for name in by_owner
+                .get(&proven.owner)
+                .map(|(_, names)| names)
+                .into_iter()
+                .flatten()
+            {
+                self.progress(name, Step::Visible);
+            }
+        };
+        self.engine
+            .zones
+            .await_visible(wanted, settle, self.cancel, tell)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Lookups in flight for one order; the servers of a zone see a part of them each.
+const CONCURRENT_LOOKUPS: usize = 16;
