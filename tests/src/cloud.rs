@@ -13,8 +13,10 @@ use std::time::Duration;
 use dnseal_sandbox::dns::DnsServer;
 use tokio::runtime::Runtime;
 
-use crate::fakes::cloudflare::{CloudflareOptions, FakeCloudflare, Quota};
-use crate::fakes::route53::{RecordSet, Route53, Route53Options};
+use crate::fakes::cloudflare::{
+    CloudflareOptions, FakeCloudflare, Fault as CloudflareFault, Quota,
+};
+use crate::fakes::route53::{Fault as Route53Fault, RecordSet, Route53, Route53Options};
 
 /// A running fake.
 #[derive(Debug)]
@@ -138,7 +140,45 @@ impl Cloud {
         }
     }
 
-    /// Leads `owner`, in the zone of names, to `target`.
+    /// The same with another token or secret key.
+    pub fn env_with_secret(&self, secret: &str) -> Vec<(&'static str, String)> {
+        let mut env = self.env(0);
+        for (_, value) in env.iter_mut().filter(|(_, value)| value == SECRET) {
+            secret.clone_into(value);
+        }
+        env
+    }
+
+    /// The same with an API where nobody listens.
+    pub fn env_of_nowhere(&self) -> Vec<(&'static str, String)> {
+        let mut env = self.env(0);
+        let urls = env
+            .iter_mut()
+            .filter(|(_, value)| value.starts_with("http:"));
+        for (_, value) in urls {
+            *value = "http://127.0.0.1:9/client/v4".to_owned();
+        }
+        env
+    }
+
+    /// Refuses the next change in words that repeat everything secret that it came with.
+    pub fn echo(&self) {
+        match &self.fake {
+            Fake::Cloudflare(fake) => {
+                let body = format!(
+                    r#"{{"success":false,"errors":[{{"code":9109,"message":"bad Bearer {SECRET}"}}],"result":null}}"#
+                );
+                fake.inject(CloudflareFault::answer("POST", "/batch", 403, &body));
+            }
+            // A signature is not the key.
+            Fake::Route53(fake, _) => {
+                let fault = Route53Fault::Refuse(403, "AccessDenied", "bad signature");
+                fake.inject("ChangeResourceRecordSets", fault, 1);
+            }
+        }
+    }
+
+    /// Leads these, in the zone of names, to `target`.
     pub fn delegate(&self, owners: &[String], target: &str) {
         match &self.fake {
             Fake::Cloudflare(fake) => {
