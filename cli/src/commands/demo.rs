@@ -41,6 +41,8 @@ pub(super) async fn run(
 ) -> Result<Report, CliError> {
     let base: Identifier = args.domain.parse()?;
     let wildcard: Identifier = format!("*.{}", base.base()).parse()?;
+    // Whoever asks for the wildcard gets its base domain as well.
+    let base: Identifier = base.base().as_str().parse()?;
     let dir = tempfile::Builder::new()
         .prefix("dnseal-demo-")
         .tempdir()
