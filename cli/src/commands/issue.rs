@@ -1,10 +1,13 @@
 //! `dnseal issue`.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use dnseal_core::issue::IssueError;
 use dnseal_core::issue::Issued;
@@ -278,7 +281,14 @@ fn terms(args: &IssueArgs, app: &App, progress: &Progress) -> Terms {
         return Terms::NotAgreed;
     }
     let progress = progress.clone();
-    Terms::Ask(Arc::new(move |url| progress.suspend(|| ask(url))))
+    // Several certificates are ordered at once, and each of them asks: a person is asked once for each URL.
+    let answers = Mutex::new(BTreeMap::new());
+    Terms::Ask(Arc::new(move |url| {
+        let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+        *answers
+            .entry(url.to_owned())
+            .or_insert_with(|| progress.suspend(|| ask(url)))
+    }))
 }
 
 fn ask(url: &str) -> bool {
