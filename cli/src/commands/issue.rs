@@ -182,6 +182,8 @@ async fn plan(
                 let mut document = serde_json::to_value(&plan).unwrap_or_default();
                 if let Some(document) = document.as_object_mut() {
                     document.insert("reason".into(), json!(why));
+                    let renew_at = plan.renew_at.map(after::in_seconds);
+                    document.insert("renew_at".into(), json!(renew_at));
                 }
                 documents.push(document);
             }
