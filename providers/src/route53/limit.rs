@@ -1,7 +1,8 @@
 //! How fast the API of one account is asked: a bucket of tokens that everything in this process shares.
 //!
 //! Route 53 counts all requests of an account, other machines' and the console's included, so that the share that is left is
-//! learned from refusals: each halves the rate and empties the bucket, and requests that get through bring it back.
+//! learned from refusals: the first means that others are there, nobody knows how many, and leaves little of the rate; each
+//! further one halves it, and requests that get through bring it back.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -29,6 +30,7 @@ impl Limiter {
                 not_before: None,
                 rate,
                 refused: None,
+                told: None,
                 tokens: burst,
                 updated: None,
             }),
@@ -43,7 +45,7 @@ impl Limiter {
             let Some(wait) = self.with(|bucket| bucket.take(Instant::now())) else {
                 return;
             };
-            if wait >= NOTICED {
+            if wait >= NOTICED && self.with(|bucket| bucket.tell(Instant::now())) {
                 events.emit(What::Waiting {
                     reason: format!("{endpoint} to take more requests of this account"),
                     at_most: Some(wait),
@@ -77,6 +79,7 @@ struct Bucket {
     not_before: Option<Instant>,
     rate: f64,
     refused: Option<Instant>,
+    told: Option<Instant>,
     tokens: f64,
     updated: Option<Instant>,
 }
@@ -106,9 +109,19 @@ impl Bucket {
         self.updated = self.not_before;
         // Requests that were under way together are one refusal.
         if self.refused.is_none_or(|then| now - then > MEMORY / 5) {
-            self.rate = (self.rate / 2.0).max(SLOWEST);
+            let careful = self.full_rate * SHARE;
+            self.rate = (self.rate / 2.0).min(careful).max(SLOWEST);
             self.refused = Some(now);
         }
+    }
+
+    /// Whether it is time to say again that there is a wait.
+    fn tell(&mut self, now: Instant) -> bool {
+        let again = self.told.is_none_or(|then| now - then > TOLD_EVERY);
+        if again {
+            self.told = Some(now);
+        }
+        again
     }
 
     fn speed_up(&mut self, now: Instant) {
@@ -122,6 +135,10 @@ impl Bucket {
 const NOTICED: Duration = Duration::from_millis(500);
 /// For how long a refusal keeps the rate down.
 const MEMORY: Duration = Duration::from_secs(5);
+/// What is left of the rate after a refusal, so that whatever is refused gets through the next time.
+const SHARE: f64 = 0.1;
+/// A wait is told again after this long.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
 /// One request in two seconds gets through whatever others do.
 const SLOWEST: f64 = 0.5;
 
@@ -157,8 +174,8 @@ mod tests {
         }
         let took = began.elapsed().as_secs_f64();
         assert!(
-            (3.0..4.5).contains(&took),
-            "one pause and half the rate: {took}"
+            (11.0..12.5).contains(&took),
+            "one pause and a tenth of the rate: {took}"
         );
         tokio::time::sleep(MEMORY).await;
         for _ in 0..20 {
