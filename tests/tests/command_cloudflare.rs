@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use dnseal_tests::fakes::cloudflare::{CloudflareOptions, FakeCloudflare, FakeToken, Grant};
 use dnseal_tests::{Dnseal, Run};
@@ -20,6 +21,7 @@ fn dns(fake: &FakeCloudflare, token: &str, command: &str) -> (Run, String) {
     let home = TempDir::with_prefix("dnseal-home-").unwrap();
     let secret = home.path().join("token");
     fs::write(&secret, format!("{token}\n")).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let server = fake.dns().addr().to_string();
     let run = block_in_place(|| {
         Dnseal::new(home.path())
@@ -63,8 +65,8 @@ async fn what_dns_commands_say() {
         (GOOD, format!("set {OWNER} v"), 0, format!("v is at {OWNER} {place}\n")),
         (GOOD, format!("list {OWNER}"), 0, "foreign\nv\n".to_owned()),
         (GOOD, format!("set {OWNER} v"), 0, format!("v is at {OWNER} {place}\n")),
-        (GOOD, format!("unset {OWNER} v"), 0, format!("v is not at {OWNER} {place}\n")),
-        (GOOD, format!("unset {OWNER} v"), 0, format!("v is not at {OWNER} {place}\n")),
+        (GOOD, format!("unset {OWNER} v"), 0, format!("removed v from {OWNER} {place}\n")),
+        (GOOD, format!("unset {OWNER} v"), 0, format!("v was not at {OWNER} {place}\n")),
         (GOOD, format!("list {OWNER}"), 0, "foreign\n".to_owned()),
         (
             NO_EDIT,

@@ -66,6 +66,7 @@ pub(super) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -
 /// The server's words.
 pub(super) fn words<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
     let message = error.as_service_error().and_then(|e| e.message());
+    let message = message.map(|words| words.trim_end_matches('.'));
     match (message, code(error)) {
         (Some(message), "") => message.to_owned(),
         (Some(message), code) => format!("{code}: {message}"),
@@ -210,6 +211,9 @@ fn advice(code: &str) -> &'static str {
         }
         "SignatureDoesNotMatch" | "InvalidSignatureException" => {
             "the secret access key does not belong to the access key, or the clock of this machine is wrong"
+        }
+        "InvalidAccessKeyId" | "InvalidClientTokenId" | "UnrecognizedClientException" => {
+            "there is no such active access key: compare it with `aws iam list-access-keys`, or make another one"
         }
         "RequestExpired" | "RequestTimeTooSkewed" => "set the clock of this machine",
         _ => HOW_TO_SIGN,

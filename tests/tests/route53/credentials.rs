@@ -93,7 +93,7 @@ async fn keys_that_are_no_good_say_why() {
         (
             [("access-key-id", "AKIAUNKNOWN")],
             "InvalidClientTokenId",
-            "AWS_ACCESS_KEY_ID",
+            "aws iam list-access-keys",
         ),
         (
             [("profile", "there-is-no-such-profile")],
