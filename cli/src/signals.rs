@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks the work to end in order, the second ends it at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks the work to end in order, the second ends it at once.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -42,6 +42,8 @@ impl Signals {
 
 #[cfg(unix)]
 struct Source {
+    /// A session that was lost or a terminal that was closed is no reason to leave values behind.
+    hangup: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
@@ -53,6 +55,7 @@ impl Source {
         use tokio::signal::unix::signal;
 
         Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         })
@@ -60,6 +63,7 @@ impl Source {
 
     async fn next(&mut self) -> ExitCode {
         tokio::select! {
+            _ = self.hangup.recv() => ExitCode::HUNG_UP,
             _ = self.interrupt.recv() => ExitCode::INTERRUPTED,
             _ = self.terminate.recv() => ExitCode::TERMINATED,
         }

@@ -288,8 +288,16 @@ async fn the_zone_side_alone() {
     assert_eq!(watched.code, Some(5), "{watched:?}");
     assert!(watched.stderr.contains("not visible"), "{watched:?}");
 
+    assert!(watched.stderr.contains(": 2 other values"), "{watched:?}");
+    assert!(!watched.stderr.contains("dns check"), "{watched:?}");
+
     let unset = shop.run(&["dns", "unset", OWNER, value]).await;
     assert_eq!(unset.code, Some(0), "{unset:?}");
+    let removed = format!("removed {value} from {OWNER}");
+    assert!(unset.stdout.contains(&removed), "{unset:?}");
+    let absent = shop.run(&["dns", "unset", OWNER, value]).await;
+    assert_eq!(absent.code, Some(0), "{absent:?}");
+    assert!(absent.stdout.contains("was not at"), "{absent:?}");
     assert_eq!(shop.dns.values(OWNER), ["second"]);
     let denied = shop
         .run_with(
@@ -348,6 +356,95 @@ async fn a_configuration_issues_all_and_says_which_failed() {
     assert_eq!(failed.code, Some(4), "{failed:?}");
 }
 
+/// What is printed for cron has every variable that was used and no secret; a certificate is not what is wanted of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_and_how_it_stays_there() {
+    let shop = Shop::open(Ca::builder()).await;
+    let issued = shop.run(&["issue", "example.test", "--agree-tos"]).await;
+    assert_eq!(issued.code, Some(0), "{issued:?}");
+    let line = issued.stdout.lines().find(|l| l.contains("17 3 * * *"));
+    let line = line.unwrap();
+    for wanted in [
+        "DNSEAL_CA=",
+        "DNSEAL_DIR=",
+        "DNSEAL_PROVIDER=rfc2136",
+        "RFC2136_TSIG_KEY=acme",
+    ] {
+        assert!(line.contains(wanted), "{wanted}: {line}");
+    }
+    assert!(
+        issued.stdout.contains("RFC2136_TSIG_SECRET_FILE="),
+        "{issued:?}"
+    );
+    assert!(
+        !issued.stdout.contains(&shop.key.secret_base64()),
+        "{issued:?}"
+    );
+
+    // The new names are written down, and then nothing can be written to DNS.
+    let wrong = [("RFC2136_TSIG_SECRET", "AAAAAAAAAAAAAAAAAAAAAA==")];
+    let replace = [
+        "issue",
+        "www.example.test",
+        "--name",
+        "example.test",
+        "--replace-names",
+        "--agree-tos",
+    ];
+    let failed = shop.run_with(&replace, &wrong).await;
+    assert_eq!(failed.code, Some(4), "{failed:?}");
+    let shown = shop
+        .run(&["show", "example.test", "--output", "json"])
+        .await
+        .json();
+    assert_eq!(shown["names"], serde_json::json!(["example.test"]));
+    assert_eq!(shown["version"]["names"], shown["names"]);
+    assert_eq!(
+        shown["wanted_names"],
+        serde_json::json!(["www.example.test"])
+    );
+    let listed = shop.run(&["list"]).await;
+    assert!(!listed.stdout.contains("www."), "{listed:?}");
+    let text = shop.run(&["show", "example.test"]).await;
+    assert!(
+        text.stdout.contains("wanted names  www.example.test"),
+        "{text:?}"
+    );
+
+    let planned = shop
+        .run(&["issue", "example.test", "--key-type", "rsa-2048", "--plan"])
+        .await;
+    assert!(
+        planned.stdout.contains("its key is ecdsa-p256"),
+        "{planned:?}"
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_all_may_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let shop = Shop::open(Ca::builder()).await;
+    let path = shop.path().join("tsig");
+    std::fs::write(&path, shop.key.secret_base64()).unwrap();
+    let file = path.to_str().unwrap();
+    let variables = [
+        ("RFC2136_TSIG_SECRET", ""),
+        ("RFC2136_TSIG_SECRET_FILE", file),
+    ];
+    for (mode, wanted) in [(0o644, true), (0o600, false)] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let run = shop.run_with(&["dns", "list", OWNER], &variables).await;
+        assert_eq!(run.code, Some(0), "{run:?}");
+        assert_eq!(
+            run.stderr.contains("everybody on this machine may read it"),
+            wanted,
+            "{run:?}"
+        );
+    }
+}
+
 #[cfg(unix)]
 fn make_private(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
@@ -402,6 +499,12 @@ fn completions_and_man_pages() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let run = Run::from(dnseal(&["completions", shell]).output().unwrap());
         assert!(run.stdout.contains("dnseal"), "{shell}");
+        // The others complete no values.
+        if ["bash", "fish", "zsh"].contains(&shell) {
+            for word in ["majority", "ecdsa-p384", "google-staging", "cloudflare"] {
+                assert!(run.stdout.contains(word), "{word} in {shell}");
+            }
+        }
     }
     let dir = tempfile::tempdir().unwrap();
     let run = Run::from(
@@ -411,5 +514,13 @@ fn completions_and_man_pages() {
     );
     assert_eq!(run.code, Some(0), "{run:?}");
     let page = std::fs::read_to_string(dir.path().join("dnseal-issue.1")).unwrap();
-    assert!(page.contains("DNSEAL_CA"), "{page}");
+    for wanted in [
+        "DNSEAL_CA",
+        ".SH EXAMPLES\n.nf\n",
+        ".SH ENVIRONMENT",
+        ".SH FILES",
+        ".SH \"EXIT STATUS\"",
+    ] {
+        assert!(page.contains(wanted), "{wanted}: {page}");
+    }
 }

@@ -31,7 +31,7 @@ pub(crate) enum DnsCommand {
     Check(CheckArgs),
     /// Withdraw what killed runs left in DNS
     #[command(after_help = "Example:\n  dnseal dns gc")]
-    Gc(ZoneArgs),
+    Gc(GcArgs),
 }
 
 /// A value at an owner name.
@@ -53,6 +53,16 @@ pub(crate) struct OwnerArgs {
     /// The owner name; a CNAME there is followed
     #[arg(value_name = "OWNER")]
     pub(crate) owner: String,
+    #[command(flatten)]
+    pub(crate) zone: ZoneArgs,
+}
+
+/// What to do with what killed runs left.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Remember values no more that cannot be withdrawn, because their server is gone for good
+    #[arg(long)]
+    pub(crate) forget: bool,
     #[command(flatten)]
     pub(crate) zone: ZoneArgs,
 }

@@ -66,7 +66,7 @@ pub(crate) struct CaArgs {
     /// Agree to the CA's terms of service
     #[arg(
         long, env = env_vars::AGREE_TOS, hide_env_values = true,
-        value_parser = clap::builder::FalseyValueParser::new()
+        value_parser = yes_or_no
     )]
     pub(crate) agree_tos: bool,
 
@@ -88,4 +88,13 @@ pub(crate) struct CaArgs {
     /// External account: the HMAC key itself (also ACME_EAB_HMAC_KEY, DNSEAL_EAB_HMAC_KEY); others see a flag in the process list
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) eab_hmac_key: Option<String>,
+}
+
+/// Consent is what says yes, and nothing else; an empty variable is none.
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "on" | "true" | "y" | "yes" => Ok(true),
+        "" | "0" | "false" | "n" | "no" | "off" => Ok(false),
+        _ => Err("yes or no is wanted".to_owned()),
+    }
 }

@@ -17,6 +17,7 @@ use clap_complete::Shell;
 
 pub(crate) use dns::CheckArgs;
 pub(crate) use dns::DnsCommand;
+pub(crate) use dns::GcArgs;
 pub(crate) use dns::OwnerArgs;
 pub(crate) use dns::ValueArgs;
 pub(crate) use dns::ZoneArgs;

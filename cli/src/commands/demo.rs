@@ -5,6 +5,7 @@
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use dnseal_core::acme::Ca;
 use dnseal_core::acme::KeyType;
@@ -29,6 +30,7 @@ use crate::commands::work::Work;
 use crate::config::Config;
 use crate::error::CliError;
 use crate::render::Printer;
+use crate::render::Progress;
 use crate::render::Report;
 use crate::settings;
 use crate::settings::Order;
@@ -41,6 +43,8 @@ pub(super) async fn run(
 ) -> Result<Report, CliError> {
     let base: Identifier = args.domain.parse()?;
     let wildcard: Identifier = format!("*.{}", base.base()).parse()?;
+    // Whoever asks for the wildcard gets its base domain as well.
+    let base: Identifier = base.base().as_str().parse()?;
     let dir = tempfile::Builder::new()
         .prefix("dnseal-demo-")
         .tempdir()
@@ -97,7 +101,10 @@ pub(super) async fn run(
     let mut text = String::new();
     let mut documents = Vec::new();
     for (_, outcome) in outcomes {
-        let issued = outcome.map_err(|error| CliError::issue(error, interrupted))?;
+        let issued = outcome.map_err(|error| {
+            work_left(printer, &dir);
+            CliError::issue(error, interrupted)
+        })?;
         text.push_str(&after::one(&issued, jiff::Timestamp::now()));
         documents.push(after::json(&issued, &stats));
     }
@@ -121,6 +128,11 @@ pub(super) async fn run(
             "warnings": stats.warnings(),
         }),
     ))
+}
+
+/// What failed leaves files as well, for who wants to know why.
+fn work_left(printer: Printer, dir: &Path) {
+    Progress::new(printer).say(&format!("what the demo made is in {}", dir.display()));
 }
 
 fn request(

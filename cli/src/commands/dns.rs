@@ -14,6 +14,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::args::DnsCommand;
+use crate::args::GcArgs;
 use crate::args::OwnerArgs;
 use crate::args::ValueArgs;
 use crate::args::ZoneArgs;
@@ -147,12 +148,15 @@ async fn values(app: &App, args: &OwnerArgs) -> Result<Report, CliError> {
     Ok(Report::new(text, json))
 }
 
-async fn sweep(app: &App, args: &ZoneArgs) -> Result<Report, CliError> {
+async fn sweep(app: &App, args: &GcArgs) -> Result<Report, CliError> {
     let left: Vec<CertId> = list::heads(app)
         .await?
         .into_iter()
-        .filter(|head| !head.published.is_empty())
-        .map(|head| head.id)
+        .filter(|(_, head)| {
+            head.as_ref()
+                .map_or(true, |head| !head.published.is_empty())
+        })
+        .map(|(id, _)| id)
         .collect();
     if left.is_empty() {
         return Ok(Report::new(
@@ -161,19 +165,20 @@ async fn sweep(app: &App, args: &ZoneArgs) -> Result<Report, CliError> {
         ));
     }
     let work = Work::begin(app)?;
-    let zones = zones(app, &work, args)?;
+    let zones = zones(app, &work, &args.zone)?;
     let engine = Engines::new(app, &work, zones)?.trusting(&[])?;
-    let swept = engine.sweep(&left, false, work.cancel()).await;
+    let swept = engine.sweep(&left, args.forget, work.cancel()).await;
     let interrupted = work.interrupted();
     let stats = work.finish().await;
     let swept = swept.map_err(|error| CliError::issue(error, interrupted))?;
-    let failed = swept.iter().any(|s| s.left > 0);
+    let failed = swept.iter().any(|s| s.left > 0 || s.problem.is_some());
     Ok(Report {
         text: swept_text(&swept),
         json: json!({ "certificates": swept, "stats": stats.json(), "warnings": stats.warnings() }),
-        exit: match failed {
-            true => ExitCode::PROVIDER,
-            false => ExitCode::DONE,
+        exit: match (interrupted, failed) {
+            (Some(exit), true) => exit,
+            (None, true) => ExitCode::PROVIDER,
+            (_, false) => ExitCode::DONE,
         },
     })
 }
@@ -183,6 +188,15 @@ fn swept_text(swept: &[Swept]) -> String {
     for s in swept {
         let what = match s {
             s if s.busy => "a run works on it, nothing was touched".to_owned(),
+            Swept {
+                problem: Some(problem),
+                ..
+            } => problem.clone(),
+            s if s.forgotten > 0 => format!(
+                "{} withdrawn, {} forgotten",
+                plural(s.withdrawn, "value"),
+                s.forgotten
+            ),
             s if s.left > 0 => format!(
                 "{} withdrawn, {} could not be",
                 plural(s.withdrawn, "value"),

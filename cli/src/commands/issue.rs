@@ -1,10 +1,13 @@
 //! `dnseal issue`.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use dnseal_core::issue::IssueError;
 use dnseal_core::issue::Issued;
@@ -19,6 +22,7 @@ use crate::args::IssueArgs;
 use crate::commands::App;
 use crate::commands::after;
 use crate::commands::again::Again;
+use crate::commands::reason;
 use crate::commands::work::Engines;
 use crate::commands::work::Work;
 use crate::error::CliError;
@@ -46,9 +50,20 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
     let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
     let zones = work.zones(&probing, providers)?;
     match args.plan {
-        true => plan(&mut Engines::looking(app, &work, zones)?, orders, work).await,
+        true => plan(app, &mut Engines::looking(app, &work, zones)?, orders, work).await,
         false => {
             let mut engines = Engines::new(app, &work, zones)?;
+            for order in orders.iter().filter(|_| !app.printer.quiet) {
+                // That a new one is ordered surprises nobody.
+                if let Some(why) = reason::reason(app, &order.request).await?
+                    && why != reason::NONE_YET
+                {
+                    work.progress.say(&format!(
+                        "{}: to be ordered, because {why}",
+                        order.request.id
+                    ));
+                }
+            }
             let (outcomes, interrupted, stats) = self::work(&mut engines, orders, work).await?;
             let again = Again::of_this_process(args.provider.provider.as_deref(), &app.config);
             finish(app, outcomes, interrupted, &stats, &again)
@@ -129,34 +144,73 @@ fn finish(
     })
 }
 
-async fn plan(engines: &mut Engines, orders: Vec<Order>, work: Work) -> Result<Report, CliError> {
+async fn plan(
+    app: &App,
+    engines: &mut Engines,
+    orders: Vec<Order>,
+    work: Work,
+) -> Result<Report, CliError> {
     let mut plans = Vec::new();
     for order in &orders {
         let engine = engines.trusting(&order.roots)?;
         let cancel = work.cancel().clone();
         tokio::select! {
-            plan = engine.plan(&order.request) => plans.push((order, plan?)),
+            plan = engine.plan(&order.request) => plans.push((order, plan)),
             () = cancel.cancelled() => {
                 return Err(CliError::Interrupted(work.interrupted().unwrap_or(ExitCode::INTERRUPTED)));
             }
         }
     }
+    let interrupted = work.interrupted();
     let stats = work.finish().await;
-    let texts: Vec<String> = plans
-        .iter()
-        .map(|(order, plan)| plan_text(order, plan))
-        .collect();
-    let documents: Vec<Value> = plans
-        .iter()
-        .map(|(_, plan)| serde_json::to_value(plan).unwrap_or_default())
-        .collect();
-    Ok(Report::new(
-        texts.join("\n"),
-        json!({ "plans": documents, "stats": stats.json(), "warnings": stats.warnings() }),
-    ))
+    if let [(_, Err(_))] = plans.as_slice()
+        && let Some((_, Err(error))) = plans.pop()
+    {
+        return Err(CliError::issue(error, interrupted));
+    }
+
+    let mut text = String::new();
+    let mut documents: Vec<Value> = Vec::new();
+    let mut exit = ExitCode::DONE;
+    for (order, plan) in plans {
+        let id = &order.request.id;
+        match plan {
+            Ok(plan) => {
+                let why = reason::reason(app, &order.request).await?;
+                text.push_str(&plan_text(order, &plan, why.as_deref()));
+                text.push('\n');
+                let mut document = serde_json::to_value(&plan).unwrap_or_default();
+                if let Some(document) = document.as_object_mut() {
+                    document.insert("reason".into(), json!(why));
+                    let renew_at = plan.renew_at.map(after::in_seconds);
+                    document.insert("renew_at".into(), json!(renew_at));
+                }
+                documents.push(document);
+            }
+            Err(error) => {
+                let error = CliError::issue(error, interrupted);
+                app.printer.failed(id, &error);
+                documents.push(
+                    json!({ "id": id, "error": app.printer.error_document(&error)["error"] }),
+                );
+                exit = ExitCode::SOME_FAILED;
+            }
+        }
+    }
+    text.push_str("Nothing was ordered, and no CA was asked.\n");
+    Ok(Report {
+        text,
+        json: json!({
+            "plans": documents,
+            "ca_contacted": false,
+            "stats": stats.json(),
+            "warnings": stats.warnings(),
+        }),
+        exit,
+    })
 }
 
-fn plan_text(order: &Order, plan: &Plan) -> String {
+fn plan_text(order: &Order, plan: &Plan, why: Option<&str>) -> String {
     use std::fmt::Write as _;
 
     use dnseal_core::issue::PlanAction;
@@ -179,6 +233,9 @@ fn plan_text(order: &Order, plan: &Plan) -> String {
         ),
     };
     let mut table = Table::untitled();
+    if let Some(why) = why {
+        table.row(["because", why]);
+    }
     table.row([
         "CA".to_owned(),
         format!("{} ({})", request.ca.name(), plan.directory),
@@ -226,7 +283,14 @@ fn terms(args: &IssueArgs, app: &App, progress: &Progress) -> Terms {
         return Terms::NotAgreed;
     }
     let progress = progress.clone();
-    Terms::Ask(Arc::new(move |url| progress.suspend(|| ask(url))))
+    // Several certificates are ordered at once, and each of them asks: a person is asked once for each URL.
+    let answers = Mutex::new(BTreeMap::new());
+    Terms::Ask(Arc::new(move |url| {
+        let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+        *answers
+            .entry(url.to_owned())
+            .or_insert_with(|| progress.suspend(|| ask(url)))
+    }))
 }
 
 fn ask(url: &str) -> bool {

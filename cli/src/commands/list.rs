@@ -6,12 +6,14 @@ use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
 use dnseal_core::store::Key;
 use dnseal_core::store::Store;
+use dnseal_core::store::StoreError;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
 
 use crate::commands::App;
 use crate::error::CliError;
+use crate::exit_code::ExitCode;
 use crate::render::Report;
 use crate::render::Table;
 use crate::render::day;
@@ -21,7 +23,28 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
     let heads = heads(app).await?;
     let now = Timestamp::now();
     let mut table = Table::new(&["NAME", "VALID UNTIL", "", "KEY", "NAMES"]);
-    for head in &heads {
+    let mut json: Vec<Value> = Vec::new();
+    let mut broken = false;
+    for (id, head) in &heads {
+        let head = match head {
+            Ok(head) => head,
+            Err(error) => {
+                broken = true;
+                let cells = [
+                    id.to_string(),
+                    error.to_string(),
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                ];
+                table.row(cells);
+                json.push(
+                    json!({ "name": id, "problem": error.to_string(), "hint": error.hint() }),
+                );
+                continue;
+            }
+        };
+        json.push(summary(app, head));
         let is = Is::of(head);
         let (until, left) = match &head.current {
             Some(version) => (day(version.not_after), in_days(now, version.not_after)),
@@ -39,8 +62,13 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
         true => format!("no certificates in {}\n", app.places.store.display()),
         false => table.render(""),
     };
-    let json: Vec<Value> = heads.iter().map(|head| summary(app, head)).collect();
-    Ok(Report::new(text, json!({ "certificates": json })))
+    Ok(Report {
+        exit: match broken {
+            true => ExitCode::SOME_FAILED,
+            false => ExitCode::DONE,
+        },
+        ..Report::new(text, json!({ "certificates": json }))
+    })
 }
 
 /// What a certificate is; one that was never issued is what is wanted of it.
@@ -77,8 +105,8 @@ pub(super) fn joined(names: &[Identifier]) -> String {
     names.join(" ")
 }
 
-/// The heads of all certificates, by name.
-pub(super) async fn heads(app: &App) -> Result<Vec<Head>, CliError> {
+/// The heads of all certificates, by name; one that cannot be read keeps nobody from the others.
+pub(super) async fn heads(app: &App) -> Result<Vec<(CertId, Result<Head, StoreError>)>, CliError> {
     let Some(store) = app.places.open_existing()? else {
         return Ok(Vec::new());
     };
@@ -89,9 +117,15 @@ pub(super) async fn heads(app: &App) -> Result<Vec<Head>, CliError> {
         };
         if file == "head.json"
             && let Ok(id) = id.parse::<CertId>()
-            && let Some((head, _)) = Head::load(&store, &id).await?
         {
-            heads.push(head);
+            match Head::load(&store, &id).await {
+                Ok(Some((head, _))) => heads.push((id, Ok(head))),
+                Ok(None) => {}
+                Err(error @ (StoreError::Corrupt { .. } | StoreError::Newer { .. })) => {
+                    heads.push((id, Err(error)));
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     Ok(heads)

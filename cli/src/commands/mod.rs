@@ -10,6 +10,7 @@ mod issue;
 mod list;
 mod man;
 mod provider;
+mod reason;
 mod sandbox;
 mod schema;
 mod show;

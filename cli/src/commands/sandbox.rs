@@ -1,8 +1,10 @@
 //! `dnseal sandbox`: a CA and a name server for as long as you like, and what `demo` starts too.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::path::PathBuf;
 
 use dnseal_core::dns::DomainName;
@@ -82,7 +84,7 @@ impl Sandbox {
         std::fs::write(&issuing_root, ca.issuance_root_pem())
             .map_err(CliError::io("write", &issuing_root))?;
         let key_file = files.path().join("tsig.key");
-        std::fs::write(&key_file, bind_key(&key)).map_err(CliError::io("write", &key_file))?;
+        write_private(&key_file, &bind_key(&key)).map_err(CliError::io("write", &key_file))?;
         Ok(Self {
             ca,
             dns,
@@ -172,6 +174,15 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         }
         _ => address,
     }
+}
+
+/// Writes a new file for its owner alone.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(text.as_bytes())
 }
 
 /// The key as `tsig-keygen` writes it.

@@ -145,8 +145,9 @@ impl Source {
         if let Some(wildcard) = bare_wildcard(line)
             && (message.contains("alias") || message.contains("alphabetic or numeric"))
         {
-            let message =
-                format!("`{wildcard}` without quotes is no text: `*` has a meaning of its own in YAML");
+            let message = format!(
+                "`{wildcard}` without quotes is no text: `*` has a meaning of its own in YAML"
+            );
             return (message, Some(format!("write \"{wildcard}\"")));
         }
         (message, None)

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 
-use crate::config::error::REDACTED;
+use crate::config::REDACTED;
 
 /// Where a secret, or any other setting, comes from.
 #[derive(Clone)]

@@ -135,6 +135,10 @@ impl Display {
         for line in self.servers.values() {
             line.finish_and_clear();
         }
+        if let Some(lines) = &self.progress.lines {
+            // What a line was when the run ended must not stay behind it.
+            let _ = lines.clear();
+        }
     }
 
     fn move_lines(&mut self, event: &Event) {

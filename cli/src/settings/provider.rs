@@ -157,7 +157,9 @@ fn build(
                 let what = format!("`{key}` of provider `{name}`");
                 let place = key
                     .split('.')
-                    .fold(Place::value(["providers", name]), |place, word| place.at(word));
+                    .fold(Place::value(["providers", name]), |place, word| {
+                        place.at(word)
+                    });
                 let message = format!("cannot read the secret for {what}: {source}");
                 config
                     .error_at(&place, message, None)

@@ -300,6 +300,10 @@ impl ProviderError {
             Self::Credentials { hint, .. }
             | Self::Misconfigured { hint, .. }
             | Self::Refused { hint, .. } => hint.clone(),
+            Self::Unreachable { detail, .. } if detail.contains("connection refused") => Some(
+                "nothing listens there: is the server running, and are its address and port right?"
+                    .to_owned(),
+            ),
             Self::ZoneNotFound { held, .. } if !held.is_empty() => {
                 let held: Vec<&str> = held.iter().map(DomainName::as_str).collect();
                 Some(format!("the account holds {}", held.join(", ")))

@@ -398,7 +398,10 @@ impl ZoneWriter {
                     let reason = format!("{endpoint} to confirm changes of {}", self.zone.name);
                     (reason, Some(wait))
                 }
-                Err(error) => (format!("{error}; again in {:.1}s", wait.as_secs_f64()), None),
+                Err(error) => (
+                    format!("{error}; again in {:.1}s", wait.as_secs_f64()),
+                    None,
+                ),
             };
             self.events.emit(What::Waiting { reason, at_most });
             tokio::select! {

@@ -126,7 +126,10 @@ async fn all_values(asker: &Asker, location: &Location) -> Report {
     for (server, address, answer) in &rows {
         let said = match answer {
             Ok(values) if values.is_empty() => "no TXT record".to_owned(),
-            Ok(values) => values.join(" "),
+            Ok(values) => {
+                let quoted: Vec<String> = values.iter().map(|v| in_quotes(v)).collect();
+                quoted.join(" ")
+            }
             Err(problem) => problem.clone(),
         };
         table.row([server.as_str(), address.as_deref().unwrap_or("-"), &said]);
@@ -144,5 +147,13 @@ async fn all_values(asker: &Asker, location: &Location) -> Report {
             true => ExitCode::DONE,
             false => ExitCode::PROVIDER,
         },
+    }
+}
+
+/// A value as zone files have it, so that one with spaces is not taken for several.
+fn in_quotes(value: &str) -> String {
+    match value.starts_with('"') {
+        true => value.to_owned(),
+        false => format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")),
     }
 }

@@ -106,6 +106,10 @@ impl DiscoveryError {
                 "name a resolver with `--resolver`, or the zone's own name servers with `--nameserver`"
                     .to_owned(),
             ),
+            Self::Unanswered { given: true, tried, .. } if tried.iter().all(|t| t.silent) => Some(
+                "is a name server running there, and can it be reached from here? look at the address and port given with `--nameserver`"
+                    .to_owned(),
+            ),
             Self::Unanswered { given: true, .. } => Some(
                 "a server given with `--nameserver` has to be an authority for the zone itself; it is asked without recursion"
                     .to_owned(),
