@@ -9,7 +9,7 @@ use std::time::Duration;
 use dnseal_core::acme::{Ca, ExtraRoot, KeyType, Transport, TransportOptions};
 use dnseal_core::deploy::Live;
 use dnseal_core::dns::{
-    Asker, AskerOptions, Discovery, DiscoveryOptions, DnsProvider, NamedProvider, Propagation,
+    Asker, AskerOptions, Discovery, DiscoveryOptions, NamedProvider, Propagation,
     PropagationPolicy, Routes, Zones,
 };
 use dnseal_core::event::{Event, Events, What};
@@ -27,7 +27,6 @@ pub struct Workbench {
     home: TempDir,
     ca: CaSettings,
     events: Mutex<Vec<Event>>,
-    hosted: Option<Arc<dyn DnsProvider>>,
     more_roots: Vec<Vec<u8>>,
     patience: Option<Duration>,
     nameservers: Vec<SocketAddr>,
@@ -65,7 +64,6 @@ impl Workbench {
             home: TempDir::new().expect("a temporary directory"),
             ca,
             events: Mutex::default(),
-            hosted: None,
             more_roots: Vec::new(),
             patience: None,
             nameservers: Vec::new(),
@@ -82,12 +80,6 @@ impl Workbench {
     /// The same with name servers that are probed in place of those that take the updates.
     pub fn nameservers(mut self, nameservers: Vec<SocketAddr>) -> Self {
         self.nameservers = nameservers;
-        self
-    }
-
-    /// The same with this provider for everything; needs [`nameservers`](Self::nameservers).
-    pub fn hosted(mut self, provider: Arc<dyn DnsProvider>) -> Self {
-        self.hosted = Some(provider);
         self
     }
 
@@ -274,12 +266,6 @@ impl Workbench {
     }
 
     fn routes(&self) -> Routes {
-        if let Some(provider) = self.hosted.clone() {
-            let name = "hosted".to_owned();
-            let providers = vec![NamedProvider { name, provider }];
-            let fallback = Some("hosted".to_owned());
-            return Routes::new(providers, Vec::new(), fallback).expect("routes without a gap");
-        }
         let mut providers = Vec::new();
         let mut table = Vec::new();
         for (number, server) in self.providers.iter().enumerate() {

@@ -9,10 +9,8 @@
 mod bench;
 mod canary;
 mod chain;
-mod commands;
 mod conformance;
 mod credentials;
-mod issue;
 mod others;
 mod rate;
 mod values;
