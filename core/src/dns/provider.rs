@@ -28,6 +28,13 @@ pub trait DnsProvider: fmt::Debug + Send + Sync {
     /// The deepest zone this account holds that contains `owner`.
     async fn zone_of(&self, owner: &DomainName) -> Result<Zone, ProviderError>;
 
+    /// The name servers that serve this very zone, as the provider tells them; none where it cannot or may not tell.
+    ///
+    /// The engine compares them with the delegation, because an account may hold a second zone of the same name that nobody asks.
+    async fn name_servers(&self, _zone: &Zone) -> Result<Vec<DomainName>, ProviderError> {
+        Ok(Vec::new())
+    }
+
     /// Adds and removes single TXT values in one zone.
     ///
     /// Answers with one [`Outcome`] for each change, in the order of `changes`. `Err` means that the whole call failed

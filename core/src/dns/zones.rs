@@ -85,7 +85,7 @@ impl Zones {
         };
         let zone = cell
             .0
-            .get_or_try_init(|| self.zone_of(&provider, &location.owner))
+            .get_or_try_init(|| self.zone_at(&provider, &location))
             .await?
             .clone();
         if zone.name != *cut {
@@ -199,6 +199,54 @@ impl Zones {
     /// Looks once, and tells what every server says.
     pub async fn look(&self, wanted: &[Wanted]) -> Report {
         self.propagation.look(wanted).await
+    }
+
+    /// The provider's zone for a place; one that is not what DNS delegates to is told, once.
+    async fn zone_at(
+        &self,
+        provider: &NamedProvider,
+        location: &Location,
+    ) -> Result<Zone, ProviderError> {
+        let zone = self.zone_of(provider, &location.owner).await?;
+        let delegated = &location.zone;
+        if delegated.given || zone.name != delegated.zone {
+            return Ok(zone);
+        }
+        // What cannot be compared is no failure: the values are looked for at the delegated servers in any case.
+        let held = provider
+            .provider
+            .name_servers(&zone)
+            .await
+            .unwrap_or_default();
+        let asked: Vec<&str> = delegated.servers.iter().map(|s| s.name.as_str()).collect();
+        let known = |server: &DomainName| {
+            asked.iter().any(|name| {
+                name.trim_end_matches('.')
+                    .eq_ignore_ascii_case(server.as_str())
+            })
+        };
+        if !held.is_empty() && !held.iter().any(known) {
+            let held: Vec<&str> = held.iter().map(DomainName::as_str).collect();
+            self.events.warn(
+                format!(
+                    "{} serves its zone {}{} from {}, but DNS delegates {} to {}",
+                    provider.provider.endpoint(),
+                    zone.name,
+                    match zone.id.as_str() {
+                        "" => String::new(),
+                        id => format!(" ({id})"),
+                    },
+                    held.join(", "),
+                    zone.name,
+                    asked.join(", ")
+                ),
+                Some(format!(
+                    "if those are not other names of the same servers, values written there are seen by nobody: use the account or the zone that {} is delegated to",
+                    zone.name
+                )),
+            );
+        }
+        Ok(zone)
     }
 
     async fn zone_of(

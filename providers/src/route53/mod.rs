@@ -71,6 +71,14 @@ impl DnsProvider for Route53 {
         self.choice.zone_of(&self.client, owner).await
     }
 
+    async fn name_servers(&self, zone: &Zone) -> Result<Vec<DomainName>, ProviderError> {
+        let servers = zones::servers(&self.client, &zone.id).await;
+        Ok(servers
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .collect())
+    }
+
     async fn apply(&self, zone: &Zone, changes: &[TxtChange]) -> Result<Applied, ProviderError> {
         Work::new(&self.client, zone, changes).finish().await
     }

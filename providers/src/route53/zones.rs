@@ -176,7 +176,7 @@ impl Choice {
 }
 
 /// The name servers of a zone, where they may be asked for.
-async fn servers(client: &Client, id: &str) -> Vec<String> {
+pub(super) async fn servers(client: &Client, id: &str) -> Vec<String> {
     let answer = client
         .ask("GetHostedZone", Some(id), |sdk| {
             sdk.get_hosted_zone().id(id).send()

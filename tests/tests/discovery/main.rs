@@ -10,6 +10,7 @@
 )]
 
 mod real;
+mod second_zone;
 mod world;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
