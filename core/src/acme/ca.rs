@@ -45,6 +45,11 @@ impl Ca {
         }
 
         let url = parse(text)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(CaError::Credentials {
+                host: url.host_str().unwrap_or_default().to_owned(),
+            });
+        }
         match url.scheme() {
             "https" => {}
             "http" => {
@@ -209,6 +214,14 @@ pub enum CaError {
     /// The service is no more.
     #[error("Buypass has ended its ACME service: its last certificates were issued on 2025-10-31")]
     Buypass,
+    /// A user name or a password in the URL, which would be stored and shown wherever the directory is.
+    #[error(
+        "the URL of the CA at {host} holds a user name or a password, which ACME has no use for"
+    )]
+    Credentials {
+        /// The host.
+        host: String,
+    },
     /// Not encrypted.
     #[error("{url} is not an https URL, and ACME is spoken over HTTPS only (RFC 8555 section 6.1)")]
     Http {
@@ -238,6 +251,10 @@ impl CaError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Buypass => Some("choose another CA, such as `letsencrypt`".to_owned()),
+            Self::Credentials { .. } => Some(
+                "leave out what stands before `@`; an account is bound with `--eab-kid` and `--eab-hmac-key-file`"
+                    .to_owned(),
+            ),
             Self::Http { url, local } => {
                 let https = url.replacen("http", "https", 1);
                 Some(match local {
@@ -272,7 +289,7 @@ fn parse(text: &str) -> Result<Url, CaError> {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
@@ -302,6 +319,18 @@ mod tests {
 
     fn resolve(text: &str) -> Result<Ca, CaError> {
         Ca::resolve(text, KeyType::EcdsaP256)
+    }
+
+    #[test]
+    fn a_url_with_credentials_is_refused_and_not_shown() {
+        for url in [
+            "https://user:canary@ca.example/dir",
+            "https://canary@ca.example/dir",
+        ] {
+            let error = Ca::resolve(url, KeyType::EcdsaP256).unwrap_err();
+            let text = format!("{error} {error:?} {}", error.hint().unwrap());
+            assert!(!text.contains("canary"), "{text}");
+        }
     }
 
     #[test]

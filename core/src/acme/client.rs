@@ -44,6 +44,7 @@ impl Client {
         transport: Transport,
         directory_url: &Url,
     ) -> Result<Self, DirectoryError> {
+        let transport = transport.for_directory(directory_url);
         let directory = Directory::fetch(&transport, directory_url).await?;
         let inner = Arc::new(Inner {
             directory,

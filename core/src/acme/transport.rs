@@ -19,8 +19,10 @@ use http::header;
 use reqwest::redirect;
 use rustls::CertificateError;
 use tokio::time::Instant;
+use url::Url;
 
 use super::answer::Answer;
+use super::ca::is_loopback;
 use super::error::AcmeError;
 use super::problem::printable;
 use crate::event::Events;
@@ -64,6 +66,8 @@ pub struct ExtraRoot {
 pub struct Transport {
     http: reqwest::Client,
     events: Events,
+    /// Whether plain HTTP is spoken, too: only to a directory on this machine that was given as such.
+    plain: bool,
     total_timeout: Duration,
 }
 
@@ -102,6 +106,7 @@ impl Transport {
         Ok(Self {
             http,
             events,
+            plain: false,
             total_timeout: options.total_timeout,
         })
     }
@@ -117,6 +122,12 @@ impl Transport {
             events,
             ..self.clone()
         }
+    }
+
+    /// The same client, for a directory at this URL.
+    pub(super) fn for_directory(mut self, url: &Url) -> Self {
+        self.plain = url.scheme() == "http" && is_loopback(url);
+        self
     }
 
     pub(super) fn events(&self) -> &Events {
@@ -159,11 +170,11 @@ impl Transport {
 
     async fn exchange(&self, ask: &Ask<'_>, begin: Instant) -> Result<Answer, AcmeError> {
         // Whatever named the URL: keys sign nothing that anybody on the way could read or change.
-        if !ask
+        let secure = ask
             .url
             .get(..8)
-            .is_some_and(|s| s.eq_ignore_ascii_case("https://"))
-        {
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+        if !secure && !self.plain {
             return Err(AcmeError::Insecure {
                 resource: ask.resource,
                 url: ask.url.to_owned(),
