@@ -7,6 +7,8 @@
 pub(crate) const AGREE_TOS: &str = "DNSEAL_AGREE_TOS";
 /// `--ca`.
 pub(crate) const CA: &str = "DNSEAL_CA";
+/// `--caa`.
+pub(crate) const CAA: &str = "DNSEAL_CAA";
 /// `--ca-root`, one file.
 pub(crate) const CA_ROOT: &str = "DNSEAL_CA_ROOT";
 /// `--config`.

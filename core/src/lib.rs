@@ -11,6 +11,7 @@
 pub mod acme;
 pub mod deploy;
 pub mod dns;
+pub mod doctor;
 pub mod event;
 pub mod issue;
 pub mod store;

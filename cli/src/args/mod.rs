@@ -5,6 +5,7 @@
 //! checked values of them.
 
 mod dns;
+mod doctor;
 mod global;
 mod issue;
 mod provider;
@@ -21,6 +22,7 @@ pub(crate) use dns::GcArgs;
 pub(crate) use dns::OwnerArgs;
 pub(crate) use dns::ValueArgs;
 pub(crate) use dns::ZoneArgs;
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use global::GlobalArgs;
 pub(crate) use global::OutputFormat;
 pub(crate) use issue::CaArgs;
@@ -70,6 +72,9 @@ pub(crate) enum Command {
     Delete(Box<DeleteArgs>),
     /// The zone side alone: write, remove, list and check values
     Dns(Box<DnsArgs>),
+    /// Say what would fail, before anything is ordered
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Box<DoctorArgs>),
     /// The DNS providers there are, and what each needs
     Provider(ProviderCommandArgs),
     /// Run a CA and a name server on this machine until Ctrl-C
@@ -158,6 +163,14 @@ pub(crate) struct ManArgs {
     #[arg(value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 }
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  dnseal doctor example.com '*.example.com' --provider rfc2136
+  dnseal doctor --output json         every certificate of the configuration
+
+Nothing is ordered. A probe value below the challenge name is written, looked for at every name server, and removed; `--read-only`
+leaves that out. The exit status is the one that `dnseal issue` would end with.";
 
 const ISSUE_EXAMPLES: &str = "\
 Examples:

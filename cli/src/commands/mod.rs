@@ -6,6 +6,7 @@ mod completions;
 mod delete;
 mod demo;
 mod dns;
+mod doctor;
 mod issue;
 mod list;
 mod man;
@@ -59,6 +60,7 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
         Command::Show(args) => show::run(&app()?, &args.name).await,
         Command::Delete(args) => delete::run(&app()?, &args).await,
         Command::Dns(args) => dns::run(&app()?, args.command).await,
+        Command::Doctor(args) => doctor::run(&app()?, &args).await,
         Command::Provider(args) => match args.command {
             ProviderCommand::List => Ok(provider::list()),
             ProviderCommand::Show { kind } => provider::show(&kind),

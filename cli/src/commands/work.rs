@@ -16,6 +16,7 @@ use dnseal_core::dns::Propagation;
 use dnseal_core::dns::Routes;
 use dnseal_core::dns::Zones;
 use dnseal_core::event::Events;
+use dnseal_core::issue::CaaPolicy;
 use dnseal_core::issue::Engine;
 use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Store;
@@ -150,6 +151,7 @@ impl Work {
 /// Engines that differ only in whom they trust beside the system's roots.
 #[derive(Debug)]
 pub(super) struct Engines {
+    caa: CaaPolicy,
     #[cfg(debug_assertions)]
     cancel: CancellationToken,
     events: Events,
@@ -186,6 +188,7 @@ impl Engines {
         zones: Arc<Zones>,
     ) -> Result<Self, CliError> {
         Ok(Self {
+            caa: CaaPolicy::default(),
             #[cfg(debug_assertions)]
             cancel: work.cancel().clone(),
             events: work.events.clone(),
@@ -195,6 +198,12 @@ impl Engines {
             store: Arc::new(store),
             zones,
         })
+    }
+
+    /// The same, with CAA records stopping orders when this says so.
+    pub(super) fn with_caa(mut self, policy: CaaPolicy) -> Self {
+        self.caa = policy;
+        self
     }
 
     /// The engine that trusts these files.
@@ -208,7 +217,8 @@ impl Engines {
             transport(roots, &self.events)?,
             self.zones.clone(),
             self.events.clone(),
-        );
+        )
+        .with_caa(self.caa);
         #[cfg(debug_assertions)]
         let engine = match crate::pause::asked(&self.cancel) {
             Some(checkpoints) => engine.with_checkpoints(checkpoints),

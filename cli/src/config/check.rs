@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::issue::CaaPolicy;
 use dnseal_core::store::CertId;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
@@ -61,6 +62,11 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
     Ok(Config {
         agree_tos: raw.agree_tos,
         ca: raw.ca.map(|ca| checker.ca(&top("ca"), ca)).transpose()?,
+        caa: raw.caa.map(|caa| match caa {
+            raw::Caa::Enforce => CaaPolicy::Enforce,
+            raw::Caa::Off => CaaPolicy::Off,
+            raw::Caa::Warn => CaaPolicy::Warn,
+        }),
         certificates,
         dir: raw.dir.map(|path| source.resolve(&path)),
         emails: checker.emails(&top("email"), raw.email)?,

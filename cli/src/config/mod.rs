@@ -22,6 +22,7 @@ use std::time::Duration;
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::issue::CaaPolicy;
 use dnseal_core::store::CertId;
 
 pub(crate) use check::parse_key_type;
@@ -48,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) source: Option<Source>,
     pub(crate) agree_tos: bool,
     pub(crate) ca: Option<Ca>,
+    /// When CAA records stop an order, where that is said.
+    pub(crate) caa: Option<CaaPolicy>,
     pub(crate) certificates: Vec<Certificate>,
     pub(crate) dir: Option<PathBuf>,
     pub(crate) emails: Vec<String>,

@@ -21,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) agree_tos: bool,
     /// The CA: a name, the URL of a directory, or both with what it needs.
     pub(crate) ca: Option<Ca>,
+    /// When CAA records stop an order [default: where they certainly forbid it].
+    pub(crate) caa: Option<Caa>,
     /// The certificates to issue, by name.
     pub(crate) certificates: Table<Certificate>,
     /// Where store and live files are; a path relative to this file.
@@ -41,6 +43,18 @@ pub(crate) struct Config {
     pub(crate) store: Option<String>,
     /// Which provider serves which zone; the longest suffix of the final owner name wins.
     pub(crate) zones: Table<Zone>,
+}
+
+/// When CAA records stop an order.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Caa {
+    /// Also where they cannot be read, or only servers given by hand were looked at.
+    Enforce,
+    /// They are not looked at.
+    Off,
+    /// Never.
+    Warn,
 }
 
 /// A CA: a name or URL, or a table.

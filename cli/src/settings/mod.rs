@@ -11,6 +11,7 @@ mod provider;
 use std::path::PathBuf;
 
 pub(crate) use ca::ca;
+pub(crate) use ca::caa;
 pub(crate) use ca::contacts;
 pub(crate) use orders::Order;
 pub(crate) use orders::orders;

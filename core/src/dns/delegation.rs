@@ -144,9 +144,9 @@ impl Discovery {
 
 /// One step of a delegation.
 #[derive(Debug, Eq, PartialEq)]
-struct Alias {
+pub(in crate::dns) struct Alias {
     from: From,
-    target: DomainName,
+    pub(in crate::dns) target: DomainName,
 }
 
 #[derive(Debug, Eq, PartialEq)]
@@ -156,7 +156,10 @@ enum From {
 }
 
 /// The alias at `name` in an authoritative reply (RFC 1034 section 3.6.2, RFC 6672 section 2.2).
-fn alias(reply: &Reply, name: &DomainName) -> Result<Option<Alias>, DiscoveryError> {
+pub(in crate::dns) fn alias(
+    reply: &Reply,
+    name: &DomainName,
+) -> Result<Option<Alias>, DiscoveryError> {
     let dname = reply.answers.iter().find_map(|record| {
         let above =
             from_wire(&record.name).filter(|above| name != above && name.is_within(above))?;
@@ -235,4 +238,4 @@ fn dangling(error: DiscoveryError, asked: &DomainName, chain: &[DomainName]) -> 
 /// Several times what a slow walk takes, and little against the time a CA gives for an order.
 const LOCATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// More than people use; Boulder's resolver follows about as many.
-const MOST_ALIASES: usize = 16;
+pub(in crate::dns) const MOST_ALIASES: usize = 16;

@@ -3,6 +3,7 @@
 //! Everything here speaks of owner names, zones and TXT values; nothing knows ACME beyond the label
 //! `_acme-challenge`. The only write is to add or to remove one value.
 
+mod caa;
 mod delegation;
 mod discovery;
 mod name;
@@ -17,6 +18,12 @@ mod testing;
 mod writer;
 mod zones;
 
+pub use caa::CaaApplicant;
+pub use caa::CaaError;
+pub use caa::CaaLookup;
+pub use caa::CaaProblem;
+pub use caa::CaaRecord;
+pub use caa::CaaSet;
 pub use delegation::Location;
 pub use discovery::Discovery;
 pub use discovery::DiscoveryError;

@@ -113,6 +113,11 @@ impl Zones {
         self.writers.announce()
     }
 
+    /// How zones and servers are found; what it has learned is shared.
+    pub fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
     /// Hands changes to the writer of a zone.
     pub fn submit(
         &self,

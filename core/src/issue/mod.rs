@@ -13,6 +13,7 @@ mod error;
 mod give_back;
 mod maintain;
 mod plan;
+pub(crate) mod preflight;
 mod prove;
 mod publish;
 mod recover;
@@ -37,6 +38,8 @@ pub use maintain::Swept;
 pub use plan::Plan;
 pub use plan::PlanAction;
 pub use plan::PlannedName;
+pub use preflight::CaaPolicy;
+pub use preflight::CaaRefusal;
 
 use crate::acme::Ca;
 use crate::acme::ExternalAccount;
@@ -62,6 +65,7 @@ use crate::store::Wanted;
 pub struct Engine {
     /// Orders of one run queue here for an account, instead of polling the lock that keeps runs apart.
     accounts: Mutex<HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>>,
+    caa: CaaPolicy,
     checkpoints: Option<Arc<dyn Checkpoints>>,
     events: Events,
     live: Live,
@@ -81,6 +85,7 @@ impl Engine {
     ) -> Self {
         Self {
             accounts: Mutex::default(),
+            caa: CaaPolicy::default(),
             checkpoints: None,
             events,
             live,
@@ -88,6 +93,12 @@ impl Engine {
             transport,
             zones,
         }
+    }
+
+    /// When CAA records stop an order; where they certainly forbid it, unless given.
+    pub fn with_caa(mut self, policy: CaaPolicy) -> Self {
+        self.caa = policy;
+        self
     }
 
     /// Calls `checkpoints` at each point where a kill would have to be harmless; for tests that kill there.
@@ -155,6 +166,23 @@ impl Engine {
     fn queue_for(&self, account: &AccountId) -> Arc<tokio::sync::Mutex<()>> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.entry(account.clone()).or_default().clone()
+    }
+
+    #[expect(dead_code)]
+    pub(crate) fn live(&self) -> &Live {
+        &self.live
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    pub(crate) fn zones(&self) -> &Zones {
+        &self.zones
     }
 
     async fn reached(&self, point: Checkpoint) {
