@@ -11,6 +11,8 @@ pub(crate) const CA: &str = "DNSEAL_CA";
 pub(crate) const CAA: &str = "DNSEAL_CAA";
 /// `--ca-root`, one file.
 pub(crate) const CA_ROOT: &str = "DNSEAL_CA_ROOT";
+/// `--concurrency`.
+pub(crate) const CONCURRENCY: &str = "DNSEAL_CONCURRENCY";
 /// `--config`.
 pub(crate) const CONFIG: &str = "DNSEAL_CONFIG";
 /// `--dir`.
