@@ -56,6 +56,11 @@ impl Live {
         Ok(Self { path })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where the files of a certificate are, or will be.
     pub fn files(&self, id: &CertId) -> LiveFiles {
         let directory = self.path.join(id.as_str());

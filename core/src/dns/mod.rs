@@ -6,6 +6,7 @@
 mod caa;
 mod delegation;
 mod discovery;
+mod dnssec;
 mod name;
 mod propagation;
 mod provider;
@@ -31,6 +32,7 @@ pub use discovery::DiscoveryOptions;
 pub use discovery::NameServer;
 pub use discovery::Tried;
 pub use discovery::ZoneServers;
+pub use dnssec::Dnssec;
 /// The types of DNS records, as the question functions take them.
 pub use hickory_proto::rr::RecordType;
 pub use name::DomainName;

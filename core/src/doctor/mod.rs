@@ -7,9 +7,15 @@
 
 mod ca;
 mod caa;
+mod dnssec;
 mod finding;
 mod place;
+mod probe;
+mod servers;
+mod store;
+mod values;
 
+use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 pub use finding::Check;
@@ -17,6 +23,7 @@ pub use finding::Diagnosis;
 pub use finding::Finding;
 pub use finding::Severity;
 
+use crate::dns::Place;
 use crate::issue::Engine;
 use crate::issue::Request;
 
@@ -43,7 +50,6 @@ impl<'a> Doctor<'a> {
 
     /// Everything that can be told about this request, which may be for no names at all.
     pub async fn examine(&self, request: &Request, cancel: &CancellationToken) -> Diagnosis {
-        let _ = (cancel, self.read_only);
         let authority = async {
             let (mut findings, seen) = ca::check(self.engine, request).await;
             if let Some(seen) = &seen {
@@ -51,12 +57,54 @@ impl<'a> Doctor<'a> {
             }
             findings
         };
-        let zones = async {
-            let (findings, _places) = place::check(self.engine.zones(), request).await;
-            findings
+        let (authority, zones, store) = tokio::join!(
+            authority,
+            self.zones(request, cancel),
+            store::check(self.engine, self.read_only),
+        );
+        Diagnosis::new([authority, zones, store].concat())
+    }
+
+    /// The DNS side: places first, and then everything about them at once.
+    async fn zones(&self, request: &Request, cancel: &CancellationToken) -> Vec<Finding> {
+        let (mut findings, places) = place::check(self.engine.zones(), request).await;
+        let discovery = self.engine.zones().discovery();
+        let mut zones: Vec<_> = places.iter().map(|place| &place.location.zone).collect();
+        zones.sort_by(|a, b| a.zone.cmp(&b.zone));
+        zones.dedup_by(|a, b| a.zone == b.zone);
+        // Delegated names share their owners, and one probe is enough for each.
+        let mut owners: Vec<&Place> = places.iter().collect();
+        owners.sort_by(|a, b| a.location.owner.cmp(&b.location.owner));
+        owners.dedup_by(|a, b| a.location.owner == b.location.owner);
+        let owners: Vec<Place> = owners.into_iter().cloned().collect();
+
+        let servers = join_all(
+            zones
+                .iter()
+                .map(|zone| servers::check(discovery.asker(), zone)),
+        );
+        let dnssec = join_all(
+            zones
+                .iter()
+                .map(|zone| dnssec::check(discovery, &zone.zone)),
+        );
+        let values = join_all(owners.iter().map(|place| values::check(discovery, place)));
+        let probe = async {
+            match self.read_only {
+                true => Vec::new(),
+                false => probe::check(self.engine, request, &owners, cancel).await,
+            }
         };
-        let (mut findings, zones) = tokio::join!(authority, zones);
-        findings.extend(zones);
-        Diagnosis::new(findings)
+        // What stands there is counted before there is a probe value, and serials are compared before it changes them.
+        let looking_and_writing = async {
+            let (servers, values) = tokio::join!(servers, values);
+            (servers, values, probe.await)
+        };
+        let ((servers, values, probe), dnssec) = tokio::join!(looking_and_writing, dnssec);
+        findings.extend(servers.into_iter().flatten());
+        findings.extend(dnssec);
+        findings.extend(values.into_iter().flatten());
+        findings.extend(probe);
+        findings
     }
 }

@@ -17,6 +17,7 @@ pub(crate) mod preflight;
 mod prove;
 mod publish;
 mod recover;
+pub(crate) mod trial;
 mod walk;
 
 use std::collections::HashMap;
@@ -168,7 +169,6 @@ impl Engine {
         accounts.entry(account.clone()).or_default().clone()
     }
 
-    #[expect(dead_code)]
     pub(crate) fn live(&self) -> &Live {
         &self.live
     }

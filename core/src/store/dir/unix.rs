@@ -90,6 +90,19 @@ impl Dir {
         Ok(())
     }
 
+    /// Fails where no file could be written.
+    pub(crate) fn try_writing(&self) -> Result<(), FileError> {
+        let name = self.write_temporary(b"room", Mode::PRIVATE_FILE)?;
+        self.remove(&name)
+    }
+
+    /// Octets that this user may still write, where the file system tells.
+    pub(crate) fn free(&self) -> Result<Option<u64>, FileError> {
+        let stat = rustix::fs::fstatvfs(&*self.fd)
+            .map_err(|e| FileError::io("look at", &self.path, e.into()))?;
+        Ok(Some(stat.f_bavail.saturating_mul(stat.f_frsize)))
+    }
+
     /// The directory `name` in this one, made where it is missing.
     pub(crate) fn subdir(&self, name: &str, mode: Mode) -> Result<Self, FileError> {
         if let Some(dir) = self.existing(name)? {
