@@ -82,19 +82,13 @@ pub(crate) enum SecretError {
     #[error("`{program}` printed nothing that is text")]
     NoOutput { program: String },
     #[error("failed to run `{program}`: {source}")]
-    NotRun {
-        program: String,
-        source: io::Error,
-    },
+    NotRun { program: String, source: io::Error },
     #[error("{from} gives more than {LONGEST} bytes, which is no secret")]
     TooLong { from: String },
     #[error("`{program}` was not done after {}s", after.as_secs())]
     TooSlow { program: String, after: Duration },
     #[error("failed to read {}: {source}", path.display())]
-    Unreadable {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     #[error("the environment variable {name} is not set")]
     Unset { name: String },
 }
