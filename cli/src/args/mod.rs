@@ -72,6 +72,13 @@ pub(crate) enum Command {
     Dns(Box<DnsArgs>),
     /// The DNS providers there are, and what each needs
     Provider(ProviderCommandArgs),
+    /// Whom notices go to
+    Notify(NotifyArgs),
+    /// Say everything that a support ticket needs, without secrets
+    #[command(
+        after_help = "Example:\n  dnseal report > report.txt\n\nNothing is asked of any server, and nothing is changed. Read it before you send it: it has names of hosts and files."
+    )]
+    Report,
     /// Run a CA and a name server on this machine until Ctrl-C
     #[command(
         after_help = "Example:\n  dnseal sandbox --zone example.test\n\nIt prints the addresses and keys to use. Nobody trusts its certificates."
@@ -127,6 +134,21 @@ pub(crate) struct DnsArgs {
 pub(crate) struct ProviderCommandArgs {
     #[command(subcommand)]
     pub(crate) command: ProviderCommand,
+}
+
+/// Arguments of `notify`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NotifyArgs {
+    #[command(subcommand)]
+    pub(crate) command: NotifyCommand,
+}
+
+/// What to do about notices.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NotifyCommand {
+    /// Send a test notice to everybody under `notify` in the configuration
+    #[command(after_help = "Example:\n  dnseal notify test")]
+    Test,
 }
 
 /// Arguments of `sandbox`.
