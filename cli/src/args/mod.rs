@@ -15,6 +15,8 @@ use clap::Parser;
 use clap::Subcommand;
 use clap_complete::Shell;
 
+use crate::config::DurationText;
+
 pub(crate) use dns::CheckArgs;
 pub(crate) use dns::DnsCommand;
 pub(crate) use dns::GcArgs;
@@ -163,6 +165,14 @@ pub(crate) struct SandboxArgs {
     /// Where the name server listens, over UDP and TCP
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub(crate) dns_listen: std::net::SocketAddr,
+    /// How long certificates live, such as `60s` or `144h` [default: 90 days]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) lifetime: Option<std::time::Duration>,
+}
+
+/// `60s`, `1h 30m`, or a number of seconds.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    text.parse().map(|DurationText(duration)| duration)
 }
 
 /// Arguments of `completions`.

@@ -1,5 +1,8 @@
 //! What is told to whom outside: from what a run did and what it found to notices, and out to the sinks of the configuration.
 
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
 use dnseal_core::deploy::Said;
 use dnseal_core::event::Events;
 use dnseal_core::issue::Issued;
@@ -13,12 +16,92 @@ use dnseal_core::notify::Target;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use crate::commands::App;
+use crate::commands::batch::Observer;
+use crate::commands::batch::Outcome;
+use crate::commands::batch::Remark;
+use crate::commands::list;
+use crate::commands::work::Work;
 use crate::commands::work::transport;
 use crate::config;
 use crate::config::NotifyTarget;
 use crate::error::CliError;
+use crate::exit_code::ExitCode;
+use crate::settings::Places;
+
+/// Who tells of the certificates of a run, where somebody is to be told.
+pub(super) fn observer(app: &App, work: &Work) -> Result<Option<Box<dyn Observer>>, CliError> {
+    if app.config.notify.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(Teller {
+        cancel: work.cancel().clone(),
+        events: work.events.clone(),
+        notifier: notifier(app, &work.events)?,
+        places: app.places.clone(),
+    })))
+}
+
+/// Tells once everything is over, so that nothing waits for it and one document a certificate says it all.
+#[derive(Debug)]
+struct Teller {
+    cancel: CancellationToken,
+    events: Events,
+    notifier: Notifier,
+    places: Places,
+}
+
+#[async_trait]
+impl Observer for Teller {
+    async fn finish(&self, outcomes: &[Outcome]) -> Remark {
+        let now = Timestamp::now();
+        let heads: BTreeMap<CertId, Head> = match list::heads_in(&self.places).await {
+            // One that cannot be read is its own command's to report.
+            Ok(heads) => heads
+                .into_iter()
+                .filter_map(|(id, head)| Some((id, head.ok()?)))
+                .collect(),
+            Err(error) => {
+                self.events.warn(
+                    format!("nobody is told what is about to expire: {error}"),
+                    error.hint(),
+                );
+                BTreeMap::new()
+            }
+        };
+        let mut notices = Vec::new();
+        for outcome in outcomes {
+            match &outcome.result {
+                Ok(issued) => notices.extend(of_issued(issued)),
+                // Somebody else is at it, or somebody has stopped it.
+                Err(error)
+                    if [
+                        ExitCode::LOCKED,
+                        ExitCode::INTERRUPTED,
+                        ExitCode::TERMINATED,
+                        ExitCode::HUNG_UP,
+                    ]
+                    .contains(&error.exit_code()) => {}
+                Err(error) => {
+                    for notice in of_failure(&outcome.id, error, heads.get(&outcome.id)) {
+                        let said = notice.kind == NoticeKind::AccountRefused
+                            && notices.iter().any(|n: &Notice| {
+                                n.kind == notice.kind && n.directory == notice.directory
+                            });
+                        if !said {
+                            notices.push(notice);
+                        }
+                    }
+                }
+            }
+        }
+        notices.extend(heads.values().filter_map(|head| of_head(head, now)));
+        self.notifier.tell(&notices, now, &self.cancel).await;
+        Remark::default()
+    }
+}
 
 /// The notifier of the configuration. A sink whose secret cannot be had is told as a warning and left out.
 pub(super) fn notifier(app: &App, events: &Events) -> Result<Notifier, CliError> {

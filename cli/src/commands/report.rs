@@ -60,11 +60,15 @@ pub(super) async fn run(global: &GlobalArgs, printer: Printer) -> Result<Report,
         Err(error) => said(&error),
     };
     report["store"] = store;
-    // JSON is YAML; written as YAML it is what people read.
-    let text = serde_yaml::to_string(&report).map_err(|error| CliError::Unexpected {
-        message: format!("cannot write the report: {error}"),
-        hint: None,
-    })?;
+    // Written as YAML it is what people read; what they look for first comes first.
+    let mut text = String::new();
+    for part in PARTS {
+        let part = json!({ *part: report[*part] });
+        text += &serde_yaml::to_string(&part).map_err(|error| CliError::Unexpected {
+            message: format!("cannot write the report: {error}"),
+            hint: None,
+        })?;
+    }
     Ok(Report::new(text, report))
 }
 
@@ -239,6 +243,16 @@ async fn store(app: &App, now: Timestamp) -> Result<Value, CliError> {
     Ok(Value::Object(summary))
 }
 
+/// The parts, in the order in which people read them.
+const PARTS: &[&str] = &[
+    "dnseal",
+    "platform",
+    "resolvers",
+    "environment",
+    "directories",
+    "configuration",
+    "store",
+];
 /// Variables of ours that never hold a secret.
 const SHOWN: &[&str] = &[
     env_vars::AGREE_TOS,
