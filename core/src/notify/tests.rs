@@ -12,10 +12,13 @@ use crate::acme::TransportOptions;
 use crate::event::What;
 use crate::store::Version;
 
+/// Headers and body of a POST.
+type Post = (BTreeMap<String, String>, String);
+
 /// A receiver that answers with these statuses in turn, the last one for ever, and keeps what it got.
 struct Receiver {
     url: String,
-    got: Arc<Mutex<Vec<(BTreeMap<String, String>, String)>>>,
+    got: Arc<Mutex<Vec<Post>>>,
 }
 
 impl Receiver {
@@ -62,7 +65,7 @@ impl Receiver {
     }
 }
 
-async fn read(stream: &mut tokio::net::TcpStream) -> (BTreeMap<String, String>, String) {
+async fn read(stream: &mut tokio::net::TcpStream) -> Post {
     let mut data = Vec::new();
     loop {
         let mut buffer = [0; 4096];
