@@ -14,4 +14,5 @@ pub mod dns;
 pub mod doctor;
 pub mod event;
 pub mod issue;
+pub mod notify;
 pub mod store;
