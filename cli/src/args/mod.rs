@@ -19,6 +19,7 @@ use clap_complete::Shell;
 use crate::config::DurationText;
 
 pub(crate) use dns::CheckArgs;
+pub(crate) use dns::DelegateArgs;
 pub(crate) use dns::DnsCommand;
 pub(crate) use dns::GcArgs;
 pub(crate) use dns::OwnerArgs;

@@ -139,12 +139,8 @@ impl Work {
             .map(|(name, provider)| NamedProvider { name, provider })
             .collect();
         let routes = Routes::new(named, providers.routes, providers.fallback)?;
-        Ok(Arc::new(Zones::new(
-            routes,
-            discovery,
-            propagation,
-            self.events.clone(),
-        )))
+        let zones = Zones::new(routes, discovery, propagation, self.events.clone());
+        Ok(Arc::new(zones.with_delegation(providers.delegation)))
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use dnseal_core::acme::KeyType;
+use dnseal_core::dns::Delegation;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
 use dnseal_core::issue::CaaPolicy;
@@ -65,6 +66,22 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         }
         certificates.push(certificate);
     }
+    let mut delegation = Vec::new();
+    for (name, raw) in raw.delegation.0 {
+        let place = top("delegation").at(&name);
+        let wrong =
+            |place: &Place, e: dnseal_core::dns::NameError| checker.error(place, e.to_string());
+        let identifier: Identifier = name.parse().map_err(|e| wrong(&place.clone().key(), e))?;
+        let how = match raw {
+            raw::Delegation::Follow => Delegation::Follow,
+            raw::Delegation::Here => Delegation::Here,
+            raw::Delegation::To(to) => {
+                let target = to.target.parse();
+                Delegation::To(target.map_err(|e| wrong(&place.at("target"), e))?)
+            }
+        };
+        delegation.push((identifier.base().clone(), how));
+    }
     Ok(Config {
         agree_tos: raw.agree_tos,
         ca: raw.ca.map(|ca| checker.ca(&top("ca"), ca)).transpose()?,
@@ -74,6 +91,7 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
             raw::Caa::Warn => CaaPolicy::Warn,
         }),
         certificates,
+        delegation,
         dir: raw.dir.map(|path| source.resolve(&path)),
         emails: checker.emails(&top("email"), raw.email)?,
         key_type: checker.key_type(&top("key-type"), raw.key_type)?,

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dnseal_core::acme::KeyType;
+use dnseal_core::dns::Delegation;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
 use dnseal_core::issue::CaaPolicy;
@@ -56,6 +57,8 @@ pub(crate) struct Config {
     /// When CAA records stop an order, where that is said.
     pub(crate) caa: Option<CaaPolicy>,
     pub(crate) certificates: Vec<Certificate>,
+    /// Where challenges live, by name, as far as it is said.
+    pub(crate) delegation: Vec<(DomainName, Delegation)>,
     pub(crate) dir: Option<PathBuf>,
     pub(crate) emails: Vec<String>,
     pub(crate) key_type: Option<KeyType>,

@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) caa: Option<Caa>,
     /// The certificates to issue, by name.
     pub(crate) certificates: Table<Certificate>,
+    /// Where challenges live, by name; it counts for what is below the name, too [default: follow].
+    pub(crate) delegation: Table<Delegation>,
     /// Where store and live files are; a path relative to this file.
     pub(crate) dir: Option<String>,
     /// Where the CA may write to.
@@ -53,7 +55,7 @@ pub(crate) struct Config {
 }
 
 /// When CAA records stop an order.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Caa {
     /// Also where they cannot be read, or only servers given by hand were looked at.
@@ -87,6 +89,25 @@ pub(crate) struct CaTable {
     /// The URL of the ACME directory.
     #[serde(default)]
     pub(crate) url: Option<String>,
+}
+
+/// Where the challenge of a name lives: `follow`, `none`, or `{ target: NAME }`.
+#[derive(Clone, Debug)]
+pub(crate) enum Delegation {
+    /// Where CNAME, DNAME and NS records lead.
+    Follow,
+    /// At the challenge name itself.
+    Here,
+    /// At a name to which a CNAME leads.
+    To(DelegationTarget),
+}
+
+/// Where a challenge lives.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+pub(crate) struct DelegationTarget {
+    /// The name to which a CNAME leads from the challenge name.
+    pub(crate) target: String,
 }
 
 /// An external account (RFC 8555 section 7.3.4).

@@ -67,6 +67,45 @@ impl Discovery {
         }
     }
 
+    /// The place of a name without following any alias there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::locate`].
+    pub async fn locate_here(&self, asked: &DomainName) -> Result<Location, DiscoveryError> {
+        let finding = async {
+            let (known, reply) = self.walk(asked, RecordType::CNAME).await?;
+            let known = match (reply.soa(), alias(&reply, asked)?) {
+                (Some(_), None) => known,
+                _ => self.apex_of(known, asked).await?,
+            };
+            self.located(asked, Vec::new(), &known, None).await
+        };
+        match timeout(LOCATE_TIMEOUT, finding).await {
+            Ok(result) => result,
+            Err(_) => Err(DiscoveryError::TimedOut {
+                name: asked.clone(),
+                after: LOCATE_TIMEOUT,
+            }),
+        }
+    }
+
+    /// The place of a name that somebody says is an alias of `target`; aliases are followed from there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::locate`].
+    pub async fn locate_at(
+        &self,
+        asked: &DomainName,
+        target: &DomainName,
+    ) -> Result<Location, DiscoveryError> {
+        let mut location = self.locate(target).await?;
+        location.chain.insert(0, target.clone());
+        location.asked = asked.clone();
+        Ok(location)
+    }
+
     async fn follow(&self, asked: &DomainName) -> Result<Location, DiscoveryError> {
         let mut chain: Vec<DomainName> = Vec::new();
         loop {

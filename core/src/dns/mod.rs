@@ -5,6 +5,7 @@
 
 mod caa;
 mod delegation;
+mod delegation_rules;
 mod discovery;
 mod dnssec;
 mod name;
@@ -26,14 +27,16 @@ pub use caa::CaaProblem;
 pub use caa::CaaRecord;
 pub use caa::CaaSet;
 pub use delegation::Location;
+pub use delegation_rules::Delegation;
+pub use delegation_rules::DelegationRules;
 pub use discovery::Discovery;
 pub use discovery::DiscoveryError;
 pub use discovery::DiscoveryOptions;
 pub use discovery::NameServer;
 pub use discovery::Tried;
 pub use discovery::ZoneServers;
-pub use dnssec::Dnssec;
 pub use discovery::system_resolvers;
+pub use dnssec::Dnssec;
 /// The types of DNS records, as the question functions take them.
 pub use hickory_proto::rr::RecordType;
 pub use name::DomainName;
@@ -82,6 +85,7 @@ pub use writer::WriteError;
 pub use writer::WriteProblem;
 pub use writer::Written;
 pub use writer::ZoneWriters;
+pub use zones::Doubt;
 pub use zones::Place;
 pub use zones::PlaceError;
 pub use zones::Zones;

@@ -9,6 +9,7 @@ mod ca;
 mod caa;
 mod dnssec;
 mod finding;
+mod limits;
 mod place;
 mod probe;
 mod servers;
@@ -16,6 +17,7 @@ mod store;
 mod values;
 
 use futures::future::join_all;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 pub use finding::Check;
@@ -57,12 +59,14 @@ impl<'a> Doctor<'a> {
             }
             findings
         };
-        let (authority, zones, store) = tokio::join!(
+        let (authority, limits, zones, store) = tokio::join!(
             authority,
+            limits::check(self.engine, request, Timestamp::now()),
             self.zones(request, cancel),
             store::check(self.engine, self.read_only),
         );
-        Diagnosis::new([authority, zones, store].concat())
+        let limits = limits.into_iter().collect();
+        Diagnosis::new([authority, limits, zones, store].concat())
     }
 
     /// The DNS side: places first, and then everything about them at once.

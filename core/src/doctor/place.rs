@@ -70,6 +70,12 @@ fn found(owner: &DomainName, place: &Place) -> Vec<Finding> {
             ),
         ),
     ];
+    if let Some(doubt) = &place.doubt {
+        findings.push(
+            Finding::failure(Check::Delegation, owner, &doubt.message)
+                .maybe_fix(doubt.hint.clone()),
+        );
+    }
     if let Some(target) = &location.wildcard {
         findings.push(
             Finding::warning(
