@@ -22,6 +22,7 @@ use std::time::Duration;
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
 
 pub(crate) use check::parse_key_type;
@@ -119,6 +120,7 @@ impl Config {
 /// A CA, by name or by URL; `name_or_url` is parsed where CAs are known.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Ca {
+    pub(crate) account: Option<AccountId>,
     pub(crate) name_or_url: String,
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) eab: Option<Eab>,

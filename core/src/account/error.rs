@@ -98,7 +98,9 @@ pub enum AccountsError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The CA said yes to a new key, and still takes the old one.
-    #[error("the CA answered that the account {id} has its new key, and still takes the old one alone")]
+    #[error(
+        "the CA answered that the account {id} has its new key, and still takes the old one alone"
+    )]
     Unchanged {
         /// Which.
         id: AccountId,
@@ -154,18 +156,28 @@ impl AccountsError {
             Self::KeyElsewhere { .. } => {
                 Some("nothing was changed; the next try takes another key".to_owned())
             }
-            Self::KeyLost { .. } => Some(
-                "the account may be closed; both keys are still in the store".to_owned(),
+            Self::KeyLost { .. } => {
+                Some("the account may be closed; both keys are still in the store".to_owned())
+            }
+            Self::NoSuchAccount { .. } => {
+                Some("`dnseal account list` tells which there are".to_owned())
+            }
+            Self::NotRegistered { id } => Some(format!(
+                "`dnseal account register --account {id}` does that"
+            )),
+            Self::OtherCa { .. } => Some(
+                "name the other CA with `--ca`, or another account with `--account`".to_owned(),
             ),
-            Self::NoSuchAccount { .. } => Some("`dnseal account list` tells which there are".to_owned()),
-            Self::NotRegistered { id } => Some(format!("`dnseal account register --account {id}` does that")),
-            Self::OtherCa { .. } => Some("name the other CA with `--ca`, or another account with `--account`".to_owned()),
-            Self::OtherKind { .. } => Some("register a new account there with `dnseal account register`".to_owned()),
+            Self::OtherKind { .. } => {
+                Some("register a new account there with `dnseal account register`".to_owned())
+            }
             Self::Store(error) => error.hint(),
             Self::Unchanged { id } | Self::Unverified { id, .. } => Some(format!(
                 "both keys are in the store; `dnseal account rollover {id}` goes on"
             )),
-            Self::UnknownKey { .. } => Some("name the CA that the account is at with `--ca`".to_owned()),
+            Self::UnknownKey { .. } => {
+                Some("name the CA that the account is at with `--ca`".to_owned())
+            }
             Self::AccountKey(_) | Self::Cancelled | Self::SigningKey(_) => None,
         }
     }

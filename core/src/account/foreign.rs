@@ -65,7 +65,10 @@ impl Foreign {
         };
         let email = raw.email.filter(|email| email.contains('@'));
         let contacts = match claim.body.contact.is_empty() {
-            true => email.map(|email| format!("mailto:{email}")).into_iter().collect(),
+            true => email
+                .map(|email| format!("mailto:{email}"))
+                .into_iter()
+                .collect(),
             false => claim.body.contact,
         };
         Ok(Self {

@@ -90,7 +90,10 @@ impl Accounts {
                 && let Some(since) = stored.deactivated
             {
                 self.events.warn(
-                    format!("{} was deactivated on {since}, and gets a successor with a new key", wish.id),
+                    format!(
+                        "{} was deactivated on {since}, and gets a successor with a new key",
+                        wish.id
+                    ),
                     None,
                 );
                 self.store.delete(&Key::account(&wish.id)).await?;
@@ -105,11 +108,14 @@ impl Accounts {
         &self,
         id: &AccountId,
         cancel: &CancellationToken,
-    ) -> Result<(StoredAccount, AccountDetails), AccountsError> {
+    ) -> Result<Shown, AccountsError> {
         let work = async {
             let (account, stored, _lock, _) = self.open(id, cancel).await?;
-            let details = account.details().await?;
-            Ok((stored, details))
+            Ok(Shown {
+                details: account.details().await?,
+                stored,
+                terms: account.client().directory().meta.terms_of_service.clone(),
+            })
         };
         or_cancelled(work, cancel).await
     }
@@ -246,6 +252,18 @@ impl Accounts {
             checkpoints.reached(point).await;
         }
     }
+}
+
+/// An account as it is.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Shown {
+    /// Its record.
+    pub stored: StoredAccount,
+    /// What its CA says of it.
+    pub details: AccountDetails,
+    /// Where the CA's terms of service are.
+    pub terms: Option<String>,
 }
 
 /// Whether the terms of a CA are agreed to.

@@ -118,8 +118,14 @@ pub(crate) async fn settle(
         KeyInUse::NewElsewhere { .. } => drop_pending(store, stored, tag).await,
         KeyInUse::Old => {
             events.warn(
-                format!("the account {} was to get another key, and the CA still has the old one", stored.id),
-                Some(format!("`dnseal account rollover {}` goes on with it", stored.id)),
+                format!(
+                    "the account {} was to get another key, and the CA still has the old one",
+                    stored.id
+                ),
+                Some(format!(
+                    "`dnseal account rollover {}` goes on with it",
+                    stored.id
+                )),
             );
             Ok(())
         }

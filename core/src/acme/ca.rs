@@ -175,7 +175,9 @@ impl KnownCa {
             Self::SslCom => {
                 "get account key and HMAC key from the API credentials page at https://secure.ssl.com"
             }
-            Self::ZeroSsl => "give `--email`, and a pair is fetched for it, or get one from https://app.zerossl.com/developer",
+            Self::ZeroSsl => {
+                "give `--email`, and a pair is fetched for it, or get one from https://app.zerossl.com/developer"
+            }
             Self::Buypass | Self::LetsEncrypt | Self::LetsEncryptStaging => return None,
         })
     }

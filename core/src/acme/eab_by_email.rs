@@ -40,7 +40,10 @@ impl ExternalAccount {
             let answer = transport
                 .http()
                 .post(endpoint.clone())
-                .header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .header(
+                    http::header::CONTENT_TYPE,
+                    "application/x-www-form-urlencoded",
+                )
                 .body(form)
                 .send()
                 .await?;
@@ -102,7 +105,9 @@ pub enum EabByEmailError {
         endpoint: String,
     },
     /// It said no.
-    #[error("{endpoint} gives no external account for this e-mail address (HTTP {status}): {detail}")]
+    #[error(
+        "{endpoint} gives no external account for this e-mail address (HTTP {status}): {detail}"
+    )]
     Refused {
         /// Where.
         endpoint: String,

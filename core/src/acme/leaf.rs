@@ -102,10 +102,9 @@ mod tests {
     fn a_certificate_knows_its_key_whatever_its_form() {
         for kind in [KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa2048] {
             let key = CertificateKey::generate(kind).unwrap();
-            let pair = rcgen::KeyPair::from_pem(secrecy::ExposeSecret::expose_secret(
-                &key.to_pem(),
-            ))
-            .unwrap();
+            let pair =
+                rcgen::KeyPair::from_pem(secrecy::ExposeSecret::expose_secret(&key.to_pem()))
+                    .unwrap();
             let certificate = rcgen::CertificateParams::new(vec!["a.test".to_owned()])
                 .unwrap()
                 .self_signed(&pair)
@@ -118,7 +117,11 @@ mod tests {
             let other = CertificateKey::generate(KeyType::EcdsaP256).unwrap();
             assert!(!leaf.is_for(&SigningKey::parse(&other.to_pem()).unwrap()));
         }
-        for bad in [&b""[..], b"hello", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"] {
+        for bad in [
+            &b""[..],
+            b"hello",
+            b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
+        ] {
             Leaf::read(bad).unwrap_err();
         }
     }

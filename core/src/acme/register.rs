@@ -11,8 +11,8 @@ use serde_json::json;
 use super::client::Client;
 use super::client::Target;
 use super::directory::Meta;
-use super::eab_by_email::EabByEmailError;
 use super::eab::ExternalAccount;
+use super::eab_by_email::EabByEmailError;
 use super::error::AcmeError;
 use super::error::Refusal;
 use super::error::host;
@@ -167,7 +167,10 @@ pub enum AccountError {
         website: Option<String>,
     },
     /// The CA gives accounts no other key.
-    #[error("{} has no key change, so an account there keeps the key it has", host(directory))]
+    #[error(
+        "{} has no key change, so an account there keeps the key it has",
+        host(directory)
+    )]
     NoKeyChange {
         /// The directory.
         directory: String,

@@ -180,10 +180,18 @@ mod tests {
     #[test]
     fn refusals_tell_whether_another_signature_may_do() {
         assert_eq!(refused(400, "alreadyRevoked").unwrap(), Revocation::Already);
-        for (status, kind) in [(401, "unauthorized"), (403, "unauthorized"), (400, "accountDoesNotExist")] {
+        for (status, kind) in [
+            (401, "unauthorized"),
+            (403, "unauthorized"),
+            (400, "accountDoesNotExist"),
+        ] {
             assert!(refused(status, kind).unwrap_err().is_about_the_signer());
         }
-        for (status, kind) in [(500, "serverInternal"), (404, "malformed"), (429, "rateLimited")] {
+        for (status, kind) in [
+            (500, "serverInternal"),
+            (404, "malformed"),
+            (429, "rateLimited"),
+        ] {
             assert!(!refused(status, kind).unwrap_err().is_about_the_signer());
         }
         let reason = refused(400, "badRevocationReason").unwrap_err();

@@ -190,8 +190,7 @@ impl SigningKey {
                     .ok_or(SigningKeyError::Unsupported)?;
                 let fixed = |octets: Zeroizing<Vec<u8>>| {
                     let octets = without_leading_zeros(&octets);
-                    let mut padded =
-                        vec![0; curve.octets.saturating_sub(octets.len())];
+                    let mut padded = vec![0; curve.octets.saturating_sub(octets.len())];
                     padded.extend_from_slice(octets);
                     Zeroizing::new(padded)
                 };
@@ -385,7 +384,10 @@ mod tests {
         // RFC 7515 appendix A.2.1: RS256 is deterministic.
         let input = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
         let signature = base64url(key.sign(input.as_bytes()).unwrap());
-        assert!(signature.starts_with("cC4hiUPoj9Eetdgtv3hF80EGrhuB"), "{signature}");
+        assert!(
+            signature.starts_with("cC4hiUPoj9Eetdgtv3hF80EGrhuB"),
+            "{signature}"
+        );
         UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.public_key())
             .verify(input.as_bytes(), &key.sign(input.as_bytes()).unwrap())
             .unwrap();
@@ -403,10 +405,7 @@ mod tests {
     fn thumbprints_of_the_rfc() {
         // RFC 7638 section 3.1, of which the RFC gives only the public half: the JWK is the same form.
         let public = json!({ "e": "AQAB", "kty": "RSA", "n": "0vx7" });
-        assert_eq!(
-            public.to_string(),
-            r#"{"e":"AQAB","kty":"RSA","n":"0vx7"}"#
-        );
+        assert_eq!(public.to_string(), r#"{"e":"AQAB","kty":"RSA","n":"0vx7"}"#);
         let ours = AccountKey::generate().unwrap();
         assert_eq!(SigningKey::from(&ours).thumbprint(), ours.thumbprint());
     }
@@ -418,8 +417,7 @@ mod tests {
             (&CURVES[2], &ECDSA_P521_SHA512_FIXED),
         ] {
             let pair = EcdsaKeyPair::generate(curve.algorithm).unwrap();
-            let sec1 =
-                AsDer::<EcPrivateKeyRfc5915Der<'_>>::as_der(&pair.private_key()).unwrap();
+            let sec1 = AsDer::<EcPrivateKeyRfc5915Der<'_>>::as_der(&pair.private_key()).unwrap();
             let sec1 = pem::encode(&pem::Pem::new("EC PRIVATE KEY", sec1.as_ref()));
             let key = parse(&sec1).unwrap();
             assert_eq!(key.kind(), format!("ECDSA {}", curve.name));

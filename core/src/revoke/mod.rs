@@ -18,7 +18,6 @@ use url::Url;
 
 pub use error::RevocationError;
 pub use find::find;
-use signer::Signed;
 
 use crate::acme::Leaf;
 use crate::acme::Revocation;
