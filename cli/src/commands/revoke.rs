@@ -198,7 +198,7 @@ fn text(outcome: &Outcome, deleted: bool) -> String {
     match (&outcome.certificate, deleted) {
         (_, true) => say("removed from the store and from live/".to_owned()),
         (Some((id, _)), false) => say(format!(
-            "servers still present it: `dnseal issue {id} --force` issues another, `dnseal delete {id}` removes it"
+            "servers still present it: `dnseal issue {id}` issues another, `dnseal delete {id}` removes it"
         )),
         (None, false) => {}
     }

@@ -27,7 +27,7 @@ pub enum AccountsError {
     #[error("interrupted")]
     Cancelled,
     /// It was ended by us.
-    #[error("the account {id} was deactivated on {since}")]
+    #[error("the account {id} was deactivated on {since:.0}")]
     Deactivated {
         /// Which.
         id: AccountId,

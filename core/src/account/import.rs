@@ -69,6 +69,14 @@ impl Accounts {
                 thumbprint: foreign.key.thumbprint(),
             });
         };
+        for (other, stored) in Self::list(&*self.store).await? {
+            if stored.is_ok_and(|stored| stored.url.as_deref() == Some(&url)) {
+                self.events.warn(
+                    format!("the store has the same account as {other} already"),
+                    Some("a new key for one of them shuts the other one out".to_owned()),
+                );
+            }
+        }
         if let Some(claimed) = foreign.url.as_ref().filter(|claimed| **claimed != url) {
             self.events.warn(
                 format!("the file says that the account is {claimed}, and the CA says {url}, which counts"),

@@ -91,7 +91,7 @@ impl Accounts {
             {
                 self.events.warn(
                     format!(
-                        "{} was deactivated on {since}, and gets a successor with a new key",
+                        "{} was deactivated on {since:.0}, and gets a successor with a new key",
                         wish.id
                     ),
                     None,

@@ -64,7 +64,7 @@ pub enum IssueError {
     File(#[from] FileError),
     /// Somebody else has, or may have, the key that the certificate was to be for.
     #[error(
-        "the key for {id} was marked as compromised on {since}, when a certificate with it was revoked"
+        "the key for {id} was marked as compromised on {since:.0}, when a certificate with it was revoked"
     )]
     CompromisedKey {
         /// The certificate.

@@ -103,6 +103,11 @@ pub(super) async fn import(app: &App, args: &ImportArgs) -> Result<Report, CliEr
         transport(&roots, &work.events)?,
         work.events.clone(),
     );
+    #[cfg(debug_assertions)]
+    let accounts = match crate::pause::asked(work.cancel()) {
+        Some(checkpoints) => accounts.with_checkpoints(checkpoints),
+        None => accounts,
+    };
     let kind = foreign.key.kind();
     let result = accounts.import(&id, &ca.url, &foreign, work.cancel()).await;
     let imported = finish(work, result).await?;
