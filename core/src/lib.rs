@@ -14,5 +14,6 @@ pub mod deploy;
 pub mod dns;
 pub mod event;
 pub mod issue;
+pub mod notify;
 pub mod revoke;
 pub mod store;
