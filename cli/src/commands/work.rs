@@ -184,7 +184,7 @@ impl Engines {
         zones: Arc<Zones>,
     ) -> Result<Self, CliError> {
         Ok(Self {
-            caa: CaaPolicy::default(),
+            caa: app.config.caa.unwrap_or_default(),
             #[cfg(debug_assertions)]
             cancel: work.cancel().clone(),
             events: work.events.clone(),

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 pub(crate) use ca::ca;
 pub(crate) use ca::caa;
 pub(crate) use ca::contacts;
+pub(crate) use ca::mailto;
 pub(crate) use delegation::delegation;
 pub(crate) use orders::Order;
 pub(crate) use orders::orders;

@@ -15,7 +15,6 @@ use crate::acme::Transport;
 use crate::issue::Engine;
 use crate::issue::Request;
 use crate::issue::Terms;
-use crate::store::AccountId;
 use crate::store::StoredAccount;
 
 /// What is known of a CA that answers.
@@ -127,7 +126,7 @@ fn clock(name: &str, ahead: Option<SignedDuration>) -> Option<Finding> {
 /// The account that an order would use, or whether one could be made.
 async fn account(engine: &Engine, client: &Client, request: &Request) -> (Finding, Option<String>) {
     let about = request.ca.name();
-    let id = AccountId::for_directory(&request.ca.url);
+    let id = request.account_id();
     let failure = |message: String, fix: Option<String>| {
         let finding = Finding::failure(Check::Account, &about, message);
         (finding.maybe_fix(fix), None)
