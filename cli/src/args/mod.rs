@@ -28,6 +28,7 @@ pub(crate) use issue::IssueArgs;
 pub(crate) use provider::ProbeArgs;
 pub(crate) use provider::ProviderArgs;
 pub(crate) use provider::ProviderCommand;
+pub(crate) use provider::TestArgs;
 
 /// Publicly trusted certificates by the DNS-01 challenge.
 #[derive(Debug, Parser)]

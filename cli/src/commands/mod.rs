@@ -60,8 +60,9 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
         Command::Delete(args) => delete::run(&app()?, &args).await,
         Command::Dns(args) => dns::run(&app()?, args.command).await,
         Command::Provider(args) => match args.command {
-            ProviderCommand::List => Ok(provider::list()),
-            ProviderCommand::Show { kind } => provider::show(&kind),
+            ProviderCommand::List => provider::list(&cli.global),
+            ProviderCommand::Show { kind, set } => provider::show(&cli.global, &kind, &set),
+            ProviderCommand::Test(args) => provider::test::run(&app()?, &args).await,
         },
         Command::Sandbox(args) => sandbox::run(printer, &args).await,
         Command::Completions(args) => Ok(completions::run(args.shell)),

@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) key_type: Option<KeyTypeName>,
     /// Where the newest files are, if not in `live` below `dir`.
     pub(crate) live: Option<String>,
+    /// Where plugins are looked for, in place of the usual directories; paths relative to this file.
+    pub(crate) plugin_dirs: Option<Vec<String>>,
     /// The CA's profile.
     pub(crate) profile: Option<String>,
     /// How to see that a value is served.
