@@ -264,12 +264,6 @@ impl Checked {
             .transpose()
     }
 
-    /// A program and its arguments.
-    pub(crate) fn words(&self, key: &'static str) -> Result<Vec<String>, SettingsError> {
-        let text = self.text(key).ok_or_else(|| self.missing(key))?;
-        words(text).map_err(|problem| SettingsError::malformed(key, problem))
-    }
-
     pub(crate) fn missing(&self, key: &str) -> SettingsError {
         match self.kind.setting(key) {
             Some(setting) => SettingsError::missing(setting),

@@ -24,6 +24,8 @@ const DAEMON_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 pub enum Peer {
     /// `faketime`, which shows a program another time.
     Faketime,
+    /// jq, which the shell plugin reads JSON with.
+    Jq,
     /// Knot's `knotd`.
     Knotd,
     /// BIND's `named`.
@@ -64,6 +66,7 @@ impl Peer {
     fn program(self) -> &'static str {
         match self {
             Self::Faketime => "faketime",
+            Self::Jq => "jq",
             Self::Knotd => "knotd",
             Self::Named => "named",
             Self::Nsupdate => "nsupdate",
@@ -79,6 +82,7 @@ impl Peer {
     fn variable(self) -> &'static str {
         match self {
             Self::Faketime => "DNSEAL_FAKETIME",
+            Self::Jq => "DNSEAL_JQ",
             Self::Knotd => "DNSEAL_KNOTD",
             Self::Named => "DNSEAL_NAMED",
             Self::Nsupdate => "DNSEAL_NSUPDATE",
@@ -96,6 +100,7 @@ impl Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let package = match self {
             Self::Faketime => "faketime",
+            Self::Jq => "jq",
             Self::Knotd => "knot",
             Self::Named => "bind9",
             Self::Nsupdate => "bind9-dnsutils",

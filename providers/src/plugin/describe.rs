@@ -4,11 +4,9 @@
 //! program is asked once in the life of this process; what it says is kept that long, as the registry's own constants are.
 
 use std::collections::BTreeSet;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -55,24 +53,23 @@ impl About {
 ///
 /// Blocks until it has answered, ten seconds at most.
 pub fn describe(name: &str, command: Vec<String>) -> Result<&'static Kind, PluginError> {
-    static KNOWN: OnceLock<Mutex<HashMap<(String, Vec<String>), &'static Kind>>> = OnceLock::new();
-    let known = KNOWN.get_or_init(Mutex::default);
-    let key = (name.to_owned(), command);
+    static KNOWN: Mutex<Vec<&Kind>> = Mutex::new(Vec::new());
     // Held while asking: two providers of one kind ask once.
-    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(kind) = known.get(&key) {
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_it = |kind: &Kind| matches!(kind.integration, Integration::Plugin(about) if about.command == command);
+    if let Some(kind) = known.iter().find(|kind| kind.kind == name && is_it(kind)) {
         return Ok(kind);
     }
     let log = Log::new(name, Events::silent(), Arc::default());
-    let description = ask(&key.1, &log).map_err(|problem| PluginError {
+    let description = ask(&command, &log).map_err(|problem| PluginError {
         name: name.to_owned(),
         problem,
     })?;
-    let kind = leak(name, &key.1, description, &log).map_err(|what| PluginError {
+    let kind = leak(name, &command, description, &log).map_err(|what| PluginError {
         name: name.to_owned(),
         problem: Problem::Unfit(what),
     })?;
-    known.insert(key, kind);
+    known.push(kind);
     Ok(kind)
 }
 
