@@ -4,15 +4,15 @@
 //! told to, and has a management interface from which its roots come.
 
 use std::{
+    collections::BTreeMap,
     fs,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     thread,
     time::Duration,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -20,13 +20,17 @@ use crate::{
     Peer, Process,
     process::{self, free_addr},
     require,
+    tls::Authority,
 };
 
+const GOROUTINES_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a [`Pebble`] behaves.
 #[derive(Clone, Debug)]
 pub struct PebbleOptions {
+    /// Where it listens, at free ports.
+    pub address: IpAddr,
     /// The server that validations ask: a resolver, or an authoritative server that answers all of it.
     pub dns: SocketAddr,
     /// Refuse what a lenient server lets through: challenge bodies other than `{}`, a `resource` in the JWS.
@@ -95,6 +99,7 @@ impl PebbleOptions {
     /// Strict, fast and without chance: no sleeps, no rejected nonces, no reused authorizations.
     pub fn new(dns: SocketAddr) -> Self {
         Self {
+            address: Ipv4Addr::LOCALHOST.into(),
             dns,
             strict: true,
             eab: None,
@@ -139,8 +144,8 @@ impl Pebble {
     pub fn start(options: PebbleOptions) -> Option<Self> {
         let program = require(Peer::Pebble)?;
         Some(process::start("pebble", || {
-            let addr = free_addr();
-            let management = free_addr();
+            let [addr, management] = [free_addr(), free_addr()]
+                .map(|addr| SocketAddr::new(options.address, addr.port()));
             let dir = TempDir::with_prefix("dnseal-pebble-").unwrap();
             write_files(&options, addr, management, &dir);
             let mut command = Command::new(&program);
@@ -242,6 +247,36 @@ impl Pebble {
     }
 }
 
+/// Pebble 2.10 can lock itself up: reading an order holds the lock over its database and wants that over an authorization, reading an
+/// authorization holds that and wants the database, and who wants to write a third order lets neither through. Nothing but
+/// new nonces is answered then. Where a test fails, this tells whether that is why.
+impl Drop for Pebble {
+    fn drop(&mut self) {
+        if !thread::panicking() || self.process.exited().is_some() {
+            return;
+        }
+        self.process.signal("QUIT");
+        process::wait_until(GOROUTINES_TIMEOUT, || self.process.exited().is_some());
+        for (place, count) in stuck(&self.process.log()) {
+            eprintln!("pebble: {count} goroutines wait for a lock in {place}");
+        }
+    }
+}
+
+/// Where in Pebble goroutines wait for locks, and how many, by what Go prints of them all.
+fn stuck(log: &str) -> BTreeMap<&str, usize> {
+    let mut places = BTreeMap::new();
+    for goroutine in log.split("\ngoroutine ").skip(1) {
+        let mut lines = goroutine.lines();
+        if !lines.next().is_some_and(|state| state.contains("[sync.")) {
+            continue;
+        }
+        let place = lines.find(|line| line.contains("/pebble/"));
+        *places.entry(place.unwrap_or("the runtime")).or_default() += 1;
+    }
+    places
+}
+
 impl LoggedRequest {
     // `Pebble 2026/11/21 18:19:33 GET /dir -> calling handler()`
     fn parse(line: &str) -> Option<Self> {
@@ -254,21 +289,9 @@ impl LoggedRequest {
 }
 
 fn write_files(options: &PebbleOptions, addr: SocketAddr, management: SocketAddr, dir: &TempDir) {
-    let mut root = CertificateParams::new([]).unwrap();
-    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    root.distinguished_name
-        .push(DnType::CommonName, "dnseal-tests root");
-    let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
-    fs::write(dir.path().join("root.pem"), root.pem()).unwrap();
-
-    let key = KeyPair::generate().unwrap();
-    let names = ["localhost".to_owned(), addr.ip().to_string()];
-    let certificate = CertificateParams::new(names)
-        .unwrap()
-        .signed_by(&key, &root)
-        .unwrap();
-    fs::write(dir.path().join("tls.pem"), certificate.pem()).unwrap();
-    fs::write(dir.path().join("tls.key"), key.serialize_pem()).unwrap();
+    let authority = Authority::new();
+    fs::write(dir.path().join("root.pem"), authority.pem()).unwrap();
+    authority.write(dir.path(), &["localhost", &addr.ip().to_string()]);
 
     let profiles: serde_json::Map<String, Value> = options
         .profiles
@@ -340,6 +363,17 @@ fn request(root: &Path, url: &str, body: Option<String>) -> Result<String, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn locks_are_counted() {
+        let log = "SIGQUIT: quit\n\ngoroutine 1 [IO wait]:\nnet.x()\n\ngoroutine 2 [sync.RWMutex.RLock]:\nsync.y()\n\
+                   github.com/letsencrypt/pebble/v2/db.Get()\n";
+        let found = stuck(log);
+        assert_eq!(
+            found.into_iter().collect::<Vec<_>>(),
+            [("github.com/letsencrypt/pebble/v2/db.Get()", 1)]
+        );
+    }
 
     #[test]
     fn request_line_is_read() {

@@ -1,11 +1,13 @@
 //! From what is written to what is meant: every text becomes a checked type, every reference is followed.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::CertId;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
@@ -16,6 +18,8 @@ use crate::config::Certificate;
 use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Eab;
+use crate::config::Notify;
+use crate::config::NotifyTarget;
 use crate::config::Place;
 use crate::config::Propagation;
 use crate::config::Provider;
@@ -41,9 +45,10 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         providers.push(checker.provider(&place, name, provider, &plugins)?);
     }
     let mut zones: Vec<Zone> = Vec::new();
+    let mut suffixes = HashSet::new();
     for (suffix, zone) in raw.zones.0 {
         let zone = checker.zone(&top("zones").at(&suffix), &suffix, zone, &providers)?;
-        if zones.iter().any(|other| other.suffix == zone.suffix) {
+        if !suffixes.insert(zone.suffix.clone()) {
             return Err(checker.error(
                 &top("zones").at(&suffix).key(),
                 format!("the zone {} stands here twice", zone.suffix),
@@ -52,10 +57,11 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         zones.push(zone);
     }
     let mut certificates: Vec<Certificate> = Vec::new();
+    let mut ids = HashSet::new();
     for (name, certificate) in raw.certificates.0 {
         let place = top("certificates").at(&name);
         let certificate = checker.certificate(&place, &name, certificate)?;
-        if certificates.iter().any(|other| other.id == certificate.id) {
+        if !ids.insert(certificate.id.clone()) {
             return Err(checker.error(
                 &place.key(),
                 format!("the certificate {} stands here twice", certificate.id),
@@ -71,6 +77,12 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         emails: checker.emails(&top("email"), raw.email)?,
         key_type: checker.key_type(&top("key-type"), raw.key_type)?,
         live: raw.live.map(|path| source.resolve(&path)),
+        notify: raw
+            .notify
+            .into_iter()
+            .enumerate()
+            .map(|(index, notify)| checker.notify(&top("notify").at(index), notify))
+            .collect::<Result<_, _>>()?,
         plugins,
         profile: raw.profile,
         propagation: checker.propagation(&top("propagation"), raw.propagation)?,
@@ -193,6 +205,51 @@ impl Checker<'_> {
                 .error(place, format!("there is no key type `{text}`"))
                 .with_hint(hint)),
         }
+    }
+
+    fn notify(&self, place: &Place, raw: raw::Notify) -> Result<Notify, ConfigError> {
+        let to = match (raw.run, raw.webhook) {
+            (Some(words), None) => {
+                if words.first().is_none_or(String::is_empty) {
+                    return Err(self.error(
+                        &place.at("run"),
+                        "a command is a list: the program and its arguments",
+                    ));
+                }
+                NotifyTarget::Run(words)
+            }
+            (None, Some(webhook)) => {
+                let place = place.at("webhook");
+                NotifyTarget::Webhook {
+                    url: self.secret(&place.at("url"), webhook.url)?,
+                    secret: webhook
+                        .secret
+                        .map(|secret| self.secret(&place.at("secret"), secret))
+                        .transpose()?,
+                }
+            }
+            (Some(_), Some(_)) => {
+                return Err(self
+                    .error(
+                        &place.at("webhook").key(),
+                        "this has both a `run` and a `webhook`",
+                    )
+                    .with_hint("make two items of it".to_owned()));
+            }
+            (None, None) => {
+                return Err(self
+                    .error(place, "this has neither a `run` nor a `webhook`")
+                    .with_hint(
+                        "add `run: [PROGRAM, ARGUMENT, …]` or `webhook: { url: https://… }`"
+                            .to_owned(),
+                    ));
+            }
+        };
+        Ok(Notify {
+            to,
+            events: raw.events.into_iter().map(NoticeKind::from).collect(),
+            timeout: raw.timeout.map(|timeout| timeout.0),
+        })
     }
 
     fn propagation(
@@ -405,6 +462,20 @@ impl Checker<'_> {
                 raw.propagation.nameservers,
             )?,
         })
+    }
+}
+
+impl From<raw::NoticeName> for NoticeKind {
+    fn from(name: raw::NoticeName) -> Self {
+        match name {
+            raw::NoticeName::AccountRefused => Self::AccountRefused,
+            raw::NoticeName::Deployed => Self::Deployed,
+            raw::NoticeName::DeployFailed => Self::DeployFailed,
+            raw::NoticeName::Expired => Self::Expired,
+            raw::NoticeName::Expiring => Self::Expiring,
+            raw::NoticeName::Failed => Self::Failed,
+            raw::NoticeName::Renewed => Self::Renewed,
+        }
     }
 }
 
