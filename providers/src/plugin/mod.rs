@@ -73,7 +73,8 @@ pub(crate) const KIND: Kind = Kind {
             aliases: &[],
             default: None,
             env: &[],
-            form: Form::Text,
+            // Which of them are secrets, only the plugin knows.
+            form: Form::Secret,
             help: "The settings that the plugin describes; `dnseal provider show plugin --set command=/PATH/TO/PLUGIN` shows them",
             key: "*",
             required: false,
