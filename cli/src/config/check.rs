@@ -8,6 +8,7 @@ use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
 use dnseal_core::notify::NoticeKind;
+use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
@@ -106,6 +107,7 @@ impl Checker<'_> {
         let table = match ca {
             raw::Ca::NameOrUrl(name_or_url) => {
                 return Ok(Ca {
+                    account: None,
                     name_or_url,
                     roots: Vec::new(),
                     eab: None,
@@ -128,6 +130,11 @@ impl Checker<'_> {
                     .with_hint("add `url: https://…`".to_owned()));
             }
         };
+        let account = match table.account.as_deref().map(str::parse::<AccountId>) {
+            Some(Ok(account)) => Some(account),
+            Some(Err(error)) => return Err(self.error(&place.at("account"), error.to_string())),
+            None => None,
+        };
         let roots = table.root.map_or_else(Vec::new, |paths| paths.0);
         let eab = match table.eab {
             Some(eab) => Some(Eab {
@@ -137,6 +144,7 @@ impl Checker<'_> {
             None => None,
         };
         Ok(Ca {
+            account,
             name_or_url,
             roots: roots.iter().map(|path| self.source.resolve(path)).collect(),
             eab,

@@ -24,6 +24,7 @@ use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
 use dnseal_core::notify::NoticeKind;
+use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
 use dnseal_providers::plugin::Plugins;
 
@@ -135,6 +136,7 @@ impl Config {
 /// A CA, by name or by URL; `name_or_url` is parsed where CAs are known.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Ca {
+    pub(crate) account: Option<AccountId>,
     pub(crate) name_or_url: String,
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) eab: Option<Eab>,

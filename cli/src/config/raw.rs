@@ -63,6 +63,9 @@ pub(crate) enum Ca {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct CaTable {
+    /// The account to order with, as `dnseal account list` names it, instead of the one called after the CA.
+    #[serde(default)]
+    pub(crate) account: Option<String>,
     /// The external account, for a CA that wants one.
     #[serde(default)]
     pub(crate) eab: Option<Eab>,

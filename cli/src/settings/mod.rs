@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 pub(crate) use ca::ca;
 pub(crate) use ca::contacts;
+pub(crate) use ca::mailto;
 pub(crate) use orders::Order;
 pub(crate) use orders::orders;
 pub(crate) use places::Places;
