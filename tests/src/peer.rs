@@ -28,6 +28,8 @@ pub enum Peer {
     Faketime,
     /// iproute2's `ip`.
     Ip,
+    /// jq, which the shell plugin reads JSON with.
+    Jq,
     /// Knot's `knotd`.
     Knotd,
     /// BIND's `named`.
@@ -74,6 +76,7 @@ impl Peer {
             Self::DnssecSignzone => "dnssec-signzone",
             Self::Faketime => "faketime",
             Self::Ip => "ip",
+            Self::Jq => "jq",
             Self::Knotd => "knotd",
             Self::Named => "named",
             Self::Nft => "nft",
@@ -93,6 +96,7 @@ impl Peer {
             Self::DnssecSignzone => "DNSEAL_DNSSEC_SIGNZONE",
             Self::Faketime => "DNSEAL_FAKETIME",
             Self::Ip => "DNSEAL_IP",
+            Self::Jq => "DNSEAL_JQ",
             Self::Knotd => "DNSEAL_KNOTD",
             Self::Named => "DNSEAL_NAMED",
             Self::Nft => "DNSEAL_NFT",
@@ -114,6 +118,7 @@ impl Display for Peer {
             Self::DnssecSignzone => "bind9-utils",
             Self::Faketime => "faketime",
             Self::Ip => "iproute2",
+            Self::Jq => "jq",
             Self::Knotd => "knot",
             Self::Named => "bind9",
             Self::Nft => "nftables",
