@@ -144,6 +144,7 @@ pub(crate) fn kind_for(
     let set = set_values(&ProviderArgs {
         provider: Some(named.to_owned()),
         set: set.to_vec(),
+        ..ProviderArgs::default()
     })?;
     match config.provider(named) {
         Some(provider) => kind_of(config, provider, &set),
@@ -262,6 +263,7 @@ pub(crate) fn one_provider(
     let set = set_values(&ProviderArgs {
         provider: Some(named.to_owned()),
         set: set.to_vec(),
+        ..ProviderArgs::default()
     })?;
     let configured = config.provider(named).map(|p| (config, p));
     let kind = match configured {
