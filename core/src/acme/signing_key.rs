@@ -435,6 +435,16 @@ mod tests {
         assert_eq!(again.thumbprint(), ours.thumbprint());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_a_reason_to_panic(text in ".{0,200}", member in "[A-Za-z0-9_-]{0,60}") {
+            let _ = parse(&text);
+            let _ = parse(&format!(r#"{{"kty":"EC","crv":"P-521","d":"{member}","x":"{member}","y":"AQ"}}"#));
+            let _ = parse(&RFC_RSA.replacen("AQAB", &member, 1));
+            let _ = parse(&format!("-----BEGIN PRIVATE KEY-----\n{member}\n-----END PRIVATE KEY-----"));
+        }
+    }
+
     #[test]
     fn what_is_no_key_says_so_and_quotes_nothing() {
         for (text, wanted) in [
