@@ -375,7 +375,7 @@ async fn refusals_and_lost_answers() {
     assert_eq!(head.current.unwrap().revoked.unwrap().reason, superseded);
     assert!(sandbox.ca.issued().iter().all(|c| c.revoked.is_some()));
 
-    // Another account, by name, that is not the one it was ordered with.
+    // The CA takes the account for somebody else's.
     let again = sandbox
         .run(&sandbox.request(&["example.test"]))
         .await
