@@ -169,7 +169,8 @@ fn by_its_own_key_where_the_account_is_gone_or_closed() {
         .path();
     let before = fs::read(&record).unwrap();
     let root = shop.pebble.ca_pem_path();
-    shop.command("account deactivate --yes --ca-root")
+    shop.command("account deactivate --yes")
+        .arg("--ca-root")
         .arg(&root)
         .run()
         .success();
@@ -190,7 +191,8 @@ fn by_its_own_key_where_the_account_is_gone_or_closed() {
     fs::remove_dir_all(&accounts).unwrap();
     let serial_c = serial(&shop, "c.example.test");
     let run = shop
-        .command("revoke c.example.test --ca-root")
+        .command("revoke c.example.test")
+        .arg("--ca-root")
         .arg(&root)
         .run()
         .success();
