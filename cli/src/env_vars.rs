@@ -9,6 +9,8 @@ pub(crate) const AGREE_TOS: &str = "DNSEAL_AGREE_TOS";
 pub(crate) const CA: &str = "DNSEAL_CA";
 /// `--ca-root`, one file.
 pub(crate) const CA_ROOT: &str = "DNSEAL_CA_ROOT";
+/// `--concurrency`.
+pub(crate) const CONCURRENCY: &str = "DNSEAL_CONCURRENCY";
 /// `--config`.
 pub(crate) const CONFIG: &str = "DNSEAL_CONFIG";
 /// `--dir`.

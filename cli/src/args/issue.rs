@@ -44,11 +44,40 @@ pub(crate) struct IssueArgs {
     pub(crate) replace_names: bool,
 
     #[command(flatten)]
+    pub(crate) at_once: AtOnceArgs,
+
+    #[command(flatten)]
     pub(crate) ca: CaArgs,
     #[command(flatten)]
     pub(crate) provider: ProviderArgs,
     #[command(flatten)]
     pub(crate) probe: ProbeArgs,
+}
+
+/// How many at once.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct AtOnceArgs {
+    /// How many certificates to order at once [default: 8]
+    #[arg(
+        long, value_name = "N", env = env_vars::CONCURRENCY, hide_env_values = true,
+        value_parser = at_least_one
+    )]
+    concurrency: Option<usize>,
+}
+
+impl AtOnceArgs {
+    pub(crate) fn concurrency(self) -> usize {
+        self.concurrency.filter(|n| *n > 0).unwrap_or(CONCURRENCY)
+    }
+}
+
+/// An empty variable is none, which is what zero stands for.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match (text, text.parse()) {
+        ("", _) => Ok(0),
+        (_, Ok(n @ 1..=1000)) => Ok(n),
+        _ => Err("a number from 1 to 1000 is wanted".to_owned()),
+    }
 }
 
 /// Which CA, and as whom.
@@ -98,3 +127,6 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
         _ => Err("yes or no is wanted".to_owned()),
     }
 }
+
+/// Orders at once, where nobody says otherwise: enough to hide what each waits for, and few for a CA's rate limits.
+const CONCURRENCY: usize = 8;

@@ -23,7 +23,8 @@ use crate::args::ProbeArgs;
 use crate::args::ProviderArgs;
 use crate::commands::App;
 use crate::commands::after;
-use crate::commands::issue;
+use crate::commands::batch::Batch;
+use crate::commands::batch::Job;
 use crate::commands::sandbox::Sandbox;
 use crate::commands::work::Engines;
 use crate::commands::work::Work;
@@ -92,7 +93,9 @@ pub(super) async fn run(
         settings::providers(&provider, &app.config, &work.context(&[])?)?,
     )?;
     let mut engines = Engines::new(&app, &work, zones)?;
-    let (outcomes, interrupted, stats) = issue::work(&mut engines, vec![order], work).await?;
+    let job = Job::new(engines.trusting(&order.roots)?, order.request);
+    let ended = Batch::new(1).run(vec![job], &work).await?;
+    let stats = work.finish().await;
     let owner: DomainName = base.challenge_owner();
     let left = sandbox.dns.values(owner.as_str());
     let updates = sandbox.dns.updates().messages;
@@ -100,11 +103,8 @@ pub(super) async fn run(
 
     let mut text = String::new();
     let mut documents = Vec::new();
-    for (_, outcome) in outcomes {
-        let issued = outcome.map_err(|error| {
-            work_left(printer, &dir);
-            CliError::issue(error, interrupted)
-        })?;
+    for outcome in ended.outcomes {
+        let issued = outcome.result.inspect_err(|_| work_left(printer, &dir))?;
         text.push_str(&after::one(&issued, jiff::Timestamp::now()));
         documents.push(after::json(&issued, &stats));
     }

@@ -9,12 +9,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use dnseal_core::issue::IssueError;
-use dnseal_core::issue::Issued;
 use dnseal_core::issue::Plan;
 use dnseal_core::issue::Terms;
-use dnseal_core::store::CertId;
-use futures::future::join_all;
 use serde_json::Value;
 use serde_json::json;
 
@@ -22,6 +18,9 @@ use crate::args::IssueArgs;
 use crate::commands::App;
 use crate::commands::after;
 use crate::commands::again::Again;
+use crate::commands::batch;
+use crate::commands::batch::Batch;
+use crate::commands::batch::Job;
 use crate::commands::reason;
 use crate::commands::work::Engines;
 use crate::commands::work::Work;
@@ -29,7 +28,6 @@ use crate::error::CliError;
 use crate::exit_code::ExitCode;
 use crate::render::Progress;
 use crate::render::Report;
-use crate::render::Stats;
 use crate::settings;
 use crate::settings::Order;
 
@@ -64,84 +62,23 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
                     ));
                 }
             }
-            let (outcomes, interrupted, stats) = self::work(&mut engines, orders, work).await?;
+            let jobs = jobs(&mut engines, orders)?;
+            let batch = Batch::new(args.at_once.concurrency());
+            let ended = batch.run(jobs, &work).await?;
+            let interrupted = work.interrupted();
+            let stats = work.finish().await;
             let again = Again::of_this_process(args.provider.provider.as_deref(), &app.config);
-            finish(app, outcomes, interrupted, &stats, &again)
+            batch::report(app, ended, interrupted, &stats, &again)
         }
     }
 }
 
-/// What came of one certificate.
-pub(super) type Outcome = (CertId, Result<Issued, IssueError>);
-
-/// Issues all of them at once, and ends the watching.
-pub(super) async fn work(
-    engines: &mut Engines,
-    orders: Vec<Order>,
-    work: Work,
-) -> Result<(Vec<Outcome>, Option<ExitCode>, Stats), CliError> {
-    let orders = orders
+/// Each order with the engine that trusts what its CA needs.
+fn jobs(engines: &mut Engines, orders: Vec<Order>) -> Result<Vec<Job>, CliError> {
+    orders
         .into_iter()
-        .map(|order| Ok((engines.trusting(&order.roots)?, order.request)))
-        .collect::<Result<Vec<_>, CliError>>()?;
-    let cancel = work.cancel();
-    let running = orders.into_iter().map(|(engine, request)| async move {
-        let result = engine.issue(&request, cancel).await;
-        (request.id, result)
-    });
-    let outcomes = join_all(running).await;
-    let interrupted = work.interrupted();
-    Ok((outcomes, interrupted, work.finish().await))
-}
-
-/// One certificate that fails is the error of the command; of several each has its own.
-fn finish(
-    app: &App,
-    mut outcomes: Vec<Outcome>,
-    interrupted: Option<ExitCode>,
-    stats: &Stats,
-    again: &Again,
-) -> Result<Report, CliError> {
-    if let [(_, Err(_))] = outcomes.as_slice()
-        && let Some((_, Err(error))) = outcomes.pop()
-    {
-        return Err(CliError::issue(error, interrupted));
-    }
-
-    let mut documents = Vec::new();
-    let mut issued = Vec::new();
-    let mut codes = Vec::new();
-    for (id, outcome) in outcomes {
-        match outcome {
-            Ok(certificate) => {
-                documents.push(after::json(&certificate, stats));
-                issued.push(certificate);
-            }
-            Err(error) => {
-                let error = CliError::issue(error, interrupted);
-                codes.push(error.exit_code());
-                app.printer.failed(&id, &error);
-                documents.push(
-                    json!({ "name": id, "error": app.printer.error_document(&error)["error"] }),
-                );
-            }
-        }
-    }
-    let exit = match (interrupted, codes.as_slice(), issued.is_empty()) {
-        (_, [], _) => ExitCode::DONE,
-        (Some(code), ..) => code,
-        (None, [first, rest @ ..], true) if rest.iter().all(|code| code == first) => *first,
-        _ => ExitCode::SOME_FAILED,
-    };
-    Ok(Report {
-        text: after::text(&issued, stats, app.printer, again),
-        json: json!({
-            "certificates": documents,
-            "stats": stats.json(),
-            "warnings": stats.warnings(),
-        }),
-        exit,
-    })
+        .map(|order| Ok(Job::new(engines.trusting(&order.roots)?, order.request)))
+        .collect()
 }
 
 async fn plan(

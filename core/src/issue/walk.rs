@@ -91,6 +91,7 @@ pub(super) async fn issue(
         && !request.force
         && head.order.is_none()
         && fits(current, &wanted)
+        && current.revoked.is_none()
         && Timestamp::now() < current.renew_at()
     {
         // A version that the store has lost is replaced.
