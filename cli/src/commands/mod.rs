@@ -6,6 +6,8 @@ mod batch;
 mod completions;
 mod delete;
 mod demo;
+mod deploy;
+mod deploying;
 mod dns;
 mod issue;
 mod list;
@@ -16,6 +18,8 @@ mod sandbox;
 mod schema;
 mod show;
 mod work;
+
+use dnseal_core::deploy::Live;
 
 use crate::args::Cli;
 use crate::args::Command;
@@ -50,10 +54,18 @@ impl App {
     }
 }
 
+impl App {
+    /// The files that servers read.
+    fn live(&self) -> Result<Live, CliError> {
+        Ok(Live::new(&self.places.live)?)
+    }
+}
+
 /// Does what the command line says.
 pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> {
     let app = || App::new(cli.global.clone(), printer);
     match cli.command {
+        Command::Deploy(args) => deploy::run(&app()?, &args).await,
         Command::Demo(args) => demo::run(&cli.global, printer, &args).await,
         Command::Issue(args) => issue::run(&app()?, &args).await,
         Command::List => list::run(&app()?).await,

@@ -10,13 +10,15 @@ use crate::config::Config;
 use crate::env_vars;
 use crate::error::CliError;
 
-/// The two directories that this program keeps.
+/// What this program keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     /// What outlives a run.
     pub(crate) store: PathBuf,
     /// The newest files.
     pub(crate) live: PathBuf,
+    /// What was deployed on this machine.
+    pub(crate) state: PathBuf,
 }
 
 impl Places {
@@ -30,13 +32,20 @@ impl Places {
         let store = given(&args.store, &config.store);
         let live = given(&args.live, &config.live);
         let dir = match given(&args.dir, &config.dir) {
-            Some(dir) => dir,
-            None if store.is_some() && live.is_some() => PathBuf::new(),
-            None => default_dir()?,
+            Some(dir) => Some(dir),
+            None if store.is_some() && live.is_some() => None,
+            None => Some(default_dir()?),
+        };
+        let within = |name: &str| dir.as_ref().map(|dir| dir.join(name)).unwrap_or_default();
+        let live = live.unwrap_or_else(|| within("live"));
+        let state = match &dir {
+            Some(dir) => dir.join("local.json"),
+            None => live.join(".local").join("local.json"),
         };
         Ok(Self {
-            store: absolute(store.unwrap_or_else(|| dir.join("store")))?,
-            live: absolute(live.unwrap_or_else(|| dir.join("live")))?,
+            store: absolute(store.unwrap_or_else(|| within("store")))?,
+            live: absolute(live)?,
+            state: absolute(state)?,
         })
     }
 

@@ -255,7 +255,7 @@ impl Deployment {
     }
 
     /// Runs the commands that certificates of this run share, once each, in the order in which they were first asked for.
-    pub async fn finish(self, cancel: &CancellationToken) -> Result<Vec<Outcome>, StoreError> {
+    pub async fn finish(&self, cancel: &CancellationToken) -> Result<Vec<Outcome>, StoreError> {
         let shared =
             std::mem::take(&mut *self.shared.lock().unwrap_or_else(PoisonError::into_inner));
         let mut outcomes = Vec::new();
