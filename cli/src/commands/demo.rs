@@ -58,6 +58,8 @@ pub(super) async fn run(
         places: Places {
             store: dir.join("store"),
             live: dir.join("live"),
+            state: dir.join("local.json"),
+            dir: dir.clone(),
         },
         printer: Printer {
             verbose: printer.verbose.max(1),

@@ -247,7 +247,8 @@ impl Observer for Deploying {
                 ("RENEWED_DOMAINS", names(outcomes.iter().filter(renewed))),
                 ("FAILED_DOMAINS", names(outcomes.iter().filter(failed))),
             ];
-            self.run_hooks(&self.hooks.post, HookKind::Post, &post).await;
+            self.run_hooks(&self.hooks.post, HookKind::Post, &post)
+                .await;
             let others = std::mem::take(&mut self.results().others);
             summary.results.others.extend(others);
         }

@@ -57,7 +57,16 @@ impl App {
 impl App {
     /// The files that servers read.
     fn live(&self) -> Result<Live, CliError> {
-        Ok(Live::new(&self.places.live)?)
+        let mut live = Live::new(&self.places.live)?.with_access(self.config.access.clone());
+        if self.places.live == self.places.dir.join("live") {
+            live = live.within(&self.places.dir);
+        }
+        for certificate in &self.config.certificates {
+            if !certificate.access.is_empty() {
+                live = live.with_access_of(&certificate.id, certificate.access.clone());
+            }
+        }
+        Ok(live)
     }
 }
 

@@ -13,6 +13,8 @@ use crate::error::CliError;
 /// What this program keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
+    /// Where both are, unless each has a place of its own.
+    pub(crate) dir: PathBuf,
     /// What outlives a run.
     pub(crate) store: PathBuf,
     /// The newest files.
@@ -43,6 +45,7 @@ impl Places {
             None => live.join(".local").join("local.json"),
         };
         Ok(Self {
+            dir: dir.clone().map(absolute).transpose()?.unwrap_or_default(),
             store: absolute(store.unwrap_or_else(|| within("store")))?,
             live: absolute(live)?,
             state: absolute(state)?,

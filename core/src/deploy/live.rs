@@ -4,12 +4,16 @@
 //! opens the directory once reads files that belong together. What is written here comes from the store and can be
 //! made again from it at any time; nothing here is ever read back as truth.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 
+use crate::deploy::Access;
+use crate::deploy::access::Ids;
+use crate::store::Attributes;
 use crate::store::CertId;
 use crate::store::Dir;
 use crate::store::FileError;
@@ -18,7 +22,10 @@ use crate::store::Mode;
 /// The directory that servers read their certificates from.
 #[derive(Clone, Debug)]
 pub struct Live {
+    access: Access,
+    access_of: BTreeMap<CertId, Access>,
     path: PathBuf,
+    within: Option<PathBuf>,
 }
 
 /// What one version consists of on a server.
@@ -53,7 +60,34 @@ impl Live {
     /// The projection below `path`; nothing is made before there is something to write.
     pub fn new(path: &Path) -> Result<Self, FileError> {
         let path = std::path::absolute(path).map_err(|e| FileError::io("use", path, e))?;
-        Ok(Self { path })
+        Ok(Self {
+            access: Access::default(),
+            access_of: BTreeMap::new(),
+            path,
+            within: None,
+        })
+    }
+
+    /// Whose the files are, where nothing else is said of a certificate. The mode is that of private keys; the directory of the
+    /// four files follows it. What is not said is kept from the version before.
+    #[must_use]
+    pub fn with_access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Whose the files of one certificate are.
+    #[must_use]
+    pub fn with_access_of(mut self, id: &CertId, access: Access) -> Self {
+        self.access_of.insert(id.clone(), access);
+        self
+    }
+
+    /// Whoever may read files here may pass through this directory too, which is ours.
+    #[must_use]
+    pub fn within(mut self, directory: &Path) -> Self {
+        self.within = Some(directory.to_owned());
+        self
     }
 
     /// Where the files of a certificate are, or will be.
@@ -118,7 +152,22 @@ impl Live {
                 return Ok(false);
             }
         }
-        Ok(true)
+        let access = self.access_of(id);
+        let Some(there) = dir.file_attributes(PRIVKEY)? else {
+            return Ok(false);
+        };
+        let ids = ids(&access, &dir)?;
+        let same = |wanted: Option<u32>, is: Option<u32>| wanted.is_none() || wanted == is;
+        Ok(access.mode.is_none_or(|mode| mode == there.mode)
+            && same(ids.owner, there.owner)
+            && same(ids.group, there.group))
+    }
+
+    fn access_of(&self, id: &CertId) -> Access {
+        match self.access_of.get(id) {
+            Some(own) => own.or(&self.access),
+            None => self.access.clone(),
+        }
     }
 
     /// Fails where the projection could not be written, before anything is asked of a CA.
@@ -139,16 +188,107 @@ impl Live {
         live.check_private()?;
         let versions = live.subdir(VERSIONS, Mode::PRIVATE_DIR)?;
         let name = version_name(id, version);
+        let before = match live.read_link(id.as_str())? {
+            Some(target) => match target.rsplit_once('/') {
+                Some((_, before)) => versions.existing(before)?,
+                None => None,
+            },
+            None => None,
+        };
         let dir = versions.subdir(&name, Mode::PRIVATE_DIR)?;
         dir.tidy()?;
+        let access = self.access_of(id);
+        let ids = ids(&access, &dir)?;
         let key = bundle.privkey.expose_secret().as_bytes();
-        dir.replace(PRIVKEY, key, Mode::PRIVATE_FILE)?;
-        dir.replace(CERT, bundle.cert.as_bytes(), Mode::PUBLIC_FILE)?;
-        dir.replace(CHAIN, bundle.chain.as_bytes(), Mode::PUBLIC_FILE)?;
-        dir.replace(FULLCHAIN, bundle.fullchain.as_bytes(), Mode::PUBLIC_FILE)?;
+        let mut key_mode = Mode::PRIVATE_FILE;
+        for (file, content, usual) in [
+            (PRIVKEY, key, Mode::PRIVATE_FILE),
+            (CERT, bundle.cert.as_bytes(), Mode::PUBLIC_FILE),
+            (CHAIN, bundle.chain.as_bytes(), Mode::PUBLIC_FILE),
+            (FULLCHAIN, bundle.fullchain.as_bytes(), Mode::PUBLIC_FILE),
+        ] {
+            let kept = match &before {
+                Some(before) => before.file_attributes(file)?,
+                None => None,
+            };
+            let kept_mode = kept.map(|kept| Mode(kept.mode.0 & !0o022));
+            let mode = match file == PRIVKEY {
+                true => access.mode.or(kept_mode).unwrap_or(usual),
+                false => kept_mode.unwrap_or(usual),
+            };
+            if file == PRIVKEY {
+                key_mode = mode;
+            }
+            write(&dir, file, content, mode, ids, kept)?;
+        }
+        let open = self.directory_mode(&access, key_mode, before.as_ref())?;
+        let attributes = Attributes {
+            mode: open,
+            owner: None,
+            group: ids.group,
+        };
+        let attributes = match (&before, ids.group) {
+            (Some(before), None) => Attributes {
+                group: before.attributes()?.group,
+                ..attributes
+            },
+            _ => attributes,
+        };
+        match dir.set_attributes(attributes) {
+            // A group that was kept and is not ours to give.
+            Err(error) if error.is_denied() && ids.group.is_none() => {
+                dir.set_attributes(Attributes::of_mode(Mode(open.0 & !0o077)))?;
+            }
+            other => other?,
+        }
+        if open.0 & 0o077 != 0 {
+            self.let_pass(&[&live, &versions])?;
+        }
         live.swap_link(id.as_str(), &format!("{VERSIONS}/{name}"))?;
         prune(&versions, id, version)?;
         Ok(self.files(id))
+    }
+
+    /// Who may read the key may enter its directory.
+    fn directory_mode(
+        &self,
+        access: &Access,
+        key: Mode,
+        before: Option<&Dir>,
+    ) -> Result<Mode, FileError> {
+        let kept = match before {
+            Some(before) => before.attributes()?.mode.0 & 0o055,
+            None => 0,
+        };
+        let of_group = match access.group.is_some() || key.0 & 0o040 != 0 {
+            true => 0o050,
+            false => 0,
+        };
+        let of_others = match key.0 & 0o004 != 0 {
+            true => 0o055,
+            false => 0,
+        };
+        // Another owner than the directory's needs a way in as well.
+        let of_owner = match access.owner.is_some() {
+            true => 0o011,
+            false => 0,
+        };
+        Ok(Mode(0o700 | kept | of_group | of_others | of_owner))
+    }
+
+    /// Lets everybody pass through these directories of ours, and see nothing in them.
+    fn let_pass(&self, directories: &[&Dir]) -> Result<(), FileError> {
+        let within = match &self.within {
+            Some(path) => Dir::open_existing(path)?,
+            None => None,
+        };
+        for dir in directories.iter().copied().chain(within.as_ref()) {
+            let now = dir.attributes()?;
+            if now.mode.0 & 0o011 != 0o011 {
+                dir.set_attributes(Attributes::of_mode(Mode(now.mode.0 | 0o011)))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the link and every version of a certificate.
@@ -166,6 +306,36 @@ impl Live {
         }
         Ok(())
     }
+}
+
+/// Writes one file as it is wished, or else as the one before it was.
+fn write(
+    dir: &Dir,
+    file: &str,
+    content: &[u8],
+    mode: Mode,
+    ids: Ids,
+    kept: Option<Attributes>,
+) -> Result<(), FileError> {
+    let attributes = Attributes {
+        mode,
+        owner: ids.owner.or(kept.and_then(|kept| kept.owner)),
+        group: ids.group.or(kept.and_then(|kept| kept.group)),
+    };
+    match dir.replace_with(file, content, attributes) {
+        // Only root gives files away: what was not asked for is not kept then, and nobody new may read.
+        Err(error) if error.is_denied() && ids.owner.is_none() && ids.group.is_none() => {
+            dir.replace_with(file, content, Attributes::of_mode(Mode(mode.0 & !0o070)))
+        }
+        other => other,
+    }
+}
+
+fn ids(access: &Access, dir: &Dir) -> Result<Ids, FileError> {
+    access.resolve().map_err(|error| {
+        let error = std::io::Error::new(std::io::ErrorKind::NotFound, error);
+        FileError::io("set the owner of files in", dir.path(), error)
+    })
 }
 
 /// Keeps what servers may still have open.
@@ -254,6 +424,54 @@ mod tests {
         live.remove(&id).unwrap();
         assert_eq!(live.current(&id).unwrap(), None);
         assert_eq!(live.current(&neighbour).unwrap(), Some(1));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn owner_group_and_mode_are_chosen_or_kept() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("dir/live");
+        let id: CertId = "a.test".parse().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let set = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let live = Live::new(&path).unwrap();
+        let files = project(&live, &id, 1);
+        set(&files.privkey, 0o640);
+        set(&files.directory.canonicalize().unwrap(), 0o750);
+        let files = project(&live, &id, 2);
+        assert_eq!(mode(&files.privkey), 0o640, "kept");
+        assert_eq!(mode(&files.directory), 0o750, "kept");
+
+        let group = rustix::process::getegid().as_raw().to_string();
+        let access = Access {
+            group: Some(group),
+            mode: Some(Mode(0o440)),
+            owner: None,
+        };
+        let live = live
+            .with_access_of(&id, access)
+            .within(&root.path().join("dir"));
+        let text = "2".to_owned();
+        let key = SecretString::from("key 2");
+        let bundle = Bundle {
+            privkey: &key,
+            cert: &text,
+            chain: &text,
+            fullchain: &text,
+        };
+        assert!(!live.holds(&id, &bundle).unwrap(), "the mode is another");
+        let files = project(&live, &id, 2);
+        assert!(live.holds(&id, &bundle).unwrap());
+        assert_eq!(mode(&files.privkey), 0o440);
+        assert_eq!(mode(&files.cert), 0o644);
+        assert_eq!(mode(&files.directory), 0o750);
+        assert_eq!(mode(&path), 0o711, "passed through, not read");
+        assert_eq!(mode(&root.path().join("dir")), 0o711);
+        live.check().unwrap();
     }
 
     #[cfg(unix)]

@@ -18,6 +18,8 @@ mod pkcs12;
 mod run;
 mod state;
 mod target;
+#[cfg(all(test, unix))]
+mod tests;
 mod write;
 
 pub use access::Access;

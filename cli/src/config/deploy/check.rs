@@ -135,7 +135,9 @@ impl Checker<'_> {
                 .with_hint("`{name}` is the name of the certificate".to_owned()));
         }
         let path = self.source.resolve(text);
-        let dots = path.components().any(|c| c == std::path::Component::ParentDir);
+        let dots = path
+            .components()
+            .any(|c| c == std::path::Component::ParentDir);
         if text.is_empty() || text.ends_with('/') || dots {
             return Err(self.error(place, format!("`{text}` is no path of a file")));
         }
@@ -163,7 +165,9 @@ impl Checker<'_> {
                     let place = Place::value(["certificates"]).at(id).key();
                     return Err(self
                         .error(&place, format!("{who} to {}", path.display()))
-                        .with_hint("`{name}` in a path is the name of the certificate".to_owned()));
+                        .with_hint(
+                            "`{name}` in a path is the name of the certificate".to_owned(),
+                        ));
                 }
             }
         }

@@ -246,7 +246,9 @@ impl<'de> Deserialize<'de> for Mode {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
                 let digits = text.strip_prefix("0o").unwrap_or(text);
                 match u32::from_str_radix(digits, 8) {
-                    Ok(mode) if mode & !0o777 == 0 && (3..=4).contains(&digits.len()) => Ok(Mode(mode)),
+                    Ok(mode) if mode & !0o777 == 0 && (3..=4).contains(&digits.len()) => {
+                        Ok(Mode(mode))
+                    }
                     _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
                 }
             }

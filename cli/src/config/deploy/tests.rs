@@ -63,9 +63,18 @@ fn what_is_wrong_is_said() {
         ("{ files: { key: '/a/{nam}' } }", "no placeholder `{nam}`"),
         ("{ files: { key: /a/../b } }", "no path of a file"),
         ("{ files: { key: /a/ } }", "no path of a file"),
-        ("{ files: { key: /a, cert: /a } }", "two files are written to /a"),
-        ("{ files: { key: { path: /a, mode: 640 } } }", "such as \"0640\""),
-        ("{ files: { key: { path: /a, mode: '0999' } } }", "such as \"0640\""),
+        (
+            "{ files: { key: /a, cert: /a } }",
+            "two files are written to /a",
+        ),
+        (
+            "{ files: { key: { path: /a, mode: 640 } } }",
+            "such as \"0640\"",
+        ),
+        (
+            "{ files: { key: { path: /a, mode: '0999' } } }",
+            "such as \"0640\"",
+        ),
         ("{ files: { kez: /a } }", "there is no key `kez` here"),
         ("{ files: { pkcs12: { path: /a } } }", "password"),
     ] {
@@ -81,6 +90,9 @@ deploy: [{ files: { combined: /etc/x.pem } }]
 certificates: { a: { names: [a.test] }, b: { names: [b.test] } }
 ";
     let error = Config::of(text).unwrap_err().to_string();
-    assert!(error.contains("both a and b are written to /etc/x.pem"), "{error}");
+    assert!(
+        error.contains("both a and b are written to /etc/x.pem"),
+        "{error}"
+    );
     Config::of(&text.replace("/x.pem", "/{name}.pem")).unwrap();
 }
