@@ -20,7 +20,6 @@ use crate::store::DirectoryStore;
 use crate::store::FileError;
 use crate::store::Key;
 use crate::store::Mode;
-use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Version;
 use crate::store::VersionFile;
