@@ -17,8 +17,11 @@ use dnseal_core::deploy::Hook;
 use dnseal_core::deploy::HookKind;
 use dnseal_core::deploy::LocalState;
 use dnseal_core::deploy::Outcome as TargetOutcome;
+use dnseal_core::deploy::Snapshot;
+use dnseal_core::deploy::Standing;
 use dnseal_core::deploy::Target;
 use dnseal_core::deploy::TargetError;
+use dnseal_core::deploy::TargetState;
 use dnseal_core::deploy::run_hooks;
 use dnseal_core::event::Events;
 use dnseal_core::store::CertId;
@@ -49,9 +52,8 @@ pub(super) struct Deploying {
     deployer: Deployer,
     deployment: Deployment,
     events: Events,
-    /// Certificates that end no good way have hooks told of them.
     hooks: Hooks,
-    /// Which of the jobs are to be ordered; nothing to order, no hooks.
+    /// Whether something is to be ordered; else no hook runs.
     ordering: Mutex<bool>,
     printer: Printer,
     results: Mutex<Results>,
@@ -267,7 +269,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// For people: what was deployed. What failed has been told.
+    /// For people: what was deployed, and what was not. Why not has been told.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for outcome in &self.results.targets {
@@ -275,6 +277,12 @@ impl Summary {
                 let (id, version, target) = (&outcome.id, outcome.version, &outcome.target);
                 text.push_str(&format!("deployed {id} (version {version}): {target}\n"));
             }
+        }
+        for outcome in self.results.targets.iter().filter(|o| o.result.is_err()) {
+            let (id, version, target) = (&outcome.id, outcome.version, &outcome.target);
+            text.push_str(&format!(
+                "not deployed {id} (version {version}): {target}; the next run tries again, without an order\n"
+            ));
         }
         text
     }
@@ -332,6 +340,41 @@ pub(super) fn deployer(
         store,
         variables: settings::variables(&app.config),
     })
+}
+
+/// How the targets of certificates stand on this machine, read once; for `list` and `show`.
+#[derive(Debug)]
+pub(super) struct Standings<'a> {
+    app: &'a App,
+    snapshot: Snapshot,
+}
+
+impl<'a> Standings<'a> {
+    pub(super) fn read(app: &'a App) -> Result<Self, CliError> {
+        let snapshot = LocalState::new(&app.places.state).load()?;
+        Ok(Self { app, snapshot })
+    }
+
+    /// Of one certificate; nothing where it was never issued or goes nowhere.
+    pub(super) fn of(&self, head: &Head) -> Result<Vec<TargetState>, CliError> {
+        let Some(version) = &head.current else {
+            return Ok(Vec::new());
+        };
+        let targets = settings::targets(&self.app.config, &head.id, Passwords::LeftAlone)?;
+        let states = self.snapshot.deployment_state(&head.id, version, &targets);
+        Ok(states)
+    }
+
+    /// In one word, for a table.
+    pub(super) fn word(states: &[TargetState]) -> &'static str {
+        let any = |is: fn(&Standing) -> bool| states.iter().any(|state| is(&state.standing));
+        match states {
+            [] => "-",
+            _ if any(|s| matches!(s, Standing::Failed { .. })) => "failed",
+            _ if any(|s| matches!(s, Standing::Due)) => "due",
+            _ => "deployed",
+        }
+    }
 }
 
 /// The names of certificates, as certbot gives them to hooks.

@@ -118,6 +118,9 @@ impl Hook {
         cancel: &CancellationToken,
     ) -> Result<(), HookError> {
         let command = || self.shown.clone();
+        if cancel.is_cancelled() {
+            return Err(HookError::Cancelled { command: command() });
+        }
         let program = self.find(variables)?;
         let mut starting = Command::new(&program);
         #[cfg(unix)]
@@ -221,7 +224,7 @@ impl Hook {
 #[non_exhaustive]
 pub enum HookError {
     /// This run was interrupted.
-    #[error("`{command}` was stopped, because this run was")]
+    #[error("`{command}` was not run to its end, because this run was interrupted")]
     Cancelled {
         /// The command.
         command: String,
