@@ -58,8 +58,7 @@ pub(super) async fn run(
         places: Places {
             store: dir.join("store"),
             live: dir.join("live"),
-            state: dir.join("local.json"),
-            dir: dir.clone(),
+            local: dir.clone(),
         },
         printer: Printer {
             verbose: printer.verbose.max(1),
@@ -69,7 +68,7 @@ pub(super) async fn run(
     };
     let work = Work::begin(&app)?;
     let localhost = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let sandbox = Sandbox::start(&[base.base().clone()], localhost, localhost).await?;
+    let sandbox = Sandbox::start(&[base.base().clone()], localhost, localhost, None).await?;
     let order = Order {
         request: request(&sandbox, &base, &wildcard)?,
         roots: vec![sandbox.root.clone()],
@@ -146,6 +145,7 @@ fn request(
         id: CertId::from(base),
         names: vec![base.clone(), wildcard.clone()],
         ca: Ca::resolve(&sandbox.ca.directory_url(), KeyType::default())?,
+        account: None,
         contacts: Vec::new(),
         terms: Terms::Agreed,
         external_account: None,

@@ -336,7 +336,7 @@ pub(super) fn deployer(
     Ok(Deployer {
         events,
         live: app.live()?,
-        state: LocalState::new(&app.places.state),
+        state: LocalState::new(&app.places.state()),
         store,
         variables: settings::variables(&app.config),
     })
@@ -351,7 +351,7 @@ pub(super) struct Standings<'a> {
 
 impl<'a> Standings<'a> {
     pub(super) fn read(app: &'a App) -> Result<Self, CliError> {
-        let snapshot = LocalState::new(&app.places.state).load()?;
+        let snapshot = LocalState::new(&app.places.state()).load()?;
         Ok(Self { app, snapshot })
     }
 

@@ -1,5 +1,6 @@
 //! One module a command: each takes checked arguments and gives a [`Report`], or says why not.
 
+mod account;
 mod after;
 mod again;
 mod batch;
@@ -12,8 +13,12 @@ mod dns;
 mod issue;
 mod list;
 mod man;
+mod notices;
+mod notify;
 mod provider;
 mod reason;
+mod report;
+mod revoke;
 mod sandbox;
 mod schema;
 mod show;
@@ -24,6 +29,7 @@ use dnseal_core::deploy::Live;
 use crate::args::Cli;
 use crate::args::Command;
 use crate::args::GlobalArgs;
+use crate::args::NotifyCommand;
 use crate::args::ProviderCommand;
 use crate::config::Config;
 use crate::error::CliError;
@@ -58,8 +64,8 @@ impl App {
     /// The files that servers read.
     fn live(&self) -> Result<Live, CliError> {
         let mut live = Live::new(&self.places.live)?.with_access(self.config.access.clone());
-        if self.places.live == self.places.dir.join("live") {
-            live = live.within(&self.places.dir);
+        if self.places.live == self.places.local.join("live") {
+            live = live.within(&self.places.local);
         }
         for certificate in &self.config.certificates {
             if !certificate.access.is_empty() {
@@ -80,11 +86,17 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
         Command::List => list::run(&app()?).await,
         Command::Show(args) => show::run(&app()?, &args.name).await,
         Command::Delete(args) => delete::run(&app()?, &args).await,
+        Command::Revoke(args) => revoke::run(&app()?, &args).await,
+        Command::Account(args) => account::run(&app()?, args.command).await,
         Command::Dns(args) => dns::run(&app()?, args.command).await,
         Command::Provider(args) => match args.command {
             ProviderCommand::List => Ok(provider::list()),
             ProviderCommand::Show { kind } => provider::show(&kind),
         },
+        Command::Notify(args) => match args.command {
+            NotifyCommand::Test => notify::test(&app()?).await,
+        },
+        Command::Report => report::run(&cli.global, printer).await,
         Command::Sandbox(args) => sandbox::run(printer, &args).await,
         Command::Completions(args) => Ok(completions::run(args.shell)),
         Command::Man(args) => man::run(args.dir.as_deref()),

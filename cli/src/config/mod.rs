@@ -12,6 +12,7 @@ mod forms;
 mod frame;
 mod locate;
 mod raw;
+mod redact;
 mod schema;
 mod secret;
 #[cfg(test)]
@@ -24,6 +25,8 @@ use dnseal_core::acme::KeyType;
 use dnseal_core::deploy::Access;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::notify::NoticeKind;
+use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
 
 pub(crate) use check::parse_key_type;
@@ -44,6 +47,8 @@ pub(crate) use raw::Duration as DurationText;
 pub(crate) use raw::Family;
 pub(crate) use raw::Mode;
 pub(crate) use raw::Quorum;
+pub(crate) use redact::redacted;
+pub(crate) use redact::without_userinfo;
 pub(crate) use schema::schema;
 pub(crate) use secret::Secret;
 pub(crate) use secret::SecretError;
@@ -65,6 +70,7 @@ pub(crate) struct Config {
     pub(crate) hooks: Hooks,
     pub(crate) key_type: Option<KeyType>,
     pub(crate) live: Option<PathBuf>,
+    pub(crate) notify: Vec<Notify>,
     pub(crate) profile: Option<String>,
     pub(crate) propagation: Propagation,
     pub(crate) providers: Vec<Provider>,
@@ -120,6 +126,15 @@ impl Config {
                     .iter()
                     .flat_map(|p| p.settings.iter().map(|(_, secret)| secret)),
             )
+            .chain(
+                self.notify
+                    .iter()
+                    .flat_map(|notify| match &notify.to {
+                        NotifyTarget::Run(_) => [None, None],
+                        NotifyTarget::Webhook { url, secret } => [Some(url), secret.as_ref()],
+                    })
+                    .flatten(),
+            )
     }
 
     /// The provider called `name`.
@@ -131,6 +146,7 @@ impl Config {
 /// A CA, by name or by URL; `name_or_url` is parsed where CAs are known.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Ca {
+    pub(crate) account: Option<AccountId>,
     pub(crate) name_or_url: String,
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) eab: Option<Eab>,
@@ -155,6 +171,22 @@ pub(crate) struct Certificate {
     pub(crate) access: Access,
     /// Where it goes; `None` where it goes where all go.
     pub(crate) deploy: Option<Vec<Target>>,
+}
+
+/// Somebody who is told what became of certificates.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Notify {
+    pub(crate) to: NotifyTarget,
+    /// Of what; empty means everything.
+    pub(crate) events: Vec<NoticeKind>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// How they are told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum NotifyTarget {
+    Run(Vec<String>),
+    Webhook { url: Secret, secret: Option<Secret> },
 }
 
 /// A DNS provider of the configuration.

@@ -2,15 +2,19 @@
 //!
 //! The types here are the one definition: serde reads them, schemars makes the JSON Schema of them. There is no
 //! `flatten` and no `untagged`, because both lose the place of an error. Values that may be
-//! written in more than one way are read in `forms`; what a string means is checked in `check`.
+//! written in more than one way are read in `forms`; what a string means is checked in `check`. Everything is written, too, by
+//! `dnseal report`: what may hold a secret does so in the words of `redact`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::Serialize;
+
+use crate::config::redact;
 
 use crate::config::deploy::raw as deploy;
 
 /// The configuration of dnseal.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -32,6 +36,7 @@ pub(crate) struct Config {
     /// Where store and live files are; a path relative to this file.
     pub(crate) dir: Option<String>,
     /// Where the CA may write to.
+    #[serde(serialize_with = "redact::addresses")]
     pub(crate) email: Option<OneOrMore>,
     /// Commands around a run.
     pub(crate) hooks: deploy::Hooks,
@@ -39,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) key_type: Option<KeyTypeName>,
     /// Where the newest files are, if not in `live` below `dir`.
     pub(crate) live: Option<String>,
+    /// Whom to tell what became of certificates.
+    pub(crate) notify: Vec<Notify>,
     /// The CA's profile.
     pub(crate) profile: Option<String>,
     /// How to see that a value is served.
@@ -59,9 +66,12 @@ pub(crate) enum Ca {
 }
 
 /// A CA with what it needs.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct CaTable {
+    /// The account to order with, as `dnseal account list` names it, instead of the one called after the CA.
+    #[serde(default)]
+    pub(crate) account: Option<String>,
     /// The external account, for a CA that wants one.
     #[serde(default)]
     pub(crate) eab: Option<Eab>,
@@ -77,7 +87,7 @@ pub(crate) struct CaTable {
 }
 
 /// An external account (RFC 8555 section 7.3.4).
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Eab {
     /// The HMAC key in base64url.
@@ -87,7 +97,7 @@ pub(crate) struct Eab {
 }
 
 /// One certificate.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Certificate {
     /// Whose its files in `live` are.
@@ -110,8 +120,57 @@ pub(crate) struct Certificate {
     pub(crate) profile: Option<String>,
 }
 
+/// Somebody who is told what became of certificates: `run` or `webhook`.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+pub(crate) struct Notify {
+    /// Of what; everything where it is left out.
+    #[serde(default)]
+    pub(crate) events: Vec<NoticeName>,
+    /// A program and its arguments, which gets a JSON document on its standard input.
+    #[serde(default, serialize_with = "redact::program")]
+    pub(crate) run: Option<Vec<String>>,
+    /// How long one notice may take, repetitions included; 30s where it is left out.
+    #[serde(default)]
+    pub(crate) timeout: Option<Duration>,
+    /// A URL that gets a JSON document by POST.
+    #[serde(default)]
+    pub(crate) webhook: Option<Webhook>,
+}
+
+/// A URL that is told, and what the notices are signed with.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+pub(crate) struct Webhook {
+    /// The secret of the signature (Standard Webhooks): `whsec_` and base64, or any other text.
+    #[serde(default)]
+    pub(crate) secret: Option<Secret>,
+    /// The URL, which may be a secret itself.
+    pub(crate) url: Secret,
+}
+
+/// What somebody may want to be told.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum NoticeName {
+    /// The CA refuses the account, or what stands behind it has lapsed.
+    AccountRefused,
+    /// A new version is where it was to be deployed to.
+    Deployed,
+    /// A new version could not be deployed.
+    DeployFailed,
+    /// A certificate is not valid any more.
+    Expired,
+    /// A certificate is about to expire.
+    Expiring,
+    /// A certificate could not be issued or renewed.
+    Failed,
+    /// There is a new version.
+    Renewed,
+}
+
 /// Which provider serves a zone.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Zone {
     /// How to see that a value is served, for this zone.
@@ -122,7 +181,7 @@ pub(crate) struct Zone {
 }
 
 /// How to see that a value is served.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -147,7 +206,7 @@ pub(crate) struct Propagation {
 }
 
 /// What can be said of one zone about propagation.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -160,7 +219,7 @@ pub(crate) struct ZonePropagation {
 }
 
 /// Which addresses of the servers to ask.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Family {
     Both,
@@ -169,7 +228,7 @@ pub(crate) enum Family {
 }
 
 /// What is evidence that a value is served.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
     /// Every authoritative server, which is all there is so far.
@@ -179,7 +238,7 @@ pub(crate) enum Mode {
 }
 
 /// How many servers must have the value.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Quorum {
     /// Every usable one, and each name server by some address.
@@ -216,7 +275,7 @@ pub(crate) enum Secret {
 }
 
 /// Where a secret is; exactly one of these.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -226,6 +285,7 @@ pub(crate) enum Secret {
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub(crate) struct SecretReference {
     /// A program and its arguments that prints it.
+    #[serde(serialize_with = "redact::program")]
     pub(crate) command: Option<Vec<String>>,
     /// An environment variable that holds it.
     pub(crate) env: Option<String>,
@@ -234,7 +294,7 @@ pub(crate) struct SecretReference {
 }
 
 /// The name of a key type, checked later.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct KeyTypeName(pub(crate) String);
 

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 pub(crate) use ca::ca;
 pub(crate) use ca::contacts;
+pub(crate) use ca::mailto;
 pub(crate) use deploy::Passwords;
 pub(crate) use deploy::targets;
 pub(crate) use deploy::variables;

@@ -10,17 +10,15 @@ use crate::config::Config;
 use crate::env_vars;
 use crate::error::CliError;
 
-/// What this program keeps.
+/// The two directories that this program keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
-    /// Where both are, unless each has a place of its own.
-    pub(crate) dir: PathBuf,
     /// What outlives a run.
     pub(crate) store: PathBuf,
     /// The newest files.
     pub(crate) live: PathBuf,
-    /// What was deployed on this machine.
-    pub(crate) state: PathBuf,
+    /// What concerns this machine only.
+    pub(crate) local: PathBuf,
 }
 
 impl Places {
@@ -34,22 +32,28 @@ impl Places {
         let store = given(&args.store, &config.store);
         let live = given(&args.live, &config.live);
         let dir = match given(&args.dir, &config.dir) {
-            Some(dir) => Some(dir),
-            None if store.is_some() && live.is_some() => None,
-            None => Some(default_dir()?),
+            Some(dir) => dir,
+            None if store.is_some() && live.is_some() => PathBuf::new(),
+            None => default_dir()?,
         };
-        let within = |name: &str| dir.as_ref().map(|dir| dir.join(name)).unwrap_or_default();
-        let live = live.unwrap_or_else(|| within("live"));
-        let state = match &dir {
-            Some(dir) => dir.join("local.json"),
-            None => live.join(".local").join("local.json"),
-        };
+        let live = absolute(live.unwrap_or_else(|| dir.join("live")))?;
         Ok(Self {
-            dir: dir.clone().map(absolute).transpose()?.unwrap_or_default(),
-            store: absolute(store.unwrap_or_else(|| within("store")))?,
-            live: absolute(live)?,
-            state: absolute(state)?,
+            store: absolute(store.unwrap_or_else(|| dir.join("store")))?,
+            // Where both were placed apart, there is no directory of ours around them.
+            local: match dir.as_os_str().is_empty() {
+                true => live.clone(),
+                false => absolute(dir)?,
+            },
+            live,
         })
+    }
+
+    /// What was deployed where on this machine. In `live` it has a directory of its own, because runs write there at once.
+    pub(crate) fn state(&self) -> PathBuf {
+        match self.local == self.live {
+            true => self.live.join(".local").join("local.json"),
+            false => self.local.join("local.json"),
+        }
     }
 
     /// The store, made where it is missing.

@@ -16,6 +16,7 @@ mod material;
 mod output;
 mod pkcs12;
 mod run;
+mod said;
 mod state;
 mod target;
 #[cfg(all(test, unix))]
@@ -38,6 +39,7 @@ pub use run::Deployment;
 pub use run::Done;
 pub use run::Outcome;
 pub use run::run_hooks;
+pub use said::Said;
 pub use state::LocalState;
 pub use state::Snapshot;
 pub use state::Standing;

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::deploy::Target;
+use crate::store::Attributes;
 use crate::store::CertId;
 use crate::store::Dir;
 use crate::store::LockGuard;
@@ -260,9 +261,14 @@ impl LocalState {
         }
         let mut content = serde_json::to_vec_pretty(&document).map_err(|e| self.corrupt(&e))?;
         content.push(b'\n');
-        dir.tidy()?;
-        dir.replace(self.name(), &content, Mode::PRIVATE_FILE)?;
-        Ok(())
+        // Under a name of its own: others write in this directory at the same time.
+        let mut staged = dir.stage(
+            self.name(),
+            &content,
+            Attributes::of_mode(Mode::PRIVATE_FILE),
+        )?;
+        staged.put()?;
+        Ok(staged.finish()?)
     }
 
     /// Forgets a certificate that was deleted.

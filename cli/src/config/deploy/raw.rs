@@ -9,6 +9,8 @@ use schemars::SchemaGenerator;
 use schemars::json_schema;
 use serde::Deserialize;
 use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
 use serde::de;
 use serde::de::MapAccess;
 use serde::de::Visitor;
@@ -16,9 +18,10 @@ use serde::de::value::MapAccessDeserializer;
 
 use crate::config::raw::Duration;
 use crate::config::raw::Secret;
+use crate::config::redact;
 
 /// Files that are written, then a command that is run.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -39,15 +42,17 @@ pub(crate) struct Target {
     /// The owner of the files.
     pub(crate) owner: Option<Name>,
     /// A program and its arguments.
+    #[serde(serialize_with = "redact::program")]
     pub(crate) run: Option<Vec<String>>,
     /// A text for /bin/sh, instead of `run`.
+    #[serde(serialize_with = "redact::text")]
     pub(crate) shell: Option<String>,
     /// How long the command may take.
     pub(crate) timeout: Option<Duration>,
 }
 
 /// Files by what is in them; `{name}` in a path is the name of the certificate.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -77,7 +82,7 @@ pub(crate) enum File {
 }
 
 /// One file.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct FileTable {
     /// Its group.
@@ -94,7 +99,7 @@ pub(crate) struct FileTable {
 }
 
 /// One PKCS#12 file.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(
     deny_unknown_fields,
     expecting = "a table with `path` and `password`",
@@ -117,7 +122,7 @@ pub(crate) struct Pkcs12 {
 }
 
 /// Commands around a run.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -140,7 +145,7 @@ pub(crate) struct Hooks {
 }
 
 /// One command.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -149,15 +154,17 @@ pub(crate) struct Hooks {
 )]
 pub(crate) struct Command {
     /// A program and its arguments.
+    #[serde(serialize_with = "redact::program")]
     pub(crate) run: Option<Vec<String>>,
     /// A text for /bin/sh, instead of `run`.
+    #[serde(serialize_with = "redact::text")]
     pub(crate) shell: Option<String>,
     /// How long it may take.
     pub(crate) timeout: Option<Duration>,
 }
 
 /// Whose the files in `live` are.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -256,6 +263,27 @@ impl<'de> Deserialize<'de> for Mode {
 
         // Without quotes 0640 is one number in YAML 1.1 and another in 1.2.
         deserializer.deserialize_any(Octal)
+    }
+}
+
+impl Serialize for File {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Path(path) => s.serialize_str(path),
+            Self::Table(table) => table.serialize(s),
+        }
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
+impl Serialize for Mode {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&format!("{:04o}", self.0))
     }
 }
 
