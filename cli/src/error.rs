@@ -34,6 +34,7 @@ use dnseal_core::store::StoreError;
 use dnseal_providers::BuildError;
 use dnseal_providers::SettingsError;
 use dnseal_providers::UnknownKind;
+use dnseal_providers::plugin::PluginError;
 
 use crate::config::ConfigError;
 use crate::config::SecretError;
@@ -84,6 +85,8 @@ pub(crate) enum CliError {
         owner: DomainName,
         source: PlaceError,
     },
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
     #[error(transparent)]
     Propagation(#[from] PropagationError),
     #[error("cannot {action} {owner}: {source}")]
@@ -193,6 +196,7 @@ impl CliError {
             Self::Name(error) => error.hint().map(str::to_owned),
             Self::NoCertificate(_) => Some("`dnseal list` shows what is there".to_owned()),
             Self::Place { source, .. } => source.hint(),
+            Self::Plugin(error) => error.hint(),
             Self::Propagation(error) => error.hint(),
             Self::Provider { source, .. } => source.hint(),
             Self::Route(error) => error.hint(),
@@ -230,6 +234,7 @@ impl CliError {
             | Self::Io { .. }
             | Self::Name(_)
             | Self::NoCertificate(_)
+            | Self::Plugin(_)
             | Self::Route(_)
             | Self::Secret { .. }
             | Self::Settings { .. }

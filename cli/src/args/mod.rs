@@ -39,6 +39,7 @@ pub(crate) use issue::IssueArgs;
 pub(crate) use provider::ProbeArgs;
 pub(crate) use provider::ProviderArgs;
 pub(crate) use provider::ProviderCommand;
+pub(crate) use provider::TestArgs;
 pub(crate) use revoke::RevokeArgs;
 
 /// Publicly trusted certificates by the DNS-01 challenge.

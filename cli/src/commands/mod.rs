@@ -90,8 +90,9 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
         Command::Account(args) => account::run(&app()?, args.command).await,
         Command::Dns(args) => dns::run(&app()?, args.command).await,
         Command::Provider(args) => match args.command {
-            ProviderCommand::List => Ok(provider::list()),
-            ProviderCommand::Show { kind } => provider::show(&kind),
+            ProviderCommand::List => provider::list(&cli.global),
+            ProviderCommand::Show { kind, set } => provider::show(&cli.global, &kind, &set),
+            ProviderCommand::Test(args) => provider::test::run(&app()?, &args).await,
         },
         Command::Notify(args) => match args.command {
             NotifyCommand::Test => notify::test(&app()?).await,

@@ -46,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) live: Option<String>,
     /// Whom to tell what became of certificates.
     pub(crate) notify: Vec<Notify>,
+    /// Where plugins are looked for, in place of the usual directories; paths relative to this file.
+    pub(crate) plugin_dirs: Option<Vec<String>>,
     /// The CA's profile.
     pub(crate) profile: Option<String>,
     /// How to see that a value is served.

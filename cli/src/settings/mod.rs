@@ -23,6 +23,9 @@ pub(crate) use places::Places;
 pub(crate) use probe::Probing;
 pub(crate) use probe::probing;
 pub(crate) use provider::Providers;
+pub(crate) use provider::Tested;
+pub(crate) use provider::kind_for;
+pub(crate) use provider::one_provider;
 pub(crate) use provider::providers;
 
 use crate::args::GlobalArgs;
