@@ -43,6 +43,7 @@ use crate::error::CliError;
 use crate::exit_code::ExitCode;
 use crate::render::Printer;
 use crate::settings;
+use crate::settings::Destinations;
 use crate::settings::Passwords;
 
 /// Deploys what a batch or a command hands over.
@@ -96,10 +97,11 @@ impl Deploying {
         pre.extend(hooks.pre.iter().cloned());
         let mut post = scripts(HookKind::Post)?;
         post.extend(hooks.post.iter().cloned());
+        let destinations = Destinations::read(&app.config)?;
         let targets = ids
             .into_iter()
             .map(|id| {
-                let targets = settings::targets(&app.config, id, Passwords::Fetched);
+                let targets = destinations.targets(id, Passwords::Fetched);
                 (id.clone(), targets.map_err(Arc::new))
             })
             .collect();
@@ -345,14 +347,16 @@ pub(super) fn deployer(
 /// How the targets of certificates stand on this machine, read once; for `list` and `show`.
 #[derive(Debug)]
 pub(super) struct Standings<'a> {
-    app: &'a App,
+    destinations: Destinations<'a>,
     snapshot: Snapshot,
 }
 
 impl<'a> Standings<'a> {
     pub(super) fn read(app: &'a App) -> Result<Self, CliError> {
-        let snapshot = LocalState::new(&app.places.state()).load()?;
-        Ok(Self { app, snapshot })
+        Ok(Self {
+            destinations: Destinations::read(&app.config)?,
+            snapshot: LocalState::new(&app.places.state()).load()?,
+        })
     }
 
     /// Of one certificate; nothing where it was never issued or goes nowhere.
@@ -360,20 +364,26 @@ impl<'a> Standings<'a> {
         let Some(version) = &head.current else {
             return Ok(Vec::new());
         };
-        let targets = settings::targets(&self.app.config, &head.id, Passwords::LeftAlone)?;
+        let targets = self.destinations.targets(&head.id, Passwords::LeftAlone)?;
         let states = self.snapshot.deployment_state(&head.id, version, &targets);
         Ok(states)
     }
 
-    /// In one word, for a table.
-    pub(super) fn word(states: &[TargetState]) -> &'static str {
-        let any = |is: fn(&Standing) -> bool| states.iter().any(|state| is(&state.standing));
-        match states {
-            [] => "-",
-            _ if any(|s| matches!(s, Standing::Failed { .. })) => "failed",
-            _ if any(|s| matches!(s, Standing::Due)) => "due",
-            _ => "deployed",
+    /// What is not deployed, a line each, for people.
+    pub(super) fn notes(id: &CertId, states: &[TargetState]) -> String {
+        let mut text = String::new();
+        for state in states {
+            let target = &state.target;
+            match &state.standing {
+                Standing::Deployed => {}
+                Standing::Due => text.push_str(&format!("{id}: to be deployed to {target}\n")),
+                Standing::Failed { error, .. } => {
+                    let error = error.lines().next().unwrap_or_default();
+                    text.push_str(&format!("{id}: not deployed to {target}: {error}\n"));
+                }
+            }
         }
+        text
     }
 }
 

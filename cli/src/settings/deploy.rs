@@ -1,5 +1,6 @@
 //! Where certificates go on this machine, and what the commands there find in their environment.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use dnseal_core::deploy::Content;
@@ -20,46 +21,65 @@ pub(crate) enum Passwords {
     LeftAlone,
 }
 
-/// The targets of a certificate: scripts of the hook directory, what the configuration says of it or of all, hooks of the whole run.
-pub(crate) fn targets(
-    config: &Config,
-    id: &CertId,
-    passwords: Passwords,
-) -> Result<Vec<Target>, CliError> {
-    let mut targets = Vec::new();
-    if let Some(directory) = &config.hooks.directory {
-        for (name, script) in directory.scripts(HookKind::Deploy)? {
+/// Where certificates go, looked up for many of them: the hook directory is read once.
+#[derive(Debug)]
+pub(crate) struct Destinations<'a> {
+    config: &'a Config,
+    certificates: BTreeMap<&'a CertId, &'a config::Certificate>,
+    scripts: Vec<Target>,
+}
+
+impl<'a> Destinations<'a> {
+    pub(crate) fn read(config: &'a Config) -> Result<Self, CliError> {
+        let mut scripts = Vec::new();
+        if let Some(directory) = &config.hooks.directory {
+            for (name, script) in directory.scripts(HookKind::Deploy)? {
+                scripts.push(Target {
+                    label: format!("script {name}"),
+                    files: Vec::new(),
+                    command: Some(script),
+                    each: true,
+                });
+            }
+        }
+        Ok(Self {
+            config,
+            certificates: config.certificates.iter().map(|c| (&c.id, c)).collect(),
+            scripts,
+        })
+    }
+
+    /// The targets of a certificate: scripts of the hook directory, what the configuration says of it or of all, hooks of the whole run.
+    pub(crate) fn targets(
+        &self,
+        id: &CertId,
+        passwords: Passwords,
+    ) -> Result<Vec<Target>, CliError> {
+        let mut targets = self.scripts.clone();
+        let own = self.certificates.get(id).and_then(|c| c.deploy.as_ref());
+        for target in own.unwrap_or(&self.config.deploy) {
+            let files = target
+                .files
+                .iter()
+                .map(|file| one_file(file, id, passwords))
+                .collect::<Result<_, CliError>>()?;
             targets.push(Target {
-                label: format!("script {name}"),
-                files: Vec::new(),
-                command: Some(script),
-                each: true,
+                label: config::named(&target.label, id),
+                files,
+                command: target.command.clone(),
+                each: target.each,
             });
         }
+        for hook in &self.config.hooks.deploy {
+            targets.push(Target {
+                label: format!("hook {}", hook.shown()),
+                files: Vec::new(),
+                command: Some(hook.clone()),
+                each: false,
+            });
+        }
+        Ok(targets)
     }
-    let own = config.certificate(id).and_then(|c| c.deploy.as_ref());
-    for target in own.unwrap_or(&config.deploy) {
-        let files = target
-            .files
-            .iter()
-            .map(|file| one_file(file, id, passwords))
-            .collect::<Result<_, CliError>>()?;
-        targets.push(Target {
-            label: config::named(&target.label, id),
-            files,
-            command: target.command.clone(),
-            each: target.each,
-        });
-    }
-    for hook in &config.hooks.deploy {
-        targets.push(Target {
-            label: format!("hook {}", hook.shown()),
-            files: Vec::new(),
-            command: Some(hook.clone()),
-            each: false,
-        });
-    }
-    Ok(targets)
 }
 
 /// The variables that every command on this machine gets: none of ours, because some of those are secrets.
