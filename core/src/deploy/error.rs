@@ -25,6 +25,9 @@ pub enum TargetError {
         /// Which.
         path: PathBuf,
     },
+    /// The target is for a key that this store does not have.
+    #[error("the private key is with whoever made the signing request, and not here")]
+    NoKey,
     /// The PKCS#12 file cannot be made.
     #[error("cannot make the PKCS#12 file {}: {detail}", path.display())]
     Pkcs12 {
@@ -55,6 +58,7 @@ impl TargetError {
             Self::File(error) => error.hint(),
             Self::Hook(error) => error.hint(),
             Self::NoDirectory { path } => Some(format!("`mkdir -p {}`", path.display())),
+            Self::NoKey => Some("write `cert`, `chain` or `fullchain` alone".to_owned()),
             Self::Pkcs12 { .. } => None,
         }
     }
@@ -69,6 +73,6 @@ impl TargetError {
 
     /// Whether the next run may succeed where this one did not; it tries in any case.
     pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Pkcs12 { .. })
+        !matches!(self, Self::NoKey | Self::Pkcs12 { .. })
     }
 }

@@ -31,8 +31,8 @@ pub struct Live {
 /// What one version consists of on a server.
 #[derive(Debug)]
 pub struct Bundle<'a> {
-    /// The private key, PKCS#8 PEM.
-    pub privkey: &'a SecretString,
+    /// The private key, PKCS#8 PEM; none where it is with whoever made the signing request.
+    pub privkey: Option<&'a SecretString>,
     /// The certificate alone, PEM.
     pub cert: &'a str,
     /// What stands between it and the root, PEM.
@@ -143,18 +143,18 @@ impl Live {
             return Ok(false);
         };
         for (file, wanted) in [
-            (PRIVKEY, bundle.privkey.expose_secret()),
-            (CERT, bundle.cert),
-            (CHAIN, bundle.chain),
-            (FULLCHAIN, bundle.fullchain),
+            (PRIVKEY, bundle.privkey.map(|key| key.expose_secret())),
+            (CERT, Some(bundle.cert)),
+            (CHAIN, Some(bundle.chain)),
+            (FULLCHAIN, Some(bundle.fullchain)),
         ] {
-            if dir.read(file)?.as_deref() != Some(wanted.as_bytes()) {
+            if dir.read(file)?.as_deref() != wanted.map(str::as_bytes) {
                 return Ok(false);
             }
         }
         let access = self.access_of(id);
         let Some(there) = dir.file_attributes(PRIVKEY)? else {
-            return Ok(false);
+            return Ok(bundle.privkey.is_none());
         };
         let ids = ids(&access, &dir)?;
         let same = |wanted: Option<u32>, is: Option<u32>| wanted.is_none() || wanted == is;
@@ -199,14 +199,23 @@ impl Live {
         dir.tidy()?;
         let access = self.access_of(id);
         let ids = ids(&access, &dir)?;
-        let key = bundle.privkey.expose_secret().as_bytes();
+        let key = bundle.privkey.map(|key| key.expose_secret().as_bytes());
         let mut key_mode = Mode::PRIVATE_FILE;
         for (file, content, usual) in [
             (PRIVKEY, key, Mode::PRIVATE_FILE),
-            (CERT, bundle.cert.as_bytes(), Mode::PUBLIC_FILE),
-            (CHAIN, bundle.chain.as_bytes(), Mode::PUBLIC_FILE),
-            (FULLCHAIN, bundle.fullchain.as_bytes(), Mode::PUBLIC_FILE),
+            (CERT, Some(bundle.cert.as_bytes()), Mode::PUBLIC_FILE),
+            (CHAIN, Some(bundle.chain.as_bytes()), Mode::PUBLIC_FILE),
+            (
+                FULLCHAIN,
+                Some(bundle.fullchain.as_bytes()),
+                Mode::PUBLIC_FILE,
+            ),
         ] {
+            let Some(content) = content else {
+                // Of a version whose number was given twice.
+                dir.remove(file)?;
+                continue;
+            };
             let kept = match &before {
                 Some(before) => before.file_attributes(file)?,
                 None => None,
@@ -383,7 +392,7 @@ mod tests {
     fn project(live: &Live, id: &CertId, version: u32) -> LiveFiles {
         let text = version.to_string();
         let bundle = Bundle {
-            privkey: &SecretString::from(format!("key {text}")),
+            privkey: Some(&SecretString::from(format!("key {text}"))),
             cert: &text,
             chain: &text,
             fullchain: &text,
@@ -458,7 +467,7 @@ mod tests {
         let text = "2".to_owned();
         let key = SecretString::from("key 2");
         let bundle = Bundle {
-            privkey: &key,
+            privkey: Some(&key),
             cert: &text,
             chain: &text,
             fullchain: &text,

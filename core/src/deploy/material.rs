@@ -16,7 +16,7 @@ use crate::store::VersionFile;
 #[derive(Debug)]
 pub struct Material {
     fullchain: String,
-    privkey: SecretString,
+    privkey: Option<SecretString>,
 }
 
 impl Material {
@@ -28,14 +28,14 @@ impl Material {
     ) -> Result<Self, StoreError> {
         let (key_at, privkey) = read(store, id, version, VersionFile::Key).await?;
         let (_, fullchain) = read(store, id, version, VersionFile::FullChain).await?;
-        let material = Self {
-            fullchain,
-            privkey: SecretString::from(privkey),
-        };
-        let belongs = CertificateKey::from_pem(&material.privkey)
-            .is_ok_and(|key| CertificateChain::is_for(&material.fullchain, &key));
+        let privkey = SecretString::from(privkey);
+        let belongs = CertificateKey::from_pem(&privkey)
+            .is_ok_and(|key| CertificateChain::is_for(&fullchain, &key));
         match belongs {
-            true => Ok(material),
+            true => Ok(Self {
+                fullchain,
+                privkey: Some(privkey),
+            }),
             false => Err(StoreError::Corrupt {
                 key: key_at.to_string(),
                 detail: "it is not the key of the certificate beside it".to_owned(),
@@ -47,7 +47,7 @@ impl Material {
     pub fn bundle(&self) -> Bundle<'_> {
         let (cert, chain) = split_chain(&self.fullchain);
         Bundle {
-            privkey: &self.privkey,
+            privkey: self.privkey.as_ref(),
             cert,
             chain,
             fullchain: &self.fullchain,

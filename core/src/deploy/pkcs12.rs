@@ -22,10 +22,11 @@ use crate::deploy::Bundle;
 pub(super) fn encode(
     name: &str,
     bundle: &Bundle<'_>,
+    privkey: &SecretString,
     password: &SecretString,
 ) -> Result<Vec<u8>, String> {
     let password = password.expose_secret();
-    let key = pem::parse(bundle.privkey.expose_secret()).map_err(|e| e.to_string())?;
+    let key = pem::parse(privkey.expose_secret()).map_err(|e| e.to_string())?;
     let key = Zeroizing::new(key.into_contents());
     let certificates = pem::parse_many(bundle.fullchain).map_err(|e| e.to_string())?;
     let Some(leaf) = certificates.first() else {
@@ -263,13 +264,13 @@ mod tests {
             .pem();
         let privkey = SecretString::from(key.serialize_pem());
         let bundle = Bundle {
-            privkey: &privkey,
+            privkey: Some(&privkey),
             cert: &certificate,
             chain: "",
             fullchain: &certificate,
         };
         let password = SecretString::from("canary-päss");
-        let file = encode("a.test", &bundle, &password).unwrap();
+        let file = encode("a.test", &bundle, &privkey, &password).unwrap();
         assert_eq!(file[0], 0x30);
         let contains = |needle: &[u8]| file.windows(needle.len()).any(|window| window == needle);
         assert!(!contains(b"canary"));

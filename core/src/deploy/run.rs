@@ -211,7 +211,7 @@ impl Deployment {
         let bundle = material.bundle();
         let mut outcomes = Vec::new();
         for target in targets {
-            let secret = target.secret(bundle.privkey);
+            let secret = bundle.privkey.and_then(|key| target.secret(key));
             let entry = snapshot.entry(id, &target.label);
             let has = entry.is_some_and(|entry| {
                 entry.is_about(version, target) && entry.failed.is_none() && entry.secret == secret

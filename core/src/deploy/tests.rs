@@ -126,7 +126,10 @@ impl Machine {
             .unwrap();
         let bundle = material.bundle();
         use secrecy::ExposeSecret;
-        assert_eq!(self.text("etc/key.pem"), bundle.privkey.expose_secret());
+        assert_eq!(
+            self.text("etc/key.pem"),
+            bundle.privkey.unwrap().expose_secret()
+        );
         assert_eq!(self.text("etc/fullchain.pem"), bundle.fullchain);
         let entries = std::fs::read_dir(self.path("etc")).unwrap();
         let names: Vec<_> = entries.map(|e| e.unwrap().file_name()).collect();

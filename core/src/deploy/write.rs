@@ -24,13 +24,15 @@ impl Target {
         for file in &self.files {
             staged.push(file.stage(id, bundle)?);
         }
-        for index in 0..staged.len() {
-            if let Err(error) = staged[index].put() {
-                for earlier in staged[..index].iter_mut().rev() {
+        let mut in_place = 0;
+        while let Some(file) = staged.get_mut(in_place) {
+            if let Err(error) = file.put() {
+                for earlier in staged[..in_place].iter_mut().rev() {
                     earlier.take_back();
                 }
                 return Err(TargetError::File(error));
             }
+            in_place += 1;
         }
         for file in staged {
             file.finish().map_err(TargetError::File)?;
@@ -92,18 +94,23 @@ impl TargetFile {
         bundle: &Bundle<'_>,
     ) -> Result<zeroize::Zeroizing<Vec<u8>>, TargetError> {
         let text = |parts: &[&str]| parts.concat().into_bytes();
-        let key = bundle.privkey.expose_secret();
+        let key = || bundle.privkey.ok_or(TargetError::NoKey);
         let bytes = match &self.content {
             Content::Cert => text(&[bundle.cert]),
             Content::Chain => text(&[bundle.chain]),
-            Content::Combined => text(&[key, line_end(key), bundle.fullchain]),
+            Content::Combined => {
+                let key = key()?.expose_secret();
+                text(&[key, line_end(key), bundle.fullchain])
+            }
             Content::FullChain => text(&[bundle.fullchain]),
-            Content::Key => text(&[key]),
+            Content::Key => text(&[key()?.expose_secret()]),
             Content::Pkcs12 { password } => {
                 let name = id.as_str();
-                pkcs12::encode(name, bundle, password).map_err(|detail| TargetError::Pkcs12 {
-                    path: self.path.clone(),
-                    detail,
+                pkcs12::encode(name, bundle, key()?, password).map_err(|detail| {
+                    TargetError::Pkcs12 {
+                        path: self.path.clone(),
+                        detail,
+                    }
                 })?
             }
         };
