@@ -330,13 +330,20 @@ async fn files_that_cannot_be_written_leave_the_others_as_they_are() {
 async fn a_full_disk_loses_nothing() {
     let machine = Machine::new();
     let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=12k,mode=0755", "tmpfs"])
+        .args(["-t", "tmpfs", "-o", "size=20k,mode=0755", "tmpfs"])
         .arg(machine.path("etc"))
         .output();
     if !mounted.is_ok_and(|output| output.status.success()) {
         eprintln!("SKIPPED: a full disk needs a small tmpfs, which only root mounts");
         return;
     }
+    struct Mounted(PathBuf);
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg(&self.0).status();
+        }
+    }
+    let _mounted = Mounted(machine.path("etc"));
     let first = machine.version(1).await;
     let second = machine.version(2).await;
     let targets = [target(machine.pair(), None)];
@@ -345,20 +352,14 @@ async fn a_full_disk_loses_nothing() {
     let filled = std::fs::write(machine.path("etc/filler"), vec![0; 64 * 1024]);
     assert!(filled.is_err());
     let outcomes = machine.deploy(&second, &targets).await;
-    let full = match error(&outcomes) {
-        TargetError::File(error) => error.is_storage_full(),
-        _ => false,
+    let TargetError::File(full) = error(&outcomes) else {
+        panic!("{outcomes:?}")
     };
-    let text = error(&outcomes).to_string();
+    assert!(full.is_storage_full(), "{full}");
     machine.assert_pair_is(&first).await;
     std::fs::remove_file(machine.path("etc/filler")).unwrap();
     machine.deploy(&second, &targets).await;
     machine.assert_pair_is(&second).await;
-    let unmounted = std::process::Command::new("umount")
-        .arg(machine.path("etc"))
-        .status();
-    assert!(full, "{text}");
-    assert!(unmounted.unwrap().success());
 }
 
 #[tokio::test]
