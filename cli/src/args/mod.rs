@@ -73,6 +73,9 @@ pub(crate) enum Command {
     /// Issue a certificate, or keep the fresh one that is there
     #[command(after_help = ISSUE_EXAMPLES)]
     Issue(Box<IssueArgs>),
+    /// Bring certificates to where they are needed on this machine
+    #[command(after_help = DEPLOY_EXAMPLES)]
+    Deploy(DeployArgs),
     /// List the certificates in the store
     #[command(after_help = "Example:\n  dnseal list --output json")]
     List,
@@ -144,6 +147,17 @@ pub(crate) struct DeleteArgs {
     pub(crate) provider: ProviderArgs,
     #[command(flatten)]
     pub(crate) probe: ProbeArgs,
+}
+
+/// Arguments of `deploy`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeployArgs {
+    /// The certificates, as `dnseal list` has them [default: all]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Deploy again what is deployed already
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// Arguments of `dns`.
@@ -227,6 +241,14 @@ Examples:
 
 Nothing is ordered. A probe value below the challenge name is written, looked for at every name server, and removed; `--read-only`
 leaves that out. The exit status is the one that `dnseal issue` would end with.";
+
+const DEPLOY_EXAMPLES: &str = "\
+Examples:
+  dnseal deploy
+  dnseal deploy example.com --force
+
+What `deploy:` and `hooks:` in the configuration say is done after every `issue` and `renew` by itself. This does it
+without ordering anything. A target that failed is tried again by every run.";
 
 const ISSUE_EXAMPLES: &str = "\
 Examples:

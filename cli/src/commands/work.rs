@@ -188,7 +188,7 @@ impl Engines {
             #[cfg(debug_assertions)]
             cancel: work.cancel().clone(),
             events: work.events.clone(),
-            live: Live::new(&app.places.live)?,
+            live: app.live()?,
             made: BTreeMap::new(),
             _nothing: nothing,
             store: Arc::new(store),
@@ -200,6 +200,11 @@ impl Engines {
     pub(super) fn with_caa(mut self, policy: CaaPolicy) -> Self {
         self.caa = policy;
         self
+    }
+
+    /// The store they all work on.
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
     }
 
     /// The engine that trusts these files.

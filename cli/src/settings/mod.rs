@@ -4,6 +4,7 @@
 
 mod ca;
 mod delegation;
+mod deploy;
 mod orders;
 mod places;
 mod probe;
@@ -16,6 +17,9 @@ pub(crate) use ca::caa;
 pub(crate) use ca::contacts;
 pub(crate) use ca::mailto;
 pub(crate) use delegation::delegation;
+pub(crate) use deploy::Destinations;
+pub(crate) use deploy::Passwords;
+pub(crate) use deploy::variables;
 pub(crate) use orders::Order;
 pub(crate) use orders::orders;
 pub(crate) use places::Places;
