@@ -174,7 +174,8 @@ impl Dir {
 
     /// Fails where no file could be written.
     pub(crate) fn try_writing(&self) -> Result<(), FileError> {
-        let name = self.write_temporary(b"room", Mode::PRIVATE_FILE)?;
+        let name = temporary_name();
+        self.write_temporary(&name, b"room", Attributes::of_mode(Mode::PRIVATE_FILE))?;
         self.remove(&name)
     }
 
