@@ -24,8 +24,8 @@ pub struct Live {
 /// What one version consists of on a server.
 #[derive(Debug)]
 pub struct Bundle<'a> {
-    /// The private key, PKCS#8 PEM.
-    pub privkey: &'a SecretString,
+    /// The private key, PKCS#8 PEM; none where it is with whoever made the signing request.
+    pub privkey: Option<&'a SecretString>,
     /// The certificate alone, PEM.
     pub cert: &'a str,
     /// What stands between it and the root, PEM.
@@ -109,12 +109,12 @@ impl Live {
             return Ok(false);
         };
         for (file, wanted) in [
-            (PRIVKEY, bundle.privkey.expose_secret()),
-            (CERT, bundle.cert),
-            (CHAIN, bundle.chain),
-            (FULLCHAIN, bundle.fullchain),
+            (PRIVKEY, bundle.privkey.map(|key| key.expose_secret())),
+            (CERT, Some(bundle.cert)),
+            (CHAIN, Some(bundle.chain)),
+            (FULLCHAIN, Some(bundle.fullchain)),
         ] {
-            if dir.read(file)?.as_deref() != Some(wanted.as_bytes()) {
+            if dir.read(file)?.as_deref() != wanted.map(str::as_bytes) {
                 return Ok(false);
             }
         }
@@ -141,8 +141,15 @@ impl Live {
         let name = version_name(id, version);
         let dir = versions.subdir(&name, Mode::PRIVATE_DIR)?;
         dir.tidy()?;
-        let key = bundle.privkey.expose_secret().as_bytes();
-        dir.replace(PRIVKEY, key, Mode::PRIVATE_FILE)?;
+        match bundle.privkey {
+            Some(key) => {
+                let key = key.expose_secret().as_bytes();
+                dir.replace(PRIVKEY, key, Mode::PRIVATE_FILE)?;
+            }
+            // Of a version whose number was given twice.
+            None if dir.read(PRIVKEY)?.is_some() => dir.remove(PRIVKEY)?,
+            None => {}
+        }
         dir.replace(CERT, bundle.cert.as_bytes(), Mode::PUBLIC_FILE)?;
         dir.replace(CHAIN, bundle.chain.as_bytes(), Mode::PUBLIC_FILE)?;
         dir.replace(FULLCHAIN, bundle.fullchain.as_bytes(), Mode::PUBLIC_FILE)?;
@@ -213,7 +220,7 @@ mod tests {
     fn project(live: &Live, id: &CertId, version: u32) -> LiveFiles {
         let text = version.to_string();
         let bundle = Bundle {
-            privkey: &SecretString::from(format!("key {text}")),
+            privkey: Some(&SecretString::from(format!("key {text}"))),
             cert: &text,
             chain: &text,
             fullchain: &text,

@@ -10,6 +10,7 @@ mod cert_id;
 mod dir;
 mod directory;
 mod head;
+mod spec;
 mod version;
 
 use std::fmt;
@@ -33,6 +34,12 @@ pub use head::InFlight;
 pub use head::Published;
 pub use head::Wanted;
 pub use head::Worker;
+pub use spec::Difference;
+pub use spec::KeyOrigin;
+pub use spec::LeftOut;
+pub use spec::Moment;
+pub use spec::MomentError;
+pub use spec::Spec;
 pub use version::Version;
 pub use version::VersionFile;
 
