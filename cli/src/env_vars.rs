@@ -9,6 +9,8 @@ pub(crate) const AGREE_TOS: &str = "DNSEAL_AGREE_TOS";
 pub(crate) const CA: &str = "DNSEAL_CA";
 /// `--ca-root`, one file.
 pub(crate) const CA_ROOT: &str = "DNSEAL_CA_ROOT";
+/// `--concurrency`.
+pub(crate) const CONCURRENCY: &str = "DNSEAL_CONCURRENCY";
 /// `--config`.
 pub(crate) const CONFIG: &str = "DNSEAL_CONFIG";
 /// `--dir`.
@@ -35,6 +37,10 @@ pub(crate) const LOG_FILE: &str = "DNSEAL_LOG_FILE";
 pub(crate) const NAMESERVER: &str = "DNSEAL_NAMESERVER";
 /// `--output`.
 pub(crate) const OUTPUT: &str = "DNSEAL_OUTPUT";
+/// `--preferred-chain`.
+pub(crate) const PREFERRED_CHAIN: &str = "DNSEAL_PREFERRED_CHAIN";
+/// `--preferred-profile`.
+pub(crate) const PREFERRED_PROFILE: &str = "DNSEAL_PREFERRED_PROFILE";
 /// `--profile`.
 pub(crate) const PROFILE: &str = "DNSEAL_PROFILE";
 /// `--propagation`.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use dnseal_core::acme::CaError;
+use dnseal_core::acme::CertificateKeyError;
+use dnseal_core::acme::CsrError;
 use dnseal_core::acme::EabError;
 use dnseal_core::acme::TransportError;
 use dnseal_core::dns::DiscoveryError;
@@ -39,6 +41,8 @@ pub(crate) enum CliError {
     CertId(#[from] CertIdError),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error("cannot use the signing request {}: {source}", path.display())]
+    Csr { path: PathBuf, source: CsrError },
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
     #[error(transparent)]
@@ -55,6 +59,11 @@ pub(crate) enum CliError {
     },
     #[error(transparent)]
     Issue(#[from] IssueError),
+    #[error("cannot use the key {}: {source}", path.display())]
+    KeyFile {
+        path: PathBuf,
+        source: CertificateKeyError,
+    },
     #[error(transparent)]
     Name(#[from] NameError),
     #[error("there is no certificate {0} in the store")]
@@ -138,6 +147,7 @@ impl CliError {
             Self::Build(error) => error.hint(),
             Self::Ca(error) => error.hint(),
             Self::Config(error) => error.hint().map(str::to_owned),
+            Self::Csr { source, .. } => source.hint(),
             Self::Discovery(error) => error.hint(),
             Self::Eab(error) => error.hint(),
             Self::File(error) => error.hint(),
@@ -158,7 +168,11 @@ impl CliError {
             Self::Watched(error) => error.diagnosis(),
             Self::Write(error) => error.hint(),
             Self::Unexpected { hint, .. } | Self::Usage { hint, .. } => hint.clone(),
-            Self::CertId(_) | Self::Io { .. } | Self::Secret { .. } | Self::TxtValue(_) => None,
+            Self::CertId(_)
+            | Self::Io { .. }
+            | Self::KeyFile { .. }
+            | Self::Secret { .. }
+            | Self::TxtValue(_) => None,
         }
     }
 
@@ -169,9 +183,11 @@ impl CliError {
             | Self::Ca(_)
             | Self::CertId(_)
             | Self::Config(_)
+            | Self::Csr { .. }
             | Self::Eab(_)
             | Self::File(_)
             | Self::Io { .. }
+            | Self::KeyFile { .. }
             | Self::Name(_)
             | Self::NoCertificate(_)
             | Self::Route(_)

@@ -9,6 +9,7 @@ mod config;
 mod env_vars;
 mod error;
 mod exit_code;
+mod panics;
 #[cfg(debug_assertions)]
 mod pause;
 mod render;
@@ -35,15 +36,20 @@ fn main() -> std::process::ExitCode {
     };
     let global = &cli.global;
     let printer = Printer::new(global.output, global.quiet, global.verbose);
+    panics::tell(printer);
     trace();
-    let result = match tokio::runtime::Runtime::new() {
+    let result = panics::caught(|| match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(commands::run(cli, printer)),
         Err(error) => Err(CliError::Unexpected {
             message: format!("cannot start: {error}"),
             hint: None,
         }),
-    };
-    finish(printer, result).into()
+    });
+    match result {
+        Some(result) => finish(printer, result),
+        None => ExitCode::UNEXPECTED,
+    }
+    .into()
 }
 
 /// Writes the result, and says which status it deserves.

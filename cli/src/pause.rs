@@ -1,7 +1,8 @@
 //! Standing still where a test wants to kill us; only in debug builds.
 //!
 //! `DNSEAL_TEST_PAUSE_AT=dns-written` stops the first order that comes to that checkpoint and says so on standard
-//! error. It goes on when a signal comes.
+//! error. It goes on when a signal comes. `DNSEAL_TEST_PANIC_WITH=VARIABLE` panics there instead, with what that
+//! variable holds in the message.
 
 use std::env;
 use std::future::pending;
@@ -32,6 +33,13 @@ impl Checkpoints for Pause {
     async fn reached(&self, point: Checkpoint) {
         if point != self.at {
             return;
+        }
+        if let Ok(variable) = env::var("DNSEAL_TEST_PANIC_WITH") {
+            let value = env::var(variable);
+            #[expect(clippy::panic, reason = "what a test asks for")]
+            {
+                panic!("at {} with {value:?}", point.name());
+            }
         }
         eprintln!("paused at {}", point.name());
         tokio::select! {

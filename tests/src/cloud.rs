@@ -140,6 +140,14 @@ impl Cloud {
         }
     }
 
+    /// The variable that holds the secret.
+    pub fn secret_variable(&self) -> &'static str {
+        match &self.fake {
+            Fake::Cloudflare(_) => "CF_DNS_API_TOKEN",
+            Fake::Route53(..) => "AWS_SECRET_ACCESS_KEY",
+        }
+    }
+
     /// The same with another token or secret key.
     pub fn env_with_secret(&self, secret: &str) -> Vec<(&'static str, String)> {
         let mut env = self.env(0);

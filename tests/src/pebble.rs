@@ -4,6 +4,7 @@
 //! told to, and has a management interface from which its roots come.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -22,6 +23,7 @@ use crate::{
     require,
 };
 
+const GOROUTINES_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a [`Pebble`] behaves.
@@ -242,6 +244,36 @@ impl Pebble {
     }
 }
 
+/// Pebble 2.10 can lock itself up: reading an order holds the lock over its database and wants that over an authorization, reading an
+/// authorization holds that and wants the database, and who wants to write a third order lets neither through. Nothing but
+/// new nonces is answered then. Where a test fails, this tells whether that is why.
+impl Drop for Pebble {
+    fn drop(&mut self) {
+        if !thread::panicking() || self.process.exited().is_some() {
+            return;
+        }
+        self.process.signal("QUIT");
+        process::wait_until(GOROUTINES_TIMEOUT, || self.process.exited().is_some());
+        for (place, count) in stuck(&self.process.log()) {
+            eprintln!("pebble: {count} goroutines wait for a lock in {place}");
+        }
+    }
+}
+
+/// Where in Pebble goroutines wait for locks, and how many, by what Go prints of them all.
+fn stuck(log: &str) -> BTreeMap<&str, usize> {
+    let mut places = BTreeMap::new();
+    for goroutine in log.split("\ngoroutine ").skip(1) {
+        let mut lines = goroutine.lines();
+        if !lines.next().is_some_and(|state| state.contains("[sync.")) {
+            continue;
+        }
+        let place = lines.find(|line| line.contains("/pebble/"));
+        *places.entry(place.unwrap_or("the runtime")).or_default() += 1;
+    }
+    places
+}
+
 impl LoggedRequest {
     // `Pebble 2026/11/21 18:19:33 GET /dir -> calling handler()`
     fn parse(line: &str) -> Option<Self> {
@@ -340,6 +372,17 @@ fn request(root: &Path, url: &str, body: Option<String>) -> Result<String, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn locks_are_counted() {
+        let log = "SIGQUIT: quit\n\ngoroutine 1 [IO wait]:\nnet.x()\n\ngoroutine 2 [sync.RWMutex.RLock]:\nsync.y()\n\
+                   github.com/letsencrypt/pebble/v2/db.Get()\n";
+        let found = stuck(log);
+        assert_eq!(
+            found.into_iter().collect::<Vec<_>>(),
+            [("github.com/letsencrypt/pebble/v2/db.Get()", 1)]
+        );
+    }
 
     #[test]
     fn request_line_is_read() {

@@ -49,6 +49,20 @@ fn secrets_stay_inside(cloud: Cloud) {
     let trust = ["--ca", &directory, "--ca-root", root, "--agree-tos"];
     let issue = [&["issue", "example.test"], &trust[..]].concat();
     hear(command(cloud.env(0), &issue), 0);
+    let panicking = [
+        ("DNSEAL_TEST_PAUSE_AT", "dns-written".to_owned()),
+        ("DNSEAL_TEST_PANIC_WITH", cloud.secret_variable().to_owned()),
+    ];
+    let env = [cloud.env(0), panicking.into()].concat();
+    let again = [&["issue", "www.example.test"], &trust[..]].concat();
+    let panicked = command(env, &again);
+    assert!(
+        panicked
+            .stderr
+            .contains("dnseal has failed at cli/src/pause.rs:"),
+        "{panicked:?}"
+    );
+    hear(panicked, 1);
     let other = cloud.secret().replace("good", "evil");
     for output in ["text", "json"] {
         let words = |words: &str| {

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::args::ProbeArgs;
 use crate::args::ProviderArgs;
+use crate::args::SpecArgs;
 use crate::env_vars;
 
 /// What to issue, from whom, and through which DNS provider.
@@ -44,6 +45,11 @@ pub(crate) struct IssueArgs {
     pub(crate) replace_names: bool,
 
     #[command(flatten)]
+    pub(crate) at_once: AtOnceArgs,
+
+    #[command(flatten)]
+    pub(crate) spec: SpecArgs,
+    #[command(flatten)]
     pub(crate) ca: CaArgs,
     #[command(flatten)]
     pub(crate) provider: ProviderArgs,
@@ -51,11 +57,37 @@ pub(crate) struct IssueArgs {
     pub(crate) probe: ProbeArgs,
 }
 
+/// How many at once.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct AtOnceArgs {
+    /// How many certificates to order at once [default: 8]
+    #[arg(
+        long, value_name = "N", env = env_vars::CONCURRENCY, hide_env_values = true,
+        value_parser = at_least_one
+    )]
+    concurrency: Option<usize>,
+}
+
+impl AtOnceArgs {
+    pub(crate) fn concurrency(self) -> usize {
+        self.concurrency.filter(|n| *n > 0).unwrap_or(CONCURRENCY)
+    }
+}
+
+/// An empty variable is none, which is what zero stands for.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match (text, text.parse()) {
+        ("", _) => Ok(0),
+        (_, Ok(n @ 1..=1000)) => Ok(n),
+        _ => Err("a number from 1 to 1000 is wanted".to_owned()),
+    }
+}
+
 /// Which CA, and as whom.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "CA")]
 pub(crate) struct CaArgs {
-    /// A CA by name (letsencrypt, letsencrypt-staging, zerossl, google, google-staging, sslcom, actalis) or the URL of its directory [default: letsencrypt]
+    /// A CA by name (letsencrypt, letsencrypt-staging, zerossl, google, google-staging, sslcom, actalis) or the URL of its directory; of several, separated by commas, the next is asked where one cannot issue [default: letsencrypt]
     #[arg(long, value_name = "NAME|URL", env = env_vars::CA, hide_env_values = true)]
     pub(crate) ca: Option<String>,
 
@@ -98,3 +130,6 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
         _ => Err("yes or no is wanted".to_owned()),
     }
 }
+
+/// Orders at once, where nobody says otherwise: enough to hide what each waits for, and few for a CA's rate limits.
+const CONCURRENCY: usize = 8;

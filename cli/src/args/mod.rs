@@ -8,6 +8,7 @@ mod dns;
 mod global;
 mod issue;
 mod provider;
+mod spec;
 
 use std::path::PathBuf;
 
@@ -28,6 +29,7 @@ pub(crate) use issue::IssueArgs;
 pub(crate) use provider::ProbeArgs;
 pub(crate) use provider::ProviderArgs;
 pub(crate) use provider::ProviderCommand;
+pub(crate) use spec::SpecArgs;
 
 /// Publicly trusted certificates by the DNS-01 challenge.
 #[derive(Debug, Parser)]

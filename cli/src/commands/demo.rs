@@ -11,6 +11,7 @@ use dnseal_core::acme::Ca;
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::issue::Options;
 use dnseal_core::issue::Request;
 use dnseal_core::issue::Terms;
 use dnseal_core::issue::Timeouts;
@@ -23,7 +24,8 @@ use crate::args::ProbeArgs;
 use crate::args::ProviderArgs;
 use crate::commands::App;
 use crate::commands::after;
-use crate::commands::issue;
+use crate::commands::batch::Batch;
+use crate::commands::batch::Job;
 use crate::commands::sandbox::Sandbox;
 use crate::commands::work::Engines;
 use crate::commands::work::Work;
@@ -70,6 +72,7 @@ pub(super) async fn run(
     let order = Order {
         request: request(&sandbox, &base, &wildcard)?,
         roots: vec![sandbox.root.clone()],
+        other_roots: Vec::new(),
     };
 
     let server = sandbox.server().to_string();
@@ -92,7 +95,9 @@ pub(super) async fn run(
         settings::providers(&provider, &app.config, &work.context(&[])?)?,
     )?;
     let mut engines = Engines::new(&app, &work, zones)?;
-    let (outcomes, interrupted, stats) = issue::work(&mut engines, vec![order], work).await?;
+    let job = Job::new(engines.trusting(&order.roots)?, order.request);
+    let ended = Batch::new(1).run(vec![job], &work).await?;
+    let stats = work.finish().await;
     let owner: DomainName = base.challenge_owner();
     let left = sandbox.dns.values(owner.as_str());
     let updates = sandbox.dns.updates().messages;
@@ -100,11 +105,8 @@ pub(super) async fn run(
 
     let mut text = String::new();
     let mut documents = Vec::new();
-    for (_, outcome) in outcomes {
-        let issued = outcome.map_err(|error| {
-            work_left(printer, &dir);
-            CliError::issue(error, interrupted)
-        })?;
+    for outcome in ended.outcomes {
+        let issued = outcome.result.inspect_err(|_| work_left(printer, &dir))?;
         text.push_str(&after::one(&issued, jiff::Timestamp::now()));
         documents.push(after::json(&issued, &stats));
     }
@@ -152,5 +154,7 @@ fn request(
         replace_names: false,
         force: false,
         timeouts: Timeouts::default(),
+        options: Options::default(),
+        transport: None,
     })
 }

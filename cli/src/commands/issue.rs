@@ -9,12 +9,10 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use dnseal_core::issue::IssueError;
-use dnseal_core::issue::Issued;
 use dnseal_core::issue::Plan;
 use dnseal_core::issue::Terms;
-use dnseal_core::store::CertId;
-use futures::future::join_all;
+use dnseal_core::store::KeyOrigin;
+use dnseal_core::store::Spec;
 use serde_json::Value;
 use serde_json::json;
 
@@ -22,6 +20,9 @@ use crate::args::IssueArgs;
 use crate::commands::App;
 use crate::commands::after;
 use crate::commands::again::Again;
+use crate::commands::batch;
+use crate::commands::batch::Batch;
+use crate::commands::batch::Job;
 use crate::commands::reason;
 use crate::commands::work::Engines;
 use crate::commands::work::Work;
@@ -29,7 +30,6 @@ use crate::error::CliError;
 use crate::exit_code::ExitCode;
 use crate::render::Progress;
 use crate::render::Report;
-use crate::render::Stats;
 use crate::settings;
 use crate::settings::Order;
 
@@ -45,7 +45,10 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
         }
     }
     let probing = settings::probing(&args.probe, &app.config)?;
-    let roots: BTreeSet<&PathBuf> = orders.iter().flat_map(|o| &o.roots).collect();
+    let roots: BTreeSet<&PathBuf> = orders
+        .iter()
+        .flat_map(|o| o.roots.iter().chain(o.other_roots.iter().flatten()))
+        .collect();
     let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
     let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
     let zones = work.zones(&probing, providers)?;
@@ -64,84 +67,26 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
                     ));
                 }
             }
-            let (outcomes, interrupted, stats) = self::work(&mut engines, orders, work).await?;
+            let jobs = jobs(&mut engines, orders)?;
+            let batch = Batch::new(args.at_once.concurrency());
+            let ended = batch.run(jobs, &work).await?;
+            let interrupted = work.interrupted();
+            let stats = work.finish().await;
             let again = Again::of_this_process(args.provider.provider.as_deref(), &app.config);
-            finish(app, outcomes, interrupted, &stats, &again)
+            batch::report(app, ended, interrupted, &stats, &again)
         }
     }
 }
 
-/// What came of one certificate.
-pub(super) type Outcome = (CertId, Result<Issued, IssueError>);
-
-/// Issues all of them at once, and ends the watching.
-pub(super) async fn work(
-    engines: &mut Engines,
-    orders: Vec<Order>,
-    work: Work,
-) -> Result<(Vec<Outcome>, Option<ExitCode>, Stats), CliError> {
-    let orders = orders
+/// Each order with the engine that trusts what its CA needs.
+fn jobs(engines: &mut Engines, orders: Vec<Order>) -> Result<Vec<Job>, CliError> {
+    orders
         .into_iter()
-        .map(|order| Ok((engines.trusting(&order.roots)?, order.request)))
-        .collect::<Result<Vec<_>, CliError>>()?;
-    let cancel = work.cancel();
-    let running = orders.into_iter().map(|(engine, request)| async move {
-        let result = engine.issue(&request, cancel).await;
-        (request.id, result)
-    });
-    let outcomes = join_all(running).await;
-    let interrupted = work.interrupted();
-    Ok((outcomes, interrupted, work.finish().await))
-}
-
-/// One certificate that fails is the error of the command; of several each has its own.
-fn finish(
-    app: &App,
-    mut outcomes: Vec<Outcome>,
-    interrupted: Option<ExitCode>,
-    stats: &Stats,
-    again: &Again,
-) -> Result<Report, CliError> {
-    if let [(_, Err(_))] = outcomes.as_slice()
-        && let Some((_, Err(error))) = outcomes.pop()
-    {
-        return Err(CliError::issue(error, interrupted));
-    }
-
-    let mut documents = Vec::new();
-    let mut issued = Vec::new();
-    let mut codes = Vec::new();
-    for (id, outcome) in outcomes {
-        match outcome {
-            Ok(certificate) => {
-                documents.push(after::json(&certificate, stats));
-                issued.push(certificate);
-            }
-            Err(error) => {
-                let error = CliError::issue(error, interrupted);
-                codes.push(error.exit_code());
-                app.printer.failed(&id, &error);
-                documents.push(
-                    json!({ "name": id, "error": app.printer.error_document(&error)["error"] }),
-                );
-            }
-        }
-    }
-    let exit = match (interrupted, codes.as_slice(), issued.is_empty()) {
-        (_, [], _) => ExitCode::DONE,
-        (Some(code), ..) => code,
-        (None, [first, rest @ ..], true) if rest.iter().all(|code| code == first) => *first,
-        _ => ExitCode::SOME_FAILED,
-    };
-    Ok(Report {
-        text: after::text(&issued, stats, app.printer, again),
-        json: json!({
-            "certificates": documents,
-            "stats": stats.json(),
-            "warnings": stats.warnings(),
-        }),
-        exit,
-    })
+        .map(|order| {
+            let (engine, request) = engines.ready(order)?;
+            Ok(Job::new(engine, request))
+        })
+        .collect()
 }
 
 async fn plan(
@@ -250,6 +195,13 @@ fn plan_text(order: &Order, plan: &Plan, why: Option<&str>) -> String {
     if let Some(profile) = &plan.profile {
         table.row(["profile", profile]);
     }
+    for (word, what) in spec_rows(&plan.spec) {
+        table.row([word.to_owned(), what]);
+    }
+    for left in &plan.left_out {
+        let what = format!("{}: {}", left.name, left.reason);
+        table.row(["left out".to_owned(), what]);
+    }
     table.row([
         "files".to_owned(),
         plan.files.directory.display().to_string(),
@@ -272,6 +224,36 @@ fn plan_text(order: &Order, plan: &Plan, why: Option<&str>) -> String {
         text.push_str(&table.render("    "));
     }
     text
+}
+
+/// What is asked for beyond names, key type, profile and CA.
+fn spec_rows(spec: &Spec) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    if let [_, others @ ..] = spec.directories.as_slice() {
+        rows.push(("other CAs", others.join(", ")));
+    }
+    if spec.key != KeyOrigin::New {
+        rows.push(("its origin", spec.key.to_string()));
+    }
+    if let Some(profile) = &spec.preferred_profile {
+        rows.push(("profile", format!("{profile}, if the CA offers it")));
+    }
+    if let Some(chain) = &spec.preferred_chain {
+        rows.push(("chain", format!("to {chain}, if the CA offers it")));
+    }
+    if let Some(at) = spec.not_before {
+        rows.push(("not before", at.to_string()));
+    }
+    if let Some(at) = spec.not_after {
+        rows.push(("not after", at.to_string()));
+    }
+    if spec.must_staple {
+        rows.push(("must staple", "yes".to_owned()));
+    }
+    if spec.allow_subset {
+        rows.push(("names that fail", "would be left out".to_owned()));
+    }
+    rows
 }
 
 /// Agreed already, asked for on a terminal, or not agreed.

@@ -2,6 +2,7 @@
 
 mod after;
 mod again;
+mod batch;
 mod completions;
 mod delete;
 mod demo;

@@ -1,5 +1,6 @@
 //! From what is written to what is meant: every text becomes a checked type, every reference is followed.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
@@ -7,6 +8,8 @@ use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
 use dnseal_core::store::CertId;
+use dnseal_core::store::Moment;
+use dnseal_core::store::MomentError;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
 
@@ -20,6 +23,7 @@ use crate::config::Propagation;
 use crate::config::Provider;
 use crate::config::Secret;
 use crate::config::Source;
+use crate::config::Spec;
 use crate::config::Zone;
 use crate::config::nearest;
 use crate::config::raw;
@@ -36,9 +40,10 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         providers.push(checker.provider(&place, name, provider)?);
     }
     let mut zones: Vec<Zone> = Vec::new();
+    let mut suffixes = HashSet::new();
     for (suffix, zone) in raw.zones.0 {
         let zone = checker.zone(&top("zones").at(&suffix), &suffix, zone, &providers)?;
-        if zones.iter().any(|other| other.suffix == zone.suffix) {
+        if !suffixes.insert(zone.suffix.clone()) {
             return Err(checker.error(
                 &top("zones").at(&suffix).key(),
                 format!("the zone {} stands here twice", zone.suffix),
@@ -47,10 +52,11 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         zones.push(zone);
     }
     let mut certificates: Vec<Certificate> = Vec::new();
+    let mut ids = HashSet::new();
     for (name, certificate) in raw.certificates.0 {
         let place = top("certificates").at(&name);
         let certificate = checker.certificate(&place, &name, certificate)?;
-        if certificates.iter().any(|other| other.id == certificate.id) {
+        if !ids.insert(certificate.id.clone()) {
             return Err(checker.error(
                 &place.key(),
                 format!("the certificate {} stands here twice", certificate.id),
@@ -58,17 +64,32 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         }
         certificates.push(certificate);
     }
+    checker.one_profile(
+        &top("preferred-profile"),
+        &raw.profile,
+        &raw.preferred_profile,
+    )?;
+    let (ca, other_cas) = checker.cas(&top("ca"), raw.ca)?;
     Ok(Config {
         agree_tos: raw.agree_tos,
-        ca: raw.ca.map(|ca| checker.ca(&top("ca"), ca)).transpose()?,
+        ca,
         certificates,
         dir: raw.dir.map(|path| source.resolve(&path)),
         emails: checker.emails(&top("email"), raw.email)?,
         key_type: checker.key_type(&top("key-type"), raw.key_type)?,
         live: raw.live.map(|path| source.resolve(&path)),
+        other_cas,
         profile: raw.profile,
         propagation: checker.propagation(&top("propagation"), raw.propagation)?,
         providers,
+        spec: Spec {
+            allow_subset: raw.allow_subset,
+            must_staple: raw.must_staple,
+            preferred_chain: raw.preferred_chain,
+            preferred_profile: raw.preferred_profile,
+            reuse_key: raw.reuse_key,
+            ..Spec::default()
+        },
         store: raw.store.map(|path| source.resolve(&path)),
         zones,
         source: Some(source),
@@ -84,8 +105,39 @@ impl Checker<'_> {
         ConfigError::at(self.source, place.find(self.source.text()), message)
     }
 
+    /// The CA, and those to ask where it cannot issue.
+    fn cas(
+        &self,
+        place: &Place,
+        ca: Option<raw::Ca>,
+    ) -> Result<(Option<Ca>, Vec<Ca>), ConfigError> {
+        let list = match ca {
+            Some(raw::Ca::List(list)) => list,
+            Some(one) => return Ok((Some(self.ca(place, one)?), Vec::new())),
+            None => return Ok((None, Vec::new())),
+        };
+        let mut cas: Vec<Ca> = Vec::new();
+        for (index, ca) in list.into_iter().enumerate() {
+            let place = place.at(index);
+            let ca = self.ca(&place, ca)?;
+            if cas.iter().any(|other| other.name_or_url == ca.name_or_url) {
+                return Err(self.error(
+                    &place,
+                    format!("the CA {} stands here twice", ca.name_or_url),
+                ));
+            }
+            cas.push(ca);
+        }
+        let mut cas = cas.into_iter();
+        match cas.next() {
+            Some(first) => Ok((Some(first), cas.collect())),
+            None => Err(self.error(place, "a list of CAs has at least one")),
+        }
+    }
+
     fn ca(&self, place: &Place, ca: raw::Ca) -> Result<Ca, ConfigError> {
         let table = match ca {
+            raw::Ca::List(_) => return Err(self.error(place, "a list of CAs holds no list")),
             raw::Ca::NameOrUrl(name_or_url) => {
                 return Ok(Ca {
                     name_or_url,
@@ -144,19 +196,77 @@ impl Checker<'_> {
                 names.push(name);
             }
         }
-        if names.is_empty() {
+        if names.is_empty() && raw.csr.is_none() {
+            return Err(self
+                .error(place, format!("the certificate {id} has no names"))
+                .with_hint("add `names: […]`, or `csr: FILE`".to_owned()));
+        }
+        for (key, is_there) in [
+            ("key-file", raw.key_file.is_some()),
+            ("reuse-key", raw.reuse_key.is_some()),
+            ("must-staple", raw.must_staple.is_some()),
+            ("allow-subset", raw.allow_subset == Some(true)),
+        ] {
+            if is_there && raw.csr.is_some() {
+                return Err(self.error(
+                    &place.at(key).key(),
+                    format!("a signing request has its own say, so `{key}` does not go with `csr`"),
+                ));
+            }
+        }
+        if raw.key_file.is_some() && raw.reuse_key.is_some() {
             return Err(self.error(
-                &place.at("names"),
-                format!("the certificate {id} has no names"),
+                &place.at("reuse-key").key(),
+                "the key of `key-file` is the same as long as that file is, so `reuse-key` does not go with it",
             ));
         }
+        self.one_profile(
+            &place.at("preferred-profile"),
+            &raw.profile,
+            &raw.preferred_profile,
+        )?;
+        let (ca, other_cas) = self.cas(&place.at("ca"), raw.ca)?;
         Ok(Certificate {
             id,
             names,
             key_type: self.key_type(&place.at("key-type"), raw.key_type)?,
             profile: raw.profile,
-            ca: raw.ca.map(|ca| self.ca(&place.at("ca"), ca)).transpose()?,
+            ca,
+            other_cas,
+            spec: Spec {
+                allow_subset: raw.allow_subset,
+                csr: raw.csr.map(|path| self.source.resolve(&path)),
+                key_file: raw.key_file.map(|path| self.source.resolve(&path)),
+                must_staple: raw.must_staple,
+                not_after: self.moment(&place.at("not-after"), raw.not_after)?,
+                not_before: self.moment(&place.at("not-before"), raw.not_before)?,
+                preferred_chain: raw.preferred_chain,
+                preferred_profile: raw.preferred_profile,
+                reuse_key: raw.reuse_key,
+            },
         })
+    }
+
+    fn moment(&self, place: &Place, text: Option<String>) -> Result<Option<Moment>, ConfigError> {
+        let Some(text) = text else { return Ok(None) };
+        text.parse()
+            .map(Some)
+            .map_err(|e: MomentError| self.error(place, e.to_string()))
+    }
+
+    fn one_profile(
+        &self,
+        place: &Place,
+        profile: &Option<String>,
+        preferred: &Option<String>,
+    ) -> Result<(), ConfigError> {
+        match (profile, preferred) {
+            (Some(_), Some(_)) => Err(self.error(
+                &place.clone().key(),
+                "`profile` must be and `preferred-profile` may be: one of the two",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn emails(

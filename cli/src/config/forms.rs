@@ -3,6 +3,7 @@
 //! Every visitor says in its own words what it expects, because those words are the error message. None repeats
 //! the value it refuses where that may be a secret.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -43,8 +44,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries: Vec<(String, T)> = Vec::new();
+                let mut keys = HashSet::new();
                 while let Some(key) = map.next_key::<String>()? {
-                    if entries.iter().any(|(k, _)| *k == key) {
+                    if !keys.insert(key.clone()) {
                         return Err(de::Error::custom(format!("`{key}` stands here twice")));
                     }
                     entries.push((key, map.next_value()?));
@@ -65,7 +67,9 @@ impl<'de> Deserialize<'de> for Ca {
             type Value = Ca;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a CA's name, a URL, or a table with `url`, `root` and `eab`")
+                f.write_str(
+                    "a CA's name, a URL, a table with `url`, `root` and `eab`, or a list of these",
+                )
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
@@ -74,6 +78,14 @@ impl<'de> Deserialize<'de> for Ca {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
                 CaTable::deserialize(MapAccessDeserializer::new(map)).map(Ca::Table)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut cas = Vec::new();
+                while let Some(ca) = seq.next_element()? {
+                    cas.push(ca);
+                }
+                Ok(Ca::List(cas))
             }
         }
 

@@ -19,7 +19,9 @@ use serde::Deserialize;
 pub(crate) struct Config {
     /// Whether the CA's terms of service are agreed to.
     pub(crate) agree_tos: bool,
-    /// The CA: a name, the URL of a directory, or both with what it needs.
+    /// Whether to go on without the names that fail.
+    pub(crate) allow_subset: Option<bool>,
+    /// The CA: a name, the URL of a directory, or both with what it needs; of several, the next is asked where one cannot issue.
     pub(crate) ca: Option<Ca>,
     /// The certificates to issue, by name.
     pub(crate) certificates: Table<Certificate>,
@@ -31,12 +33,20 @@ pub(crate) struct Config {
     pub(crate) key_type: Option<KeyTypeName>,
     /// Where the newest files are, if not in `live` below `dir`.
     pub(crate) live: Option<String>,
+    /// Whether servers have to staple an OCSP answer.
+    pub(crate) must_staple: Option<bool>,
+    /// The common name of the root that chains should lead to.
+    pub(crate) preferred_chain: Option<String>,
+    /// The CA's profile where it offers it.
+    pub(crate) preferred_profile: Option<String>,
     /// The CA's profile.
     pub(crate) profile: Option<String>,
     /// How to see that a value is served.
     pub(crate) propagation: Propagation,
     /// The DNS providers, by a name of your own.
     pub(crate) providers: Table<Provider>,
+    /// Whether keys are kept from version to version.
+    pub(crate) reuse_key: Option<bool>,
     /// Where the store is, if not in `store` below `dir`.
     pub(crate) store: Option<String>,
     /// Which provider serves which zone; the longest suffix of the final owner name wins.
@@ -46,6 +56,8 @@ pub(crate) struct Config {
 /// A CA: a name or URL, or a table.
 #[derive(Clone, Debug)]
 pub(crate) enum Ca {
+    /// In order of preference.
+    List(Vec<Self>),
     NameOrUrl(String),
     Table(CaTable),
 }
@@ -82,18 +94,45 @@ pub(crate) struct Eab {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Certificate {
+    /// Whether to go on without the names that fail.
+    #[serde(default)]
+    pub(crate) allow_subset: Option<bool>,
     /// Another CA than the one for all.
     #[serde(default)]
     pub(crate) ca: Option<Ca>,
+    /// A signing request, PEM or DER, whose key is elsewhere; a path relative to this file.
+    #[serde(default)]
+    pub(crate) csr: Option<String>,
+    /// The private key to use, PEM; a path relative to this file.
+    #[serde(default)]
+    pub(crate) key_file: Option<String>,
     /// The type of its key.
     #[serde(default)]
     pub(crate) key_type: Option<KeyTypeName>,
-    /// Its names.
-    #[schemars(length(min = 1))]
+    /// Whether servers have to staple an OCSP answer.
+    #[serde(default)]
+    pub(crate) must_staple: Option<bool>,
+    /// Its names; those of its signing request where it has one.
+    #[serde(default)]
     pub(crate) names: Vec<String>,
+    /// Until when it is to be valid: a date, a time, or a duration from the order on (`+30d`).
+    #[serde(default)]
+    pub(crate) not_after: Option<String>,
+    /// From when it is to be valid, in the same forms.
+    #[serde(default)]
+    pub(crate) not_before: Option<String>,
+    /// The common name of the root that its chain should lead to.
+    #[serde(default)]
+    pub(crate) preferred_chain: Option<String>,
+    /// The CA's profile where it offers it.
+    #[serde(default)]
+    pub(crate) preferred_profile: Option<String>,
     /// The CA's profile.
     #[serde(default)]
     pub(crate) profile: Option<String>,
+    /// Whether its key is kept from version to version.
+    #[serde(default)]
+    pub(crate) reuse_key: Option<bool>,
 }
 
 /// Which provider serves a zone.

@@ -7,11 +7,13 @@ mod orders;
 mod places;
 mod probe;
 mod provider;
+mod spec;
 
 use std::path::PathBuf;
 
 pub(crate) use ca::ca;
 pub(crate) use ca::contacts;
+pub(crate) use ca::other_cas;
 pub(crate) use orders::Order;
 pub(crate) use orders::orders;
 pub(crate) use places::Places;

@@ -158,7 +158,9 @@ pub enum CsrError {
     #[error("it is no certificate signing request: {0}")]
     Der(String),
     /// A key that no certificate of ours can have.
-    #[error("its key is {0}, and a certificate can have ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 and rsa-4096")]
+    #[error(
+        "its key is {0}, and a certificate can have ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 and rsa-4096"
+    )]
     Key(String),
     /// It asks for something that is no domain name.
     #[error("it asks for `{name}`, which is no domain name")]
@@ -211,9 +213,7 @@ fn name_of(name: &GeneralName<'_>) -> Result<Identifier, CsrError> {
     }
 }
 
-fn key_type(
-    spki: &x509_parser::x509::SubjectPublicKeyInfo<'_>,
-) -> Result<KeyType, CsrError> {
+fn key_type(spki: &x509_parser::x509::SubjectPublicKeyInfo<'_>) -> Result<KeyType, CsrError> {
     match spki.parsed() {
         Ok(PublicKey::RSA(rsa)) => match rsa.key_size() {
             2048 => Ok(KeyType::Rsa2048),
@@ -286,10 +286,7 @@ mod tests {
             Csr::parse(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
             Err(CsrError::Pem(_))
         ));
-        assert_eq!(
-            Csr::parse(&key.csr(&[]).unwrap()),
-            Err(CsrError::NoNames)
-        );
+        assert_eq!(Csr::parse(&key.csr(&[]).unwrap()), Err(CsrError::NoNames));
         use secrecy::ExposeSecret;
         let both = format!(
             "{}{}",

@@ -21,6 +21,7 @@ use crate::event::Stage;
 use crate::event::What;
 use crate::store::Key;
 use crate::store::StoreError;
+use crate::store::StoredAccount;
 use crate::store::Version;
 use crate::store::VersionFile;
 use crate::store::Wanted;
@@ -64,6 +65,7 @@ impl Walk<'_> {
         self.engine.reached(Checkpoint::BeforeStore).await;
 
         self.events.stage(Stage::Store);
+        let stored_account = StoredAccount::load(&*self.engine.store, &self.wanted.account).await?;
         let version = Version {
             number,
             names: ordered.names.clone(),
@@ -71,6 +73,8 @@ impl Walk<'_> {
             profile: ordered.profile.clone(),
             directory: self.wanted.directory.clone(),
             account: account.url().to_owned(),
+            account_id: Some(self.wanted.account.clone()),
+            eab_kid: stored_account.and_then(|(account, _)| account.eab_kid),
             order: order.url.clone(),
             issued: Timestamp::now(),
             not_before: chain.not_before,
@@ -80,6 +84,7 @@ impl Walk<'_> {
             top_issuer: Some(chain.top_issuer.clone()),
             left_out: self.left_out(),
             spec: self.wanted.spec.clone(),
+            revoked: None,
         };
         self.store(&version, &chain).await?;
         self.events.emit(What::Issued { version: number });

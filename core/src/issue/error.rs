@@ -62,7 +62,11 @@ pub enum IssueError {
         url: String,
     },
     /// A signing request asks for other names.
-    #[error("the signing request for {id} is for other names than asked for{}{}", these(": it lacks ", missing), these(": it adds ", added))]
+    #[error(
+        "the signing request for {id} is for other names than asked for{}{}",
+        these(": it lacks ", missing),
+        these(": it adds ", added)
+    )]
     CsrNames {
         /// In the request, and not asked for.
         added: Vec<Identifier>,
@@ -113,7 +117,9 @@ pub enum IssueError {
         values: usize,
     },
     /// The CA issues nothing that demands stapling.
-    #[error("{ca} issues no certificates that demand stapling, because it answers no OCSP any more")]
+    #[error(
+        "{ca} issues no certificates that demand stapling, because it answers no OCSP any more"
+    )]
     MustStaple {
         /// The CA.
         ca: String,

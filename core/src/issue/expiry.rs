@@ -48,7 +48,9 @@ impl Deadline {
     /// A wait that does not go beyond it.
     pub(super) fn shortens(&self, wait: Wait) -> Wait {
         Wait {
-            deadline: self.left().map_or(wait.deadline, |left| left.min(wait.deadline)),
+            deadline: self
+                .left()
+                .map_or(wait.deadline, |left| left.min(wait.deadline)),
             ..wait
         }
     }

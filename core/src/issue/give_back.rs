@@ -144,10 +144,7 @@ pub(super) async fn abandon_as_stored(
             .await
             .ok()??;
         let key = AccountKey::from_pkcs8(&stored.key).ok()?;
-        let client = engine
-            .client(None, &stored.directory, events)
-            .await
-            .ok()?;
+        let client = engine.client(None, &stored.directory, events).await.ok()?;
         Some(client.account(&key, &stored.url?))
     };
     let account = tokio::select! {

@@ -78,9 +78,9 @@ impl KeyInTheMaking {
         let choice = &walk.request.options.key;
         if let Some((number, key)) = resumed.and_then(|r| r.key.as_ref()) {
             let material = match (key, choice) {
-                (Some(key), _) => {
-                    Material::Key(Arc::new(CertificateKey::from_pem(key).map_err(IssueError::Key)?))
-                }
+                (Some(key), _) => Material::Key(Arc::new(
+                    CertificateKey::from_pem(key).map_err(IssueError::Key)?,
+                )),
                 (None, KeyChoice::Csr(csr)) => Material::Csr(csr.clone()),
                 (None, _) => return Err(IssueError::Key(CertificateKeyError::Unsupported)),
             };

@@ -92,13 +92,13 @@ pub(super) async fn plan(engine: &Engine, request: &Request) -> Result<Plan, Iss
             id: request.id.clone(),
         });
     }
-    let kept =
-        current.filter(|v| {
-            !request.force
-                && !request.options.new_key
-                && fits(v, &wanted)
-                && Timestamp::now() < v.renew_at()
-        });
+    let kept = current.filter(|v| {
+        !request.force
+            && !request.options.new_key
+            && fits(v, &wanted)
+            && v.revoked.is_none()
+            && Timestamp::now() < v.renew_at()
+    });
     let action = match &head {
         Some(head) if head.order.is_some() => PlanAction::Resume,
         _ if kept.is_some() => PlanAction::Keep,

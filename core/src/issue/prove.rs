@@ -274,14 +274,13 @@ fn first_to_expire(authorizations: &[Authorization]) -> Option<Timestamp> {
     let pending = authorizations
         .iter()
         .filter(|authorization| authorization.status == AuthorizationStatus::Pending);
-    pending.filter_map(|authorization| authorization.expires).min()
+    pending
+        .filter_map(|authorization| authorization.expires)
+        .min()
 }
 
 /// The error about every name whose challenge has no place; a name and its wildcard share theirs.
-fn not_placed(
-    failed: Vec<(Identifier, PlaceError)>,
-    names: &[Identifier],
-) -> Option<IssueError> {
+fn not_placed(failed: Vec<(Identifier, PlaceError)>, names: &[Identifier]) -> Option<IssueError> {
     let mut failed = failed.into_iter();
     let (identifier, source) = failed.next()?;
     let mut others: Vec<(Identifier, PlaceError)> = Vec::new();

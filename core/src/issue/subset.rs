@@ -86,10 +86,8 @@ impl Walk<'_> {
         let profile = match client.check_profile(preferred) {
             Ok(()) => Some(preferred.clone()),
             Err(error) => {
-                self.events.warn(
-                    format!("{error}; ordering without one"),
-                    error.hint(),
-                );
+                self.events
+                    .warn(format!("{error}; ordering without one"), error.hint());
                 None
             }
         };
@@ -143,11 +141,9 @@ impl Walk<'_> {
             );
         }
         self.ordered.change(|inner| {
-            inner.left_out.extend(
-                failed
-                    .into_iter()
-                    .filter(|left| out.contains(&left.name)),
-            );
+            inner
+                .left_out
+                .extend(failed.into_iter().filter(|left| out.contains(&left.name)));
             inner.wanted.names = rest;
         });
         true

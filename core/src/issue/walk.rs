@@ -86,6 +86,7 @@ pub(super) async fn issue(
         && !request.options.new_key
         && head.order.is_none()
         && fits(current, &wanted)
+        && current.revoked.is_none()
         && Timestamp::now() < current.renew_at()
     {
         // A version that the store has lost is replaced.

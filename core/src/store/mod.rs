@@ -7,6 +7,7 @@
 
 mod account;
 mod cert_id;
+mod compromised;
 mod dir;
 mod directory;
 mod head;
@@ -20,9 +21,11 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 pub use account::AccountId;
+pub use account::AccountIdError;
 pub use account::StoredAccount;
 pub use cert_id::CertId;
 pub use cert_id::CertIdError;
+pub use compromised::CompromisedKey;
 pub(crate) use dir::Dir;
 pub use dir::FileError;
 pub(crate) use dir::Kind;
@@ -40,6 +43,7 @@ pub use spec::LeftOut;
 pub use spec::Moment;
 pub use spec::MomentError;
 pub use spec::Spec;
+pub use version::Revoked;
 pub use version::Version;
 pub use version::VersionFile;
 
@@ -117,6 +121,14 @@ impl Key {
     /// All certificates.
     pub fn certificates() -> Self {
         Self(vec!["certificates".into()])
+    }
+
+    /// The mark of a compromised key, by the digest of its public key.
+    pub(crate) fn compromised(spki_sha256: &str) -> Self {
+        Self(vec![
+            "compromised-keys".into(),
+            format!("{spki_sha256}.json"),
+        ])
     }
 
     /// The head of the certificate `id`.

@@ -203,7 +203,9 @@ impl Serialize for Moment {
 
 /// A text that names no moment.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("`{0}` is neither a date (`2027-03-01`), a time (`2027-03-01T12:00:00Z`) nor a duration from now (`+30d`)")]
+#[error(
+    "`{0}` is neither a date (`2027-03-01`), a time (`2027-03-01T12:00:00Z`) nor a duration from now (`+30d`)"
+)]
 pub struct MomentError(String);
 
 /// What speaks against keeping a version.

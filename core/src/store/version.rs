@@ -6,7 +6,9 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::acme::KeyType;
+use crate::acme::RevocationReason;
 use crate::dns::Identifier;
+use crate::store::AccountId;
 use crate::store::KeyOrigin;
 use crate::store::LeftOut;
 use crate::store::Spec;
@@ -27,6 +29,12 @@ pub struct Version {
     pub directory: String,
     /// The URL of the account it was ordered with.
     pub account: String,
+    /// The name in this store of that account; versions of older programs do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<AccountId>,
+    /// The key identifier of the external account that the account is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eab_kid: Option<String>,
     /// The URL of its order.
     pub order: String,
     /// When it was stored.
@@ -48,6 +56,18 @@ pub struct Version {
     /// What else was asked for when it was ordered.
     #[serde(default, skip_serializing_if = "Spec::is_default")]
     pub spec: Spec,
+    /// That it was revoked, in the head of its certificate alone. A revoked version is not renewed unless somebody asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revoked>,
+}
+
+/// That a version was revoked.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Revoked {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: RevocationReason,
 }
 
 impl Version {
@@ -118,6 +138,8 @@ mod tests {
                 profile: None,
                 directory: String::new(),
                 account: String::new(),
+                account_id: None,
+                eab_kid: None,
                 order: String::new(),
                 issued: begin,
                 not_before: begin,
@@ -127,6 +149,7 @@ mod tests {
                 top_issuer: None,
                 left_out: Vec::new(),
                 spec: Spec::default(),
+                revoked: None,
             };
             assert_eq!(
                 version.renew_at(),
