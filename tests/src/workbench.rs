@@ -163,6 +163,20 @@ impl Workbench {
         Engine::new(Arc::new(store), live, transport, Arc::new(zones), events)
     }
 
+    /// A way to a CA under this root alone.
+    pub fn transport(&self, root: Vec<u8>) -> Transport {
+        let options = TransportOptions {
+            extra_roots: vec![ExtraRoot {
+                name: "another CA under test".to_owned(),
+                pem: root,
+            }],
+            ..TransportOptions::default()
+        };
+        let (events, stream) = Events::channel();
+        self.streams.lock().unwrap().push(stream);
+        Transport::new(options, events).expect("a transport")
+    }
+
     /// What is asked of the engine, for a certificate named after the first name.
     pub fn request(&self, names: &[&str]) -> Request {
         let names: Vec<_> = names.iter().map(|name| name.parse().unwrap()).collect();

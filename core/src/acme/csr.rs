@@ -27,6 +27,7 @@ pub struct Csr {
     must_staple: bool,
     names: Vec<Identifier>,
     public_key: Vec<u8>,
+    spki_sha256: String,
 }
 
 impl Csr {
@@ -67,6 +68,11 @@ impl Csr {
     /// The names in it, each once.
     pub fn names(&self) -> &[Identifier] {
         &self.names
+    }
+
+    /// SHA-256 over the DER of its public key (SubjectPublicKeyInfo), in hexadecimal.
+    pub fn spki_sha256(&self) -> &str {
+        &self.spki_sha256
     }
 
     /// The content of the public key's bit string.
@@ -136,6 +142,7 @@ impl Csr {
             must_staple,
             names,
             public_key: info.subject_pki.subject_public_key.data.to_vec(),
+            spki_sha256: hex(digest::digest(&digest::SHA256, info.subject_pki.raw).as_ref()),
             der,
         })
     }
@@ -254,6 +261,7 @@ mod tests {
             assert_eq!(csr.key_type(), kind);
             assert!(csr.must_staple());
             assert_eq!(csr.public_key(), key.public_key());
+            assert_eq!(csr.spki_sha256(), key.spki_sha256());
             let text = pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", der));
             assert_eq!(
                 Csr::parse(format!("made by hand\n{text}").as_bytes()).unwrap(),

@@ -233,9 +233,10 @@ impl CertificateKey {
         Ok(csr.der().to_vec())
     }
 
-    /// SHA-256 over its public key, in hexadecimal.
-    pub fn fingerprint(&self) -> String {
-        hex(digest::digest(&digest::SHA256, self.public_key()).as_ref())
+    /// SHA-256 over the DER of its public key (SubjectPublicKeyInfo), in hexadecimal.
+    pub fn spki_sha256(&self) -> String {
+        let spki = self.pair.subject_public_key_info();
+        hex(digest::digest(&digest::SHA256, &spki).as_ref())
     }
 
     /// The content of the public key's bit string.

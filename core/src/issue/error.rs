@@ -61,6 +61,14 @@ pub enum IssueError {
         /// Where it came from.
         url: String,
     },
+    /// The key was marked as compromised.
+    #[error("the key that was given for {id} was marked as compromised at {since:.0}")]
+    Compromised {
+        /// The certificate.
+        id: CertId,
+        /// When.
+        since: Timestamp,
+    },
     /// A signing request asks for other names.
     #[error(
         "the signing request for {id} is for other names than asked for{}{}",
@@ -287,6 +295,7 @@ impl IssueError {
             | Self::Order(_)
             | Self::Validation { .. } => ErrorKind::Ca,
             Self::AccountKeyAsked { .. }
+            | Self::Compromised { .. }
             | Self::CsrNames { .. }
             | Self::CsrSubset { .. }
             | Self::KeyMismatch { .. }
@@ -330,6 +339,7 @@ impl IssueError {
                 Some("give it another key; RFC 8555 section 11.1 keeps the two apart".to_owned())
             }
             Self::Chain { source, .. } => source.hint(),
+            Self::Compromised { .. } => Some("make another key".to_owned()),
             Self::CsrNames { .. } => Some(
                 "leave the names out, which are those of the request then, or make another request"
                     .to_owned(),

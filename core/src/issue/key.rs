@@ -19,6 +19,7 @@ use crate::acme::CertificateKeyError;
 use crate::acme::Csr;
 use crate::acme::KeyOf;
 use crate::dns::Identifier;
+use crate::store::CompromisedKey;
 use crate::store::Key;
 use crate::store::StoreError;
 use crate::store::VersionFile;
@@ -48,6 +49,13 @@ impl Material {
         match self {
             Self::Csr(csr) => csr.as_ref().into(),
             Self::Key(key) => key.as_ref().into(),
+        }
+    }
+
+    fn spki_sha256(&self) -> String {
+        match self {
+            Self::Csr(csr) => csr.spki_sha256().to_owned(),
+            Self::Key(key) => key.spki_sha256(),
         }
     }
 
@@ -100,7 +108,16 @@ impl KeyInTheMaking {
                 id: walk.request.id.clone(),
                 url: account.url().to_owned(),
             }),
-            Some(material) => Ok(Self::Known(material)),
+            Some(material) => {
+                let mark = material.spki_sha256();
+                match CompromisedKey::load(&*walk.engine.store, &mark).await? {
+                    Some(mark) => Err(IssueError::Compromised {
+                        id: walk.request.id.clone(),
+                        since: mark.since,
+                    }),
+                    None => Ok(Self::Known(material)),
+                }
+            }
             None => {
                 let key_type = walk.request.key_type;
                 Ok(Self::Making(tokio::task::spawn_blocking(move || {
@@ -153,7 +170,19 @@ async fn kept(walk: &Walk<'_>) -> Result<Option<CertificateKey>, IssueError> {
         None => None,
     };
     match key {
-        Some(key) if key.kind() == walk.request.key_type => Ok(Some(key)),
+        Some(key) if key.kind() == walk.request.key_type => {
+            let mark = CompromisedKey::load(&*walk.engine.store, &key.spki_sha256()).await?;
+            if let Some(mark) = &mark {
+                walk.events.warn(
+                    format!(
+                        "the key of version {} was marked as compromised at {:.0}; making a new one",
+                        current.number, mark.since
+                    ),
+                    None,
+                );
+            }
+            Ok(mark.is_none().then_some(key))
+        }
         Some(_) => Ok(None),
         None => {
             walk.events.warn(

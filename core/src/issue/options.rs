@@ -63,7 +63,7 @@ impl KeyChoice {
                 fingerprint: csr.fingerprint().to_owned(),
             },
             Self::Given(key) => KeyOrigin::Given {
-                fingerprint: key.fingerprint(),
+                fingerprint: key.spki_sha256(),
             },
             Self::New => KeyOrigin::New,
             Self::Reuse => KeyOrigin::Reused,

@@ -78,7 +78,7 @@ pub enum KeyOrigin {
     },
     /// A key that was given.
     Given {
-        /// SHA-256 over its public key, in hexadecimal.
+        /// SHA-256 over the DER of its public key (SubjectPublicKeyInfo), in hexadecimal.
         fingerprint: String,
     },
     /// Made for each version.
