@@ -23,6 +23,7 @@ use crate::commands::again::Again;
 use crate::commands::batch;
 use crate::commands::batch::Batch;
 use crate::commands::batch::Job;
+use crate::commands::notices;
 use crate::commands::reason;
 use crate::commands::work::Engines;
 use crate::commands::work::Work;
@@ -68,7 +69,8 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
                 }
             }
             let jobs = jobs(&mut engines, orders)?;
-            let batch = Batch::new(args.at_once.concurrency());
+            let mut batch = Batch::new(args.at_once.concurrency());
+            batch.observers.extend(notices::observer(app, &work)?);
             let ended = batch.run(jobs, &work).await?;
             let interrupted = work.interrupted();
             let stats = work.finish().await;

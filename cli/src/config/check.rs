@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Moment;
 use dnseal_core::store::MomentError;
@@ -18,6 +19,8 @@ use crate::config::Certificate;
 use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Eab;
+use crate::config::Notify;
+use crate::config::NotifyTarget;
 use crate::config::Place;
 use crate::config::Propagation;
 use crate::config::Provider;
@@ -79,6 +82,12 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         key_type: checker.key_type(&top("key-type"), raw.key_type)?,
         live: raw.live.map(|path| source.resolve(&path)),
         other_cas,
+        notify: raw
+            .notify
+            .into_iter()
+            .enumerate()
+            .map(|(index, notify)| checker.notify(&top("notify").at(index), notify))
+            .collect::<Result<_, _>>()?,
         profile: raw.profile,
         propagation: checker.propagation(&top("propagation"), raw.propagation)?,
         providers,
@@ -299,6 +308,51 @@ impl Checker<'_> {
         }
     }
 
+    fn notify(&self, place: &Place, raw: raw::Notify) -> Result<Notify, ConfigError> {
+        let to = match (raw.run, raw.webhook) {
+            (Some(words), None) => {
+                if words.first().is_none_or(String::is_empty) {
+                    return Err(self.error(
+                        &place.at("run"),
+                        "a command is a list: the program and its arguments",
+                    ));
+                }
+                NotifyTarget::Run(words)
+            }
+            (None, Some(webhook)) => {
+                let place = place.at("webhook");
+                NotifyTarget::Webhook {
+                    url: self.secret(&place.at("url"), webhook.url)?,
+                    secret: webhook
+                        .secret
+                        .map(|secret| self.secret(&place.at("secret"), secret))
+                        .transpose()?,
+                }
+            }
+            (Some(_), Some(_)) => {
+                return Err(self
+                    .error(
+                        &place.at("webhook").key(),
+                        "this has both a `run` and a `webhook`",
+                    )
+                    .with_hint("make two items of it".to_owned()));
+            }
+            (None, None) => {
+                return Err(self
+                    .error(place, "this has neither a `run` nor a `webhook`")
+                    .with_hint(
+                        "add `run: [PROGRAM, ARGUMENT, …]` or `webhook: { url: https://… }`"
+                            .to_owned(),
+                    ));
+            }
+        };
+        Ok(Notify {
+            to,
+            events: raw.events.into_iter().map(NoticeKind::from).collect(),
+            timeout: raw.timeout.map(|timeout| timeout.0),
+        })
+    }
+
     fn propagation(
         &self,
         place: &Place,
@@ -494,6 +548,20 @@ impl Checker<'_> {
                 raw.propagation.nameservers,
             )?,
         })
+    }
+}
+
+impl From<raw::NoticeName> for NoticeKind {
+    fn from(name: raw::NoticeName) -> Self {
+        match name {
+            raw::NoticeName::AccountRefused => Self::AccountRefused,
+            raw::NoticeName::Deployed => Self::Deployed,
+            raw::NoticeName::DeployFailed => Self::DeployFailed,
+            raw::NoticeName::Expired => Self::Expired,
+            raw::NoticeName::Expiring => Self::Expiring,
+            raw::NoticeName::Failed => Self::Failed,
+            raw::NoticeName::Renewed => Self::Renewed,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod forms;
 mod frame;
 mod locate;
 mod raw;
+mod redact;
 mod schema;
 mod secret;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use std::time::Duration;
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Moment;
 
@@ -38,6 +40,8 @@ pub(crate) use raw::Duration as DurationText;
 pub(crate) use raw::Family;
 pub(crate) use raw::Mode;
 pub(crate) use raw::Quorum;
+pub(crate) use redact::redacted;
+pub(crate) use redact::without_userinfo;
 pub(crate) use schema::schema;
 pub(crate) use secret::Secret;
 pub(crate) use secret::SecretError;
@@ -55,6 +59,7 @@ pub(crate) struct Config {
     pub(crate) key_type: Option<KeyType>,
     pub(crate) live: Option<PathBuf>,
     pub(crate) other_cas: Vec<Ca>,
+    pub(crate) notify: Vec<Notify>,
     pub(crate) profile: Option<String>,
     pub(crate) propagation: Propagation,
     pub(crate) providers: Vec<Provider>,
@@ -114,6 +119,15 @@ impl Config {
                     .iter()
                     .flat_map(|p| p.settings.iter().map(|(_, secret)| secret)),
             )
+            .chain(
+                self.notify
+                    .iter()
+                    .flat_map(|notify| match &notify.to {
+                        NotifyTarget::Run(_) => [None, None],
+                        NotifyTarget::Webhook { url, secret } => [Some(url), secret.as_ref()],
+                    })
+                    .flatten(),
+            )
     }
 
     /// The provider called `name`.
@@ -162,6 +176,22 @@ pub(crate) struct Spec {
     pub(crate) preferred_chain: Option<String>,
     pub(crate) preferred_profile: Option<String>,
     pub(crate) reuse_key: Option<bool>,
+}
+
+/// Somebody who is told what became of certificates.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Notify {
+    pub(crate) to: NotifyTarget,
+    /// Of what; empty means everything.
+    pub(crate) events: Vec<NoticeKind>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// How they are told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum NotifyTarget {
+    Run(Vec<String>),
+    Webhook { url: Secret, secret: Option<Secret> },
 }
 
 /// A DNS provider of the configuration.

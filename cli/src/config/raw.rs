@@ -2,13 +2,17 @@
 //!
 //! The types here are the one definition: serde reads them, schemars makes the JSON Schema of them. There is no
 //! `flatten` and no `untagged`, because both lose the place of an error. Values that may be
-//! written in more than one way are read in `forms`; what a string means is checked in `check`.
+//! written in more than one way are read in `forms`; what a string means is checked in `check`. Everything is written, too, by
+//! `dnseal report`: what may hold a secret does so in the words of `redact`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::Serialize;
+
+use crate::config::redact;
 
 /// The configuration of dnseal.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -28,6 +32,7 @@ pub(crate) struct Config {
     /// Where store and live files are; a path relative to this file.
     pub(crate) dir: Option<String>,
     /// Where the CA may write to.
+    #[serde(serialize_with = "redact::addresses")]
     pub(crate) email: Option<OneOrMore>,
     /// The type of new keys.
     pub(crate) key_type: Option<KeyTypeName>,
@@ -39,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) preferred_chain: Option<String>,
     /// The CA's profile where it offers it.
     pub(crate) preferred_profile: Option<String>,
+    /// Whom to tell what became of certificates.
+    pub(crate) notify: Vec<Notify>,
     /// The CA's profile.
     pub(crate) profile: Option<String>,
     /// How to see that a value is served.
@@ -63,7 +70,7 @@ pub(crate) enum Ca {
 }
 
 /// A CA with what it needs.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct CaTable {
     /// The external account, for a CA that wants one.
@@ -81,7 +88,7 @@ pub(crate) struct CaTable {
 }
 
 /// An external account (RFC 8555 section 7.3.4).
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Eab {
     /// The HMAC key in base64url.
@@ -91,7 +98,7 @@ pub(crate) struct Eab {
 }
 
 /// One certificate.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Certificate {
     /// Whether to go on without the names that fail.
@@ -135,8 +142,57 @@ pub(crate) struct Certificate {
     pub(crate) reuse_key: Option<bool>,
 }
 
+/// Somebody who is told what became of certificates: `run` or `webhook`.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+pub(crate) struct Notify {
+    /// Of what; everything where it is left out.
+    #[serde(default)]
+    pub(crate) events: Vec<NoticeName>,
+    /// A program and its arguments, which gets a JSON document on its standard input.
+    #[serde(default, serialize_with = "redact::program")]
+    pub(crate) run: Option<Vec<String>>,
+    /// How long one notice may take, repetitions included; 30s where it is left out.
+    #[serde(default)]
+    pub(crate) timeout: Option<Duration>,
+    /// A URL that gets a JSON document by POST.
+    #[serde(default)]
+    pub(crate) webhook: Option<Webhook>,
+}
+
+/// A URL that is told, and what the notices are signed with.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+pub(crate) struct Webhook {
+    /// The secret of the signature (Standard Webhooks): `whsec_` and base64, or any other text.
+    #[serde(default)]
+    pub(crate) secret: Option<Secret>,
+    /// The URL, which may be a secret itself.
+    pub(crate) url: Secret,
+}
+
+/// What somebody may want to be told.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum NoticeName {
+    /// The CA refuses the account, or what stands behind it has lapsed.
+    AccountRefused,
+    /// A new version is where it was to be deployed to.
+    Deployed,
+    /// A new version could not be deployed.
+    DeployFailed,
+    /// A certificate is not valid any more.
+    Expired,
+    /// A certificate is about to expire.
+    Expiring,
+    /// A certificate could not be issued or renewed.
+    Failed,
+    /// There is a new version.
+    Renewed,
+}
+
 /// Which provider serves a zone.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Zone {
     /// How to see that a value is served, for this zone.
@@ -147,7 +203,7 @@ pub(crate) struct Zone {
 }
 
 /// How to see that a value is served.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -172,7 +228,7 @@ pub(crate) struct Propagation {
 }
 
 /// What can be said of one zone about propagation.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -185,7 +241,7 @@ pub(crate) struct ZonePropagation {
 }
 
 /// Which addresses of the servers to ask.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Family {
     Both,
@@ -194,7 +250,7 @@ pub(crate) enum Family {
 }
 
 /// What is evidence that a value is served.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
     /// Every authoritative server, which is all there is so far.
@@ -204,7 +260,7 @@ pub(crate) enum Mode {
 }
 
 /// How many servers must have the value.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Quorum {
     /// Every usable one, and each name server by some address.
@@ -241,7 +297,7 @@ pub(crate) enum Secret {
 }
 
 /// Where a secret is; exactly one of these.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -251,6 +307,7 @@ pub(crate) enum Secret {
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub(crate) struct SecretReference {
     /// A program and its arguments that prints it.
+    #[serde(serialize_with = "redact::program")]
     pub(crate) command: Option<Vec<String>>,
     /// An environment variable that holds it.
     pub(crate) env: Option<String>,
@@ -259,7 +316,7 @@ pub(crate) struct SecretReference {
 }
 
 /// The name of a key type, checked later.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct KeyTypeName(pub(crate) String);
 

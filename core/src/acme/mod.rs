@@ -43,6 +43,7 @@ pub use authorization::Pairing;
 pub use ca::Ca;
 pub use ca::CaError;
 pub use ca::KnownCa;
+pub(crate) use ca::is_loopback;
 pub use chain::CertificateChain;
 pub use chain::ChainError;
 pub use chain::KeyOf;
