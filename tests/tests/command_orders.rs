@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use dnseal_tests::{Profile, Shop, TsigKey, ZoneSpec};
+use dnseal_tests::{NameServer, Profile, Shop, TsigKey, ZoneSpec};
 use serde_json::Value;
 
 const BOTH: [&str; 2] = ["example.test", "*.example.test"];
