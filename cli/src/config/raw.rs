@@ -100,6 +100,7 @@ pub(crate) struct Eab {
 /// One certificate.
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+#[schemars(extend("anyOf" = [{ "required": ["names"] }, { "required": ["csr"] }]))]
 pub(crate) struct Certificate {
     /// Whether to go on without the names that fail.
     #[serde(default)]
@@ -121,6 +122,7 @@ pub(crate) struct Certificate {
     pub(crate) must_staple: Option<bool>,
     /// Its names; those of its signing request where it has one.
     #[serde(default)]
+    #[schemars(length(min = 1))]
     pub(crate) names: Vec<String>,
     /// Until when it is to be valid: a date, a time, or a duration from the order on (`+30d`).
     #[serde(default)]
