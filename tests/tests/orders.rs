@@ -497,6 +497,7 @@ fn other_ca(sandbox: &Sandbox, second: &Ca) -> OtherCa {
     let root = second.tls_root_pem().as_bytes().to_vec();
     OtherCa {
         ca: CaName::resolve(&url, KeyType::default()).unwrap(),
+        account: None,
         external_account: None,
         transport: Some(sandbox.workbench.transport(root)),
     }

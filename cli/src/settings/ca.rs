@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use dnseal_core::acme::Ca;
 use dnseal_core::acme::ExternalAccount;
 use dnseal_core::acme::KeyType;
+use dnseal_core::store::AccountId;
 use secrecy::SecretString;
 
 use crate::args::CaArgs;
@@ -18,6 +19,7 @@ use crate::error::CliError;
 /// A CA with everything that a request there needs.
 #[derive(Debug)]
 pub(crate) struct ChosenCa {
+    pub(crate) account: Option<AccountId>,
     pub(crate) ca: Ca,
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) external_account: Option<ExternalAccount>,
@@ -39,19 +41,23 @@ pub(crate) fn ca(
         named: false,
     });
     let external_account = external_account(args, first.configured.and_then(|ca| ca.eab.as_ref()))?;
-    choose(
+    let mut chosen = choose(
         &first,
         external_account,
         args,
         of_certificate,
         config,
         key_type,
-    )
+    )?;
+    if let Some(id) = args.account.as_deref().filter(|id| !id.is_empty()) {
+        chosen.account = Some(id.parse()?);
+    }
+    Ok(chosen)
 }
 
 /// The CAs to ask where the first cannot issue, in order.
 ///
-/// An external account of flags and variables goes with the first.
+/// An account, and an external account, of flags and variables goes with the first.
 pub(crate) fn other_cas(
     args: &CaArgs,
     of_certificate: Option<&config::Certificate>,
@@ -159,6 +165,7 @@ fn choose(
         }
     })?;
     Ok(ChosenCa {
+        account: wanted.configured.and_then(|ca| ca.account.clone()),
         ca,
         roots: match given_roots.is_empty() {
             true => wanted
@@ -177,13 +184,15 @@ pub(crate) fn contacts(args: &CaArgs, config: &Config) -> Vec<String> {
         true => config.emails.iter().collect(),
         false => given,
     };
-    emails
-        .into_iter()
-        .map(|email| match email.starts_with("mailto:") {
-            true => email.clone(),
-            false => format!("mailto:{email}"),
-        })
-        .collect()
+    emails.into_iter().map(|email| mailto(email)).collect()
+}
+
+/// An address as the URL that CAs want.
+pub(crate) fn mailto(email: &str) -> String {
+    match email.starts_with("mailto:") {
+        true => email.to_owned(),
+        false => format!("mailto:{email}"),
+    }
 }
 
 fn external_account(
@@ -241,6 +250,7 @@ mod tests {
     fn config() -> Config {
         Config {
             ca: Some(config::Ca {
+                account: Some("work".parse().unwrap()),
                 name_or_url: "https://ca.test/dir".into(),
                 roots: vec!["ca.pem".into()],
                 eab: Some(config::Eab {
@@ -261,6 +271,7 @@ mod tests {
         assert_eq!(chosen.ca.url.as_str(), "https://ca.test/dir");
         assert_eq!(chosen.roots, [PathBuf::from("ca.pem")]);
         assert_eq!(chosen.external_account.unwrap().kid(), "kid");
+        assert_eq!(chosen.account.unwrap().to_string(), "work");
 
         let args = CaArgs {
             ca: Some("letsencrypt-staging".into()),
@@ -269,6 +280,7 @@ mod tests {
         let chosen = ca(&args, None, &config(), KeyType::default()).unwrap();
         assert!(chosen.roots.is_empty());
         assert!(chosen.external_account.is_none());
+        assert_eq!(chosen.account, None);
     }
 
     #[test]

@@ -173,6 +173,7 @@ fn order(
         other_roots.push(other.roots);
         options.other_cas.push(OtherCa {
             ca: other.ca,
+            account: other.account,
             external_account: other.external_account,
             transport: None,
         });
@@ -184,6 +185,7 @@ fn order(
             id,
             names,
             ca: chosen.ca,
+            account: chosen.account,
             contacts: settings::contacts(&args.ca, config),
             terms: terms.clone(),
             external_account: chosen.external_account,

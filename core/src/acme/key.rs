@@ -233,7 +233,7 @@ impl CertificateKey {
         Ok(csr.der().to_vec())
     }
 
-    /// SHA-256 over the DER of its public key (SubjectPublicKeyInfo), in hexadecimal.
+    /// SHA-256 over the DER of its public key (SubjectPublicKeyInfo), in hexadecimal: by this a key is marked as compromised.
     pub fn spki_sha256(&self) -> String {
         let spki = self.pair.subject_public_key_info();
         hex(digest::digest(&digest::SHA256, &spki).as_ref())

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::account::AccountsError;
 use crate::acme::AccountError;
 use crate::acme::AccountKeyError;
 use crate::acme::AcmeError;
@@ -40,6 +41,9 @@ pub enum IssueError {
     /// The key of the account in the store cannot be used.
     #[error(transparent)]
     AccountKey(AccountKeyError),
+    /// The record of the account does not fit.
+    #[error(transparent)]
+    Accounts(AccountsError),
     /// An authorization of a new order is neither pending nor valid.
     #[error("the CA's authorization for {identifier} is {status}: {url}")]
     Authorization {
@@ -60,14 +64,6 @@ pub enum IssueError {
         source: ChainError,
         /// Where it came from.
         url: String,
-    },
-    /// The key was marked as compromised.
-    #[error("the key that was given for {id} was marked as compromised at {since:.0}")]
-    Compromised {
-        /// The certificate.
-        id: CertId,
-        /// When.
-        since: Timestamp,
     },
     /// A signing request asks for other names.
     #[error(
@@ -103,6 +99,16 @@ pub enum IssueError {
     /// Something on disk.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Somebody else has, or may have, the key that the certificate was to be for.
+    #[error(
+        "the key for {id} was marked as compromised on {since:.0}, when a certificate with it was revoked"
+    )]
+    CompromisedKey {
+        /// The certificate.
+        id: CertId,
+        /// When it was marked.
+        since: Timestamp,
+    },
     /// A key could not be made, read or used.
     #[error(transparent)]
     Key(CertificateKeyError),
@@ -294,8 +300,12 @@ impl IssueError {
             | Self::NoDnsChallenge { .. }
             | Self::Order(_)
             | Self::Validation { .. } => ErrorKind::Ca,
-            Self::AccountKeyAsked { .. }
-            | Self::Compromised { .. }
+            Self::Accounts(error) => match error.request() {
+                Some(error) => kind_of(error),
+                None => ErrorKind::Usage,
+            },
+            Self::CompromisedKey { .. }
+            | Self::AccountKeyAsked { .. }
             | Self::CsrNames { .. }
             | Self::CsrSubset { .. }
             | Self::KeyMismatch { .. }
@@ -348,8 +358,11 @@ impl IssueError {
             Self::AccountKeyAsked { .. } => {
                 Some("give it another key; RFC 8555 section 11.1 keeps the two apart".to_owned())
             }
+            Self::Accounts(error) => error.hint(),
+            Self::CompromisedKey { .. } => {
+                Some("take another key: leave out what names this one".to_owned())
+            }
             Self::Chain { source, .. } => source.hint(),
-            Self::Compromised { .. } => Some("make another key".to_owned()),
             Self::CsrNames { .. } => Some(
                 "leave the names out, which are those of the request then, or make another request"
                     .to_owned(),
@@ -395,6 +408,7 @@ impl IssueError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Account(error) => error.is_retryable(),
+            Self::Accounts(error) => error.is_retryable(),
             Self::Directory(error) => error.is_retryable(),
             Self::Order(error) | Self::Validation { source: error, .. } => error.is_retryable(),
             Self::Place { source, .. } => source.is_retryable(),
@@ -409,6 +423,7 @@ impl IssueError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Account(error) => error.retry_after(),
+            Self::Accounts(error) => error.retry_after(),
             Self::Directory(error) => error.retry_after(),
             Self::Order(error) | Self::Validation { source: error, .. } => error.retry_after(),
             Self::Place { source, .. } => source.retry_after(),
@@ -468,6 +483,19 @@ impl IssueError {
         match self {
             Self::Validation { source, ttl } if is_about_values(source) => *ttl,
             _ => None,
+        }
+    }
+}
+
+impl From<AccountsError> for IssueError {
+    fn from(error: AccountsError) -> Self {
+        match error {
+            AccountsError::Account(error) => Self::Account(error),
+            AccountsError::AccountKey(error) => Self::AccountKey(error),
+            AccountsError::Cancelled => Self::Cancelled,
+            AccountsError::Directory(error) => Self::Directory(error),
+            AccountsError::Store(error) => Self::Store(error),
+            other => Self::Accounts(other),
         }
     }
 }

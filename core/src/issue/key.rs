@@ -92,6 +92,7 @@ impl KeyInTheMaking {
                 (None, KeyChoice::Csr(csr)) => Material::Csr(csr.clone()),
                 (None, _) => return Err(IssueError::Key(CertificateKeyError::Unsupported)),
             };
+            check_not_compromised(walk, &material).await?;
             return Ok(Self::Stored(*number, material));
         }
         let known = match choice {
@@ -109,14 +110,8 @@ impl KeyInTheMaking {
                 url: account.url().to_owned(),
             }),
             Some(material) => {
-                let mark = material.spki_sha256();
-                match CompromisedKey::load(&*walk.engine.store, &mark).await? {
-                    Some(mark) => Err(IssueError::Compromised {
-                        id: walk.request.id.clone(),
-                        since: mark.since,
-                    }),
-                    None => Ok(Self::Known(material)),
-                }
+                check_not_compromised(walk, &material).await?;
+                Ok(Self::Known(material))
             }
             None => {
                 let key_type = walk.request.key_type;
@@ -153,6 +148,17 @@ impl KeyInTheMaking {
             walk.engine.store.put_if_absent(&store_key, content).await?;
         }
         Ok((number, material))
+    }
+}
+
+/// A key that was marked when a certificate was revoked is in no certificate again.
+async fn check_not_compromised(walk: &Walk<'_>, key: &Material) -> Result<(), IssueError> {
+    match CompromisedKey::load(&*walk.engine.store, &key.spki_sha256()).await? {
+        Some(mark) => Err(IssueError::CompromisedKey {
+            id: walk.request.id.clone(),
+            since: mark.since,
+        }),
+        None => Ok(()),
     }
 }
 

@@ -85,6 +85,8 @@ impl KeyChoice {
 pub struct OtherCa {
     /// The CA.
     pub ca: Ca,
+    /// The account there, where it is not the usual one.
+    pub account: Option<AccountId>,
     /// The external account that a new account there is bound to.
     pub external_account: Option<ExternalAccount>,
     /// The way there, where it is another than to the first, because other roots are trusted on it.
@@ -109,7 +111,7 @@ impl Request {
             key_type: self.key_type,
             profile: self.profile.clone(),
             directory: self.ca.url.to_string(),
-            account: AccountId::for_directory(&self.ca.url),
+            account: self.account_id(),
             spec: Spec {
                 allow_subset: options.allow_subset,
                 directories,
@@ -126,6 +128,7 @@ impl Request {
     /// The same request to each of its CAs, in order of preference.
     pub(super) fn for_each_ca(&self) -> Vec<Self> {
         let others = self.options.other_cas.iter().map(|other| Self {
+            account: other.account.clone(),
             ca: other.ca.clone(),
             external_account: other.external_account.clone(),
             transport: other.transport.clone().or_else(|| self.transport.clone()),
