@@ -191,7 +191,7 @@ impl Engines {
             #[cfg(debug_assertions)]
             cancel: work.cancel().clone(),
             events: work.events.clone(),
-            live: Live::new(&app.places.live)?,
+            live: app.live()?,
             made: BTreeMap::new(),
             _nothing: nothing,
             store: Arc::new(store),
@@ -209,6 +209,11 @@ impl Engines {
             }
         }
         Ok((self.trusting(&order.roots)?, request))
+    }
+
+    /// The store they all work on.
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
     }
 
     /// The engine that trusts these files.

@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use crate::config::redact;
 
+use crate::config::deploy::raw as deploy;
+
 /// The configuration of dnseal.
 #[derive(Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
@@ -21,6 +23,8 @@ use crate::config::redact;
 )]
 #[schemars(title = "dnseal.yaml")]
 pub(crate) struct Config {
+    /// Whose the files in `live` are.
+    pub(crate) access: deploy::Access,
     /// Whether the CA's terms of service are agreed to.
     pub(crate) agree_tos: bool,
     /// Whether to go on without the names that fail.
@@ -29,11 +33,15 @@ pub(crate) struct Config {
     pub(crate) ca: Option<Ca>,
     /// The certificates to issue, by name.
     pub(crate) certificates: Table<Certificate>,
+    /// Where certificates go that say nothing themselves.
+    pub(crate) deploy: Vec<deploy::Target>,
     /// Where store and live files are; a path relative to this file.
     pub(crate) dir: Option<String>,
     /// Where the CA may write to.
     #[serde(serialize_with = "redact::addresses")]
     pub(crate) email: Option<OneOrMore>,
+    /// Commands around a run.
+    pub(crate) hooks: deploy::Hooks,
     /// The type of new keys.
     pub(crate) key_type: Option<KeyTypeName>,
     /// Where the newest files are, if not in `live` below `dir`.
@@ -110,12 +118,18 @@ pub(crate) struct Certificate {
     /// Whether to go on without the names that fail.
     #[serde(default)]
     pub(crate) allow_subset: Option<bool>,
+    /// Whose its files in `live` are.
+    #[serde(default)]
+    pub(crate) access: deploy::Access,
     /// Another CA than the one for all.
     #[serde(default)]
     pub(crate) ca: Option<Ca>,
     /// A signing request, PEM or DER, whose key is elsewhere; a path relative to this file.
     #[serde(default)]
     pub(crate) csr: Option<String>,
+    /// Where it goes on this machine, instead of what is said for all.
+    #[serde(default)]
+    pub(crate) deploy: Option<Vec<deploy::Target>>,
     /// The private key to use, PEM; a path relative to this file.
     #[serde(default)]
     pub(crate) key_file: Option<String>,
