@@ -9,6 +9,7 @@ mod orders;
 mod places;
 mod probe;
 mod provider;
+mod spec;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ pub(crate) use ca::ca;
 pub(crate) use ca::caa;
 pub(crate) use ca::contacts;
 pub(crate) use ca::mailto;
+pub(crate) use ca::other_cas;
 pub(crate) use delegation::delegation;
 pub(crate) use deploy::Destinations;
 pub(crate) use deploy::Passwords;

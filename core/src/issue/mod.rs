@@ -9,14 +9,19 @@
 mod account;
 mod certificate;
 mod checkpoint;
+mod clients;
 mod error;
+mod expiry;
 mod give_back;
+mod key;
 mod maintain;
+mod options;
 mod plan;
 pub(crate) mod preflight;
 mod prove;
 mod publish;
 mod recover;
+mod subset;
 pub(crate) mod trial;
 mod walk;
 
@@ -28,6 +33,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 pub use checkpoint::Checkpoint;
 pub use checkpoint::Checkpoints;
@@ -35,6 +41,9 @@ pub use checkpoint::UnknownCheckpoint;
 pub use error::ErrorKind;
 pub use error::IssueError;
 pub use maintain::Swept;
+pub use options::KeyChoice;
+pub use options::Options;
+pub use options::OtherCa;
 pub use plan::Plan;
 pub use plan::PlanAction;
 pub use plan::PlannedName;
@@ -43,6 +52,8 @@ pub use preflight::CaaRefusal;
 
 pub use crate::account::Terms;
 use crate::acme::Ca;
+use crate::acme::Client;
+use crate::acme::DirectoryError;
 use crate::acme::ExternalAccount;
 use crate::acme::KeyType;
 use crate::acme::Transport;
@@ -59,7 +70,6 @@ use crate::store::Patience;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Version;
-use crate::store::Wanted;
 
 /// Issues certificates; one for all orders of a run.
 #[derive(Debug)]
@@ -68,6 +78,7 @@ pub struct Engine {
     accounts: Mutex<HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>>,
     caa: CaaPolicy,
     checkpoints: Option<Arc<dyn Checkpoints>>,
+    clients: clients::Clients,
     events: Events,
     live: Live,
     store: Arc<dyn Store>,
@@ -88,6 +99,7 @@ impl Engine {
             accounts: Mutex::default(),
             caa: CaaPolicy::default(),
             checkpoints: None,
+            clients: clients::Clients::default(),
             events,
             live,
             store,
@@ -138,6 +150,18 @@ impl Engine {
     /// Removes a certificate from the store and from this machine, after its values are out of DNS.
     pub async fn delete(&self, id: &CertId, cancel: &CancellationToken) -> Result<(), IssueError> {
         maintain::delete(self, id, cancel).await
+    }
+
+    /// The client of a CA, one for all orders.
+    async fn client(
+        &self,
+        transport: Option<&Transport>,
+        directory: &Url,
+        events: &Events,
+    ) -> Result<Client, DirectoryError> {
+        let transport = transport.unwrap_or(&self.transport);
+        let client = self.clients.get(transport, directory).await?;
+        Ok(client.with_events(events.clone()))
     }
 
     async fn lock(
@@ -219,6 +243,10 @@ pub struct Request {
     pub force: bool,
     /// How long to wait for what is not ours.
     pub timeouts: Timeouts,
+    /// What else is asked for.
+    pub options: Options,
+    /// The way to the CA, where it is not the engine's own.
+    pub transport: Option<Transport>,
 }
 
 impl Request {
@@ -230,22 +258,13 @@ impl Request {
         }
     }
 
-    fn wanted(&self) -> Wanted {
-        Wanted {
-            names: self.names.clone(),
-            key_type: self.key_type,
-            profile: self.profile.clone(),
-            directory: self.ca.url.to_string(),
-            account: self.account_id(),
-        }
-    }
-
     fn check(&self, events: &Events) -> Result<(), IssueError> {
         if self.names.is_empty() {
             return Err(IssueError::NoNames {
                 id: self.id.clone(),
             });
         }
+        self.check_options()?;
         for wildcard in &self.names {
             let Some(covered) = self.names.iter().find(|name| wildcard.covers(name)) else {
                 continue;
