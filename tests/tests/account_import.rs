@@ -59,15 +59,22 @@ fn find(dir: &Path, name: &str) -> PathBuf {
     find(&next.unwrap_or_else(|| panic!("no {name}")), name)
 }
 
+/// That it orders with what is stored, and is the same account still.
 fn orders(shop: &Shop, account: &str) {
-    let made = shop.pebble.count("POST", "/sign-me-up");
+    let record = shop.dir().join(format!("store/accounts/{account}.json"));
+    let url = || {
+        let record = fs::read(&record).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&record).unwrap()["url"].clone()
+    };
+    let before = url();
     shop.issue(&["example.test"])
         .args(["--account", account, "--force"])
         .run()
         .success();
     let head = shop.head("example.test").unwrap();
     assert_eq!(head["current"]["account_id"], account, "{head:#}");
-    assert_eq!(shop.pebble.count("POST", "/sign-me-up"), made);
+    assert_eq!(head["current"]["account"], before, "{head:#}");
+    assert_eq!(url(), before);
 }
 
 #[test]
