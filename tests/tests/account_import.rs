@@ -1,6 +1,6 @@
 //! Accounts of other tools, from the files that they write themselves, at Pebble.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,11 +52,11 @@ fn find(dir: &Path, name: &str) -> PathBuf {
     if dir.join(name).exists() {
         return dir.to_owned();
     }
-    let next = fs::read_dir(dir)
+    let mut entries = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    let next = next.filter(|path| path.is_dir()).next();
-    find(&next.unwrap_or_else(|| panic!("no {name}")), name)
+    let next = entries.find(|path| path.is_dir());
+    find(&next.expect("a directory with the file"), name)
 }
 
 /// That it orders with what is stored, and is the same account still.
