@@ -10,6 +10,7 @@ mod global;
 mod issue;
 mod provider;
 mod revoke;
+mod spec;
 
 use std::path::PathBuf;
 
@@ -41,6 +42,7 @@ pub(crate) use provider::ProviderArgs;
 pub(crate) use provider::ProviderCommand;
 pub(crate) use provider::TestArgs;
 pub(crate) use revoke::RevokeArgs;
+pub(crate) use spec::SpecArgs;
 
 /// Publicly trusted certificates by the DNS-01 challenge.
 #[derive(Debug, Parser)]
