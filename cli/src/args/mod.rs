@@ -8,6 +8,7 @@ mod dns;
 mod global;
 mod issue;
 mod provider;
+mod run;
 
 use std::path::PathBuf;
 
@@ -25,11 +26,14 @@ pub(crate) use dns::ValueArgs;
 pub(crate) use dns::ZoneArgs;
 pub(crate) use global::GlobalArgs;
 pub(crate) use global::OutputFormat;
+pub(crate) use issue::AtOnceArgs;
 pub(crate) use issue::CaArgs;
 pub(crate) use issue::IssueArgs;
 pub(crate) use provider::ProbeArgs;
 pub(crate) use provider::ProviderArgs;
 pub(crate) use provider::ProviderCommand;
+pub(crate) use run::LogFormat;
+pub(crate) use run::RunArgs;
 
 /// Publicly trusted certificates by the DNS-01 challenge.
 #[derive(Debug, Parser)]
@@ -81,6 +85,11 @@ pub(crate) enum Command {
         after_help = "Example:\n  dnseal report > report.txt\n\nNothing is asked of any server, and nothing is changed. Read it before you send it: it has names of hosts and files."
     )]
     Report,
+    /// Stay in the foreground, and renew each certificate when it is due
+    #[command(
+        after_help = "Example:\n  dnseal run --metrics 127.0.0.1:9311\n\nSIGHUP reads the configuration again, SIGTERM ends it in order."
+    )]
+    Run(Box<RunArgs>),
     /// Run a CA and a name server on this machine until Ctrl-C
     #[command(
         after_help = "Example:\n  dnseal sandbox --zone example.test\n\nIt prints the addresses and keys to use. Nobody trusts its certificates."

@@ -15,6 +15,7 @@ mod notify;
 mod provider;
 mod reason;
 mod report;
+mod run;
 mod sandbox;
 mod schema;
 mod show;
@@ -72,6 +73,7 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
             NotifyCommand::Test => notify::test(&app()?).await,
         },
         Command::Report => report::run(&cli.global, printer).await,
+        Command::Run(args) => run::run(&cli.global, printer, &args).await,
         Command::Sandbox(args) => sandbox::run(printer, &args).await,
         Command::Completions(args) => Ok(completions::run(args.shell)),
         Command::Man(args) => man::run(args.dir.as_deref()),

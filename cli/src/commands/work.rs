@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::App;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
+use crate::metrics::Metrics;
 use crate::render::LogFile;
 use crate::render::Printer;
 use crate::render::Progress;
@@ -63,6 +64,20 @@ impl Work {
     }
 
     fn begin_with(app: &App, printer: Printer) -> Result<Self, CliError> {
+        let signals = Signals::listen().map_err(|error| CliError::Unexpected {
+            message: format!("cannot listen for signals: {error}"),
+            hint: None,
+        })?;
+        Self::begin_under(app, printer, signals, None)
+    }
+
+    /// The same as one of many in a process that listens for signals and counts by itself.
+    pub(super) fn begin_under(
+        app: &App,
+        printer: Printer,
+        signals: Signals,
+        metrics: Option<Metrics>,
+    ) -> Result<Self, CliError> {
         let log = match app
             .global
             .log_file
@@ -74,15 +89,11 @@ impl Work {
             }
             None => None,
         };
-        let signals = Signals::listen().map_err(|error| CliError::Unexpected {
-            message: format!("cannot listen for signals: {error}"),
-            hint: None,
-        })?;
         let progress = Progress::new(printer);
         let (events, receiver) = Events::channel();
         Ok(Self {
             events,
-            watcher: Watcher::start(receiver, progress.clone(), log),
+            watcher: Watcher::start(receiver, progress.clone(), log, metrics),
             progress,
             signals,
         })
