@@ -244,7 +244,7 @@ impl CliError {
             },
             Self::Place { source, .. } => match source {
                 PlaceError::Route(_) => ExitCode::USAGE,
-                source if source.retry_after().is_some() => ExitCode::LATER,
+                PlaceError::Provider(ProviderError::RateLimited { .. }) => ExitCode::LATER,
                 _ => ExitCode::PROVIDER,
             },
             Self::Propagation(PropagationError::Cancelled)
