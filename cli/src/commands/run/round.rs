@@ -19,6 +19,7 @@ use crate::commands::batch::Batch;
 use crate::commands::batch::Job;
 use crate::commands::batch::Observer;
 use crate::commands::batch::Outcome;
+use crate::commands::deploying::Deploying;
 use crate::commands::list;
 use crate::commands::notices;
 use crate::commands::reason;
@@ -76,7 +77,6 @@ async fn look(
     }
     let mut batch = Batch::new(args.at_once.concurrency());
     batch.observers.push(Box::new(Counter(metrics.clone())));
-    batch.observers.extend(notices::observer(app, work)?);
     let mut jobs = Vec::new();
     if !due.is_empty() {
         let probing = settings::probing(&args.probe, &app.config)?;
@@ -87,7 +87,13 @@ async fn look(
         for order in due {
             jobs.push(Job::new(engines.trusting(&order.roots)?, order.request));
         }
+        let ids = jobs.iter().map(|job| &job.id);
+        let deploying = Deploying::new(app, work, engines.store(), ids)?;
+        deploying.look(app, &jobs).await?;
+        batch.observers.push(Box::new(deploying));
     }
+    // After what it tells of.
+    batch.observers.extend(notices::observer(app, work)?);
     let ended = batch.run(jobs, work).await?;
     let now = Timestamp::now();
     let mut failed = BTreeSet::new();
