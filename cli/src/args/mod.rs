@@ -11,6 +11,7 @@ mod issue;
 mod provider;
 mod revoke;
 mod run;
+mod spec;
 
 use std::path::PathBuf;
 
@@ -45,6 +46,7 @@ pub(crate) use provider::TestArgs;
 pub(crate) use revoke::RevokeArgs;
 pub(crate) use run::LogFormat;
 pub(crate) use run::RunArgs;
+pub(crate) use spec::SpecArgs;
 
 /// Publicly trusted certificates by the DNS-01 challenge.
 #[derive(Debug, Parser)]

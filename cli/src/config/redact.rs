@@ -89,6 +89,7 @@ pub(super) fn addresses<S: Serializer>(
 impl Serialize for Ca {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         match self {
+            Self::List(cas) => cas.serialize(s),
             Self::NameOrUrl(name) => s.serialize_str(name),
             Self::Table(table) => table.serialize(s),
         }

@@ -8,12 +8,14 @@ mod orders;
 mod places;
 mod probe;
 mod provider;
+mod spec;
 
 use std::path::PathBuf;
 
 pub(crate) use ca::ca;
 pub(crate) use ca::contacts;
 pub(crate) use ca::mailto;
+pub(crate) use ca::other_cas;
 pub(crate) use deploy::Destinations;
 pub(crate) use deploy::Passwords;
 pub(crate) use deploy::variables;

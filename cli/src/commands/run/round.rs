@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use crate::args::IssueArgs;
 use crate::args::RunArgs;
+use crate::args::SpecArgs;
 use crate::commands::App;
 use crate::commands::batch::Batch;
 use crate::commands::batch::Job;
@@ -80,12 +81,16 @@ async fn look(
     let mut jobs = Vec::new();
     if !due.is_empty() {
         let probing = settings::probing(&args.probe, &app.config)?;
-        let roots: BTreeSet<&PathBuf> = due.iter().flat_map(|order| &order.roots).collect();
+        let roots: BTreeSet<&PathBuf> = due
+            .iter()
+            .flat_map(|o| o.roots.iter().chain(o.other_roots.iter().flatten()))
+            .collect();
         let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
         let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
         let mut engines = Engines::new(app, work, work.zones(&probing, providers)?)?;
         for order in due {
-            jobs.push(Job::new(engines.trusting(&order.roots)?, order.request));
+            let (engine, request) = engines.ready(order)?;
+            jobs.push(Job::new(engine, request));
         }
         let ids = jobs.iter().map(|job| &job.id);
         let deploying = Deploying::new(app, work, engines.store(), ids)?;
@@ -180,6 +185,7 @@ fn issue_args(args: &RunArgs) -> IssueArgs {
         force: false,
         replace_names: true,
         at_once: args.at_once,
+        spec: SpecArgs::default(),
         ca: args.ca.clone(),
         provider: args.provider.clone(),
         probe: args.probe.clone(),
