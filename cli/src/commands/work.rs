@@ -16,6 +16,7 @@ use dnseal_core::dns::Propagation;
 use dnseal_core::dns::Routes;
 use dnseal_core::dns::Zones;
 use dnseal_core::event::Events;
+use dnseal_core::issue::CaaPolicy;
 use dnseal_core::issue::Engine;
 use dnseal_core::issue::Request;
 use dnseal_core::store::DirectoryStore;
@@ -151,18 +152,15 @@ impl Work {
             .map(|(name, provider)| NamedProvider { name, provider })
             .collect();
         let routes = Routes::new(named, providers.routes, providers.fallback)?;
-        Ok(Arc::new(Zones::new(
-            routes,
-            discovery,
-            propagation,
-            self.events.clone(),
-        )))
+        let zones = Zones::new(routes, discovery, propagation, self.events.clone());
+        Ok(Arc::new(zones.with_delegation(providers.delegation)))
     }
 }
 
 /// Engines that differ only in whom they trust beside the system's roots.
 #[derive(Debug)]
 pub(super) struct Engines {
+    caa: CaaPolicy,
     #[cfg(debug_assertions)]
     cancel: CancellationToken,
     events: Events,
@@ -199,6 +197,7 @@ impl Engines {
         zones: Arc<Zones>,
     ) -> Result<Self, CliError> {
         Ok(Self {
+            caa: app.config.caa.unwrap_or_default(),
             #[cfg(debug_assertions)]
             cancel: work.cancel().clone(),
             events: work.events.clone(),
@@ -208,6 +207,12 @@ impl Engines {
             store: Arc::new(store),
             zones,
         })
+    }
+
+    /// The same, with CAA records stopping orders when this says so.
+    pub(super) fn with_caa(mut self, policy: CaaPolicy) -> Self {
+        self.caa = policy;
+        self
     }
 
     /// The engine for an order, and its request with the ways to its other CAs.
@@ -238,7 +243,8 @@ impl Engines {
             transport(roots, &self.events)?,
             self.zones.clone(),
             self.events.clone(),
-        );
+        )
+        .with_caa(self.caa);
         #[cfg(debug_assertions)]
         let engine = match crate::pause::asked(&self.cancel) {
             Some(checkpoints) => engine.with_checkpoints(checkpoints),
