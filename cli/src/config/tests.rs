@@ -201,9 +201,16 @@ fn schema_and_parser_agree() {
         ("zones: { a.test: { propagation: { quorum: all } } }", false),
         ("certificates: { a: { names: [] } }", false),
         (
-            "certificates: { a: { names: [a.test], deploy: [] } }",
-            false,
+            "certificates: { a: { names: [a.test], deploy: [{ files: { key: /k }, run: [x] }] } }",
+            true,
         ),
+        ("deploy: [{ runs: [x] }]", false),
+        ("deploy: [{ files: { key: { mode: '0600' } } }]", false),
+        (
+            "hooks: { pre: [{ shell: x, timeout: 5m }], directory: h }",
+            true,
+        ),
+        ("access: { owner: 0, group: web, mode: '0640' }", true),
         ("certificates: { a: {} }", false),
     ] {
         // What has other names for it, or a meaning beyond its form, is the parser's alone.
@@ -245,6 +252,10 @@ fn fits(root: &Value, schema: &Value, value: &Value) -> bool {
         "maxProperties" => value
             .as_object()
             .is_none_or(|t| t.len() as u64 <= rule.as_u64().unwrap()),
+        "minLength" => value
+            .as_str()
+            .is_none_or(|t| t.len() as u64 >= rule.as_u64().unwrap()),
+        "not" => !fits(root, rule, value),
         "minItems" => value
             .as_array()
             .is_none_or(|a| a.len() as u64 >= rule.as_u64().unwrap()),
@@ -268,7 +279,8 @@ fn fits(root: &Value, schema: &Value, value: &Value) -> bool {
             Value::Array(types) => types.iter().any(|t| is_of_type(t, value)),
             one => is_of_type(one, value),
         },
-        "$defs" | "$schema" | "default" | "description" | "format" | "title" => true,
+        // Forms of texts are the parser's alone.
+        "$defs" | "$schema" | "default" | "description" | "format" | "pattern" | "title" => true,
         other => panic!("the test does not know `{other}`"),
     })
 }
