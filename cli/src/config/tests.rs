@@ -79,7 +79,7 @@ fn nothing_at_all_is_a_configuration() {
 /// The text, the line and column of the error, and something of what it and its hint say.
 #[rustfmt::skip]
 const ERRORS: &[(&str, usize, usize, &str, &str)] = &[
-    ("a: 1\n", 1, 1, "there is no key `a` here", "there is agree-tos, ca, "),
+    ("a: 1\n", 1, 1, "there is no key `a` here", "there is access, agree-tos, "),
     ("certifcates: {}\n", 1, 1, "there is no key `certifcates`", "did you mean `certificates`?"),
     ("ca: [x]\n", 1, 5, "expected a CA's name, a URL, or a table", ""),
     ("ca: { ulr: x }\n", 1, 7, "there is no key `ulr`", "did you mean `url`?"),
