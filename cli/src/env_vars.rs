@@ -9,12 +9,18 @@ pub(crate) const ACCOUNT: &str = "DNSEAL_ACCOUNT";
 pub(crate) const AGREE_TOS: &str = "DNSEAL_AGREE_TOS";
 /// `--ca`.
 pub(crate) const CA: &str = "DNSEAL_CA";
+/// `--caa`.
+pub(crate) const CAA: &str = "DNSEAL_CAA";
 /// `--ca-root`, one file.
 pub(crate) const CA_ROOT: &str = "DNSEAL_CA_ROOT";
 /// `--concurrency`.
 pub(crate) const CONCURRENCY: &str = "DNSEAL_CONCURRENCY";
+/// `--challenge-alias`, several separated by commas.
+pub(crate) const CHALLENGE_ALIAS: &str = "DNSEAL_CHALLENGE_ALIAS";
 /// `--config`.
 pub(crate) const CONFIG: &str = "DNSEAL_CONFIG";
+/// `--delegation`.
+pub(crate) const DELEGATION: &str = "DNSEAL_DELEGATION";
 /// `--dir`.
 pub(crate) const DIR: &str = "DNSEAL_DIR";
 /// `--eab-hmac-key`.
@@ -39,6 +45,10 @@ pub(crate) const LOG_FILE: &str = "DNSEAL_LOG_FILE";
 pub(crate) const NAMESERVER: &str = "DNSEAL_NAMESERVER";
 /// `--output`.
 pub(crate) const OUTPUT: &str = "DNSEAL_OUTPUT";
+/// `--preferred-chain`.
+pub(crate) const PREFERRED_CHAIN: &str = "DNSEAL_PREFERRED_CHAIN";
+/// `--preferred-profile`.
+pub(crate) const PREFERRED_PROFILE: &str = "DNSEAL_PREFERRED_PROFILE";
 /// `--profile`.
 pub(crate) const PROFILE: &str = "DNSEAL_PROFILE";
 /// `--propagation`.

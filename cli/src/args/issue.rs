@@ -6,10 +6,11 @@ use clap::Args;
 
 use crate::args::ProbeArgs;
 use crate::args::ProviderArgs;
+use crate::args::SpecArgs;
 use crate::env_vars;
 
 /// What to issue, from whom, and through which DNS provider.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct IssueArgs {
     /// The names of one certificate, or certificates of the configuration [default: all of those]
     #[arg(value_name = "NAME")]
@@ -46,6 +47,8 @@ pub(crate) struct IssueArgs {
     #[command(flatten)]
     pub(crate) at_once: AtOnceArgs,
 
+    #[command(flatten)]
+    pub(crate) spec: SpecArgs,
     #[command(flatten)]
     pub(crate) ca: CaArgs,
     #[command(flatten)]
@@ -84,7 +87,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "CA")]
 pub(crate) struct CaArgs {
-    /// A CA by name (letsencrypt, letsencrypt-staging, zerossl, google, google-staging, sslcom, actalis) or the URL of its directory [default: letsencrypt]
+    /// A CA by name (letsencrypt, letsencrypt-staging, zerossl, google, google-staging, sslcom, actalis) or the URL of its directory; of several, separated by commas, the next is asked where one cannot issue [default: letsencrypt]
     #[arg(long, value_name = "NAME|URL", env = env_vars::CA, hide_env_values = true)]
     pub(crate) ca: Option<String>,
 
@@ -109,6 +112,10 @@ pub(crate) struct CaArgs {
         env = env_vars::EMAIL, hide_env_values = true
     )]
     pub(crate) email: Vec<String>,
+
+    /// When CAA records stop an order: `enforce` also where they cannot be read or only servers given by hand were looked at, `warn` never, `off` does not look [default: where they certainly forbid it]
+    #[arg(long, value_name = "WHEN", env = env_vars::CAA, hide_env_values = true)]
+    pub(crate) caa: Option<String>,
 
     /// External account: the key identifier (also ACME_EAB_KID, DNSEAL_EAB_KID)
     #[arg(long, value_name = "KID", allow_hyphen_values = true)]

@@ -6,10 +6,12 @@
 
 mod account;
 mod dns;
+mod doctor;
 mod global;
 mod issue;
 mod provider;
 mod revoke;
+mod spec;
 
 use std::path::PathBuf;
 
@@ -27,11 +29,13 @@ pub(crate) use account::ReachArgs;
 pub(crate) use account::SelectArgs;
 pub(crate) use account::UpdateArgs;
 pub(crate) use dns::CheckArgs;
+pub(crate) use dns::DelegateArgs;
 pub(crate) use dns::DnsCommand;
 pub(crate) use dns::GcArgs;
 pub(crate) use dns::OwnerArgs;
 pub(crate) use dns::ValueArgs;
 pub(crate) use dns::ZoneArgs;
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use global::GlobalArgs;
 pub(crate) use global::OutputFormat;
 pub(crate) use issue::CaArgs;
@@ -41,6 +45,7 @@ pub(crate) use provider::ProviderArgs;
 pub(crate) use provider::ProviderCommand;
 pub(crate) use provider::TestArgs;
 pub(crate) use revoke::RevokeArgs;
+pub(crate) use spec::SpecArgs;
 
 /// Publicly trusted certificates by the DNS-01 challenge.
 #[derive(Debug, Parser)]
@@ -91,6 +96,9 @@ pub(crate) enum Command {
     Account(AccountArgs),
     /// The zone side alone: write, remove, list and check values
     Dns(Box<DnsArgs>),
+    /// Say what would fail, before anything is ordered
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Box<DoctorArgs>),
     /// The DNS providers there are, and what each needs
     Provider(ProviderCommandArgs),
     /// Whom notices go to
@@ -227,6 +235,14 @@ pub(crate) struct ManArgs {
     #[arg(value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 }
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  dnseal doctor example.com '*.example.com' --provider rfc2136
+  dnseal doctor --output json         every certificate of the configuration
+
+Nothing is ordered. A probe value below the challenge name is written, looked for at every name server, and removed; `--read-only`
+leaves that out. The exit status is the one that `dnseal issue` would end with.";
 
 const DEPLOY_EXAMPLES: &str = "\
 Examples:

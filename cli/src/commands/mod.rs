@@ -10,6 +10,7 @@ mod demo;
 mod deploy;
 mod deploying;
 mod dns;
+mod doctor;
 mod issue;
 mod list;
 mod man;
@@ -89,6 +90,7 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
         Command::Revoke(args) => revoke::run(&app()?, &args).await,
         Command::Account(args) => account::run(&app()?, args.command).await,
         Command::Dns(args) => dns::run(&app()?, args.command).await,
+        Command::Doctor(args) => doctor::run(&app()?, &args).await,
         Command::Provider(args) => match args.command {
             ProviderCommand::List => provider::list(&cli.global),
             ProviderCommand::Show { kind, set } => provider::show(&cli.global, &kind, &set),
