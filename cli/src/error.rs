@@ -132,6 +132,14 @@ impl CliError {
         }
     }
 
+    /// Whether the CA refuses the account, or what stands behind it has lapsed.
+    pub(crate) fn is_about_account(&self) -> bool {
+        match self {
+            Self::Issue(error) => error.is_about_account(),
+            _ => false,
+        }
+    }
+
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {

@@ -13,4 +13,5 @@ pub mod deploy;
 pub mod dns;
 pub mod event;
 pub mod issue;
+pub mod notify;
 pub mod store;

@@ -15,6 +15,8 @@ use clap::Parser;
 use clap::Subcommand;
 use clap_complete::Shell;
 
+use crate::config::DurationText;
+
 pub(crate) use dns::CheckArgs;
 pub(crate) use dns::DnsCommand;
 pub(crate) use dns::GcArgs;
@@ -72,6 +74,13 @@ pub(crate) enum Command {
     Dns(Box<DnsArgs>),
     /// The DNS providers there are, and what each needs
     Provider(ProviderCommandArgs),
+    /// Whom notices go to
+    Notify(NotifyArgs),
+    /// Say everything that a support ticket needs, without secrets
+    #[command(
+        after_help = "Example:\n  dnseal report > report.txt\n\nNothing is asked of any server, and nothing is changed. Read it before you send it: it has names of hosts and files."
+    )]
+    Report,
     /// Run a CA and a name server on this machine until Ctrl-C
     #[command(
         after_help = "Example:\n  dnseal sandbox --zone example.test\n\nIt prints the addresses and keys to use. Nobody trusts its certificates."
@@ -129,6 +138,21 @@ pub(crate) struct ProviderCommandArgs {
     pub(crate) command: ProviderCommand,
 }
 
+/// Arguments of `notify`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NotifyArgs {
+    #[command(subcommand)]
+    pub(crate) command: NotifyCommand,
+}
+
+/// What to do about notices.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NotifyCommand {
+    /// Send a test notice to everybody under `notify` in the configuration
+    #[command(after_help = "Example:\n  dnseal notify test")]
+    Test,
+}
+
 /// Arguments of `sandbox`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SandboxArgs {
@@ -141,6 +165,14 @@ pub(crate) struct SandboxArgs {
     /// Where the name server listens, over UDP and TCP
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub(crate) dns_listen: std::net::SocketAddr,
+    /// How long certificates live, such as `60s` or `144h` [default: 90 days]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) lifetime: Option<std::time::Duration>,
+}
+
+/// `60s`, `1h 30m`, or a number of seconds.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    text.parse().map(|DurationText(duration)| duration)
 }
 
 /// Arguments of `completions`.

@@ -58,6 +58,7 @@ pub(super) async fn run(
         places: Places {
             store: dir.join("store"),
             live: dir.join("live"),
+            local: dir.clone(),
         },
         printer: Printer {
             verbose: printer.verbose.max(1),
@@ -67,7 +68,7 @@ pub(super) async fn run(
     };
     let work = Work::begin(&app)?;
     let localhost = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let sandbox = Sandbox::start(&[base.base().clone()], localhost, localhost).await?;
+    let sandbox = Sandbox::start(&[base.base().clone()], localhost, localhost, None).await?;
     let order = Order {
         request: request(&sandbox, &base, &wildcard)?,
         roots: vec![sandbox.root.clone()],

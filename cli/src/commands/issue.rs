@@ -21,6 +21,7 @@ use crate::commands::again::Again;
 use crate::commands::batch;
 use crate::commands::batch::Batch;
 use crate::commands::batch::Job;
+use crate::commands::notices;
 use crate::commands::reason;
 use crate::commands::work::Engines;
 use crate::commands::work::Work;
@@ -45,6 +46,7 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
     let probing = settings::probing(&args.probe, &app.config)?;
     let roots: BTreeSet<&PathBuf> = orders.iter().flat_map(|o| &o.roots).collect();
     let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
+    probing.trust(&roots);
     let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
     let zones = work.zones(&probing, providers)?;
     match args.plan {
@@ -63,7 +65,8 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
                 }
             }
             let jobs = jobs(&mut engines, orders)?;
-            let batch = Batch::new(args.at_once.concurrency());
+            let mut batch = Batch::new(args.at_once.concurrency());
+            batch.observers.extend(notices::observer(app, &work)?);
             let ended = batch.run(jobs, &work).await?;
             let interrupted = work.interrupted();
             let stats = work.finish().await;

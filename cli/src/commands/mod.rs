@@ -10,16 +10,20 @@ mod dns;
 mod issue;
 mod list;
 mod man;
+mod notices;
+mod notify;
 mod provider;
 mod reason;
+mod report;
 mod sandbox;
 mod schema;
 mod show;
-mod work;
+pub(crate) mod work;
 
 use crate::args::Cli;
 use crate::args::Command;
 use crate::args::GlobalArgs;
+use crate::args::NotifyCommand;
 use crate::args::ProviderCommand;
 use crate::config::Config;
 use crate::error::CliError;
@@ -64,6 +68,10 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
             ProviderCommand::List => Ok(provider::list()),
             ProviderCommand::Show { kind } => provider::show(&kind),
         },
+        Command::Notify(args) => match args.command {
+            NotifyCommand::Test => notify::test(&app()?).await,
+        },
+        Command::Report => report::run(&cli.global, printer).await,
         Command::Sandbox(args) => sandbox::run(printer, &args).await,
         Command::Completions(args) => Ok(completions::run(args.shell)),
         Command::Man(args) => man::run(args.dir.as_deref()),

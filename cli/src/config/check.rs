@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
+use dnseal_core::dns::EncryptedEndpoint;
 use dnseal_core::dns::Identifier;
+use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::CertId;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
@@ -16,6 +18,8 @@ use crate::config::Certificate;
 use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Eab;
+use crate::config::Notify;
+use crate::config::NotifyTarget;
 use crate::config::Place;
 use crate::config::Propagation;
 use crate::config::Provider;
@@ -69,6 +73,12 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         emails: checker.emails(&top("email"), raw.email)?,
         key_type: checker.key_type(&top("key-type"), raw.key_type)?,
         live: raw.live.map(|path| source.resolve(&path)),
+        notify: raw
+            .notify
+            .into_iter()
+            .enumerate()
+            .map(|(index, notify)| checker.notify(&top("notify").at(index), notify))
+            .collect::<Result<_, _>>()?,
         profile: raw.profile,
         propagation: checker.propagation(&top("propagation"), raw.propagation)?,
         providers,
@@ -192,12 +202,71 @@ impl Checker<'_> {
         }
     }
 
+    fn notify(&self, place: &Place, raw: raw::Notify) -> Result<Notify, ConfigError> {
+        let to = match (raw.run, raw.webhook) {
+            (Some(words), None) => {
+                if words.first().is_none_or(String::is_empty) {
+                    return Err(self.error(
+                        &place.at("run"),
+                        "a command is a list: the program and its arguments",
+                    ));
+                }
+                NotifyTarget::Run(words)
+            }
+            (None, Some(webhook)) => {
+                let place = place.at("webhook");
+                NotifyTarget::Webhook {
+                    url: self.secret(&place.at("url"), webhook.url)?,
+                    secret: webhook
+                        .secret
+                        .map(|secret| self.secret(&place.at("secret"), secret))
+                        .transpose()?,
+                }
+            }
+            (Some(_), Some(_)) => {
+                return Err(self
+                    .error(
+                        &place.at("webhook").key(),
+                        "this has both a `run` and a `webhook`",
+                    )
+                    .with_hint("make two items of it".to_owned()));
+            }
+            (None, None) => {
+                return Err(self
+                    .error(place, "this has neither a `run` nor a `webhook`")
+                    .with_hint(
+                        "add `run: [PROGRAM, ARGUMENT, …]` or `webhook: { url: https://… }`"
+                            .to_owned(),
+                    ));
+            }
+        };
+        Ok(Notify {
+            to,
+            events: raw.events.into_iter().map(NoticeKind::from).collect(),
+            timeout: raw.timeout.map(|timeout| timeout.0),
+        })
+    }
+
     fn propagation(
         &self,
         place: &Place,
         raw: raw::Propagation,
     ) -> Result<Propagation, ConfigError> {
+        let doh = raw
+            .doh
+            .map(|texts| self.endpoints(&place.at("doh"), "", texts));
+        let dot = raw
+            .dot
+            .map(|texts| self.endpoints(&place.at("dot"), "tls://", texts));
+        let encrypted = match (doh.transpose()?, dot.transpose()?) {
+            (None, None) => None,
+            (doh, dot) => Some(doh.into_iter().chain(dot).flatten().collect()),
+        };
         Ok(Propagation {
+            encrypted,
+            fallback_wait: raw.fallback_wait.map(|d| d.0),
+            first_look: raw.first_look.map(|d| d.0),
+            recursive_too: raw.recursive_too,
             family: raw.family,
             mode: raw.mode,
             nameservers: self.servers(&place.at("nameservers"), raw.nameservers)?,
@@ -220,9 +289,14 @@ impl Checker<'_> {
         })?;
         let mut settings = Vec::new();
         self.settings(place, kind, "", raw.settings, &mut settings)?;
+        let propagation = self.propagation(
+            &place.at("propagation"),
+            raw.propagation.unwrap_or_default(),
+        )?;
         Ok(Provider {
             kind,
             name,
+            propagation,
             settings,
         })
     }
@@ -245,16 +319,6 @@ impl Checker<'_> {
                 self.settings(&place, kind, &format!("{key}."), inner.clone(), settings)?;
                 continue;
             }
-            if prefix.is_empty() && word == "propagation" {
-                return Err(self
-                    .error(
-                        &place.key(),
-                        "`propagation` of one provider is not supported yet",
-                    )
-                    .with_hint(
-                        "set it at the top for all, or `nameservers` of a zone".to_owned(),
-                    ));
-            }
             let Some(setting) = kind.setting(&key) else {
                 let known: Vec<&str> = known_below(kind, prefix);
                 let hint = match nearest(&word, known.iter().copied()) {
@@ -271,6 +335,19 @@ impl Checker<'_> {
             settings.push((key, self.setting(&place, setting.form, node)?));
         }
         Ok(())
+    }
+
+    fn endpoints(
+        &self,
+        place: &Place,
+        scheme: &str,
+        texts: Vec<String>,
+    ) -> Result<Vec<EncryptedEndpoint>, ConfigError> {
+        let read = |(index, text): (usize, &String)| {
+            let endpoint = format!("{scheme}{text}").parse::<EncryptedEndpoint>();
+            endpoint.map_err(|error| self.error(&place.at(index), error.to_string()))
+        };
+        texts.iter().enumerate().map(read).collect()
     }
 
     fn servers(&self, place: &Place, texts: Vec<String>) -> Result<Vec<SocketAddr>, ConfigError> {
@@ -382,11 +459,22 @@ impl Checker<'_> {
         Ok(Zone {
             suffix,
             provider: raw.provider,
-            nameservers: self.servers(
-                &place.at("propagation").at("nameservers"),
-                raw.propagation.nameservers,
-            )?,
+            propagation: self.propagation(&place.at("propagation"), raw.propagation)?,
         })
+    }
+}
+
+impl From<raw::NoticeName> for NoticeKind {
+    fn from(name: raw::NoticeName) -> Self {
+        match name {
+            raw::NoticeName::AccountRefused => Self::AccountRefused,
+            raw::NoticeName::Deployed => Self::Deployed,
+            raw::NoticeName::DeployFailed => Self::DeployFailed,
+            raw::NoticeName::Expired => Self::Expired,
+            raw::NoticeName::Expiring => Self::Expiring,
+            raw::NoticeName::Failed => Self::Failed,
+            raw::NoticeName::Renewed => Self::Renewed,
+        }
     }
 }
 

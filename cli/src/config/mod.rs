@@ -11,6 +11,7 @@ mod forms;
 mod frame;
 mod locate;
 mod raw;
+mod redact;
 mod schema;
 mod secret;
 #[cfg(test)]
@@ -21,7 +22,9 @@ use std::time::Duration;
 
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
+use dnseal_core::dns::EncryptedEndpoint;
 use dnseal_core::dns::Identifier;
+use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::CertId;
 
 pub(crate) use check::parse_key_type;
@@ -37,6 +40,8 @@ pub(crate) use raw::Duration as DurationText;
 pub(crate) use raw::Family;
 pub(crate) use raw::Mode;
 pub(crate) use raw::Quorum;
+pub(crate) use redact::redacted;
+pub(crate) use redact::without_userinfo;
 pub(crate) use schema::schema;
 pub(crate) use secret::Secret;
 pub(crate) use secret::SecretError;
@@ -53,6 +58,7 @@ pub(crate) struct Config {
     pub(crate) emails: Vec<String>,
     pub(crate) key_type: Option<KeyType>,
     pub(crate) live: Option<PathBuf>,
+    pub(crate) notify: Vec<Notify>,
     pub(crate) profile: Option<String>,
     pub(crate) propagation: Propagation,
     pub(crate) providers: Vec<Provider>,
@@ -108,6 +114,15 @@ impl Config {
                     .iter()
                     .flat_map(|p| p.settings.iter().map(|(_, secret)| secret)),
             )
+            .chain(
+                self.notify
+                    .iter()
+                    .flat_map(|notify| match &notify.to {
+                        NotifyTarget::Run(_) => [None, None],
+                        NotifyTarget::Webhook { url, secret } => [Some(url), secret.as_ref()],
+                    })
+                    .flatten(),
+            )
     }
 
     /// The provider called `name`.
@@ -141,11 +156,28 @@ pub(crate) struct Certificate {
     pub(crate) ca: Option<Ca>,
 }
 
+/// Somebody who is told what became of certificates.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Notify {
+    pub(crate) to: NotifyTarget,
+    /// Of what; empty means everything.
+    pub(crate) events: Vec<NoticeKind>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// How they are told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum NotifyTarget {
+    Run(Vec<String>),
+    Webhook { url: Secret, secret: Option<Secret> },
+}
+
 /// A DNS provider of the configuration.
 #[derive(Debug)]
 pub(crate) struct Provider {
     pub(crate) name: String,
     pub(crate) kind: &'static dnseal_providers::Kind,
+    pub(crate) propagation: Propagation,
     pub(crate) settings: Vec<(String, Secret)>,
 }
 
@@ -154,13 +186,17 @@ pub(crate) struct Provider {
 pub(crate) struct Zone {
     pub(crate) suffix: DomainName,
     pub(crate) provider: String,
-    /// The servers to look at instead of the zone's own.
-    pub(crate) nameservers: Vec<std::net::SocketAddr>,
+    pub(crate) propagation: Propagation,
 }
 
 /// How to see that a value is served, as far as it is said.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Propagation {
+    /// Resolvers over HTTPS and TLS; none at all where the list is empty.
+    pub(crate) encrypted: Option<Vec<EncryptedEndpoint>>,
+    pub(crate) fallback_wait: Option<Duration>,
+    pub(crate) first_look: Option<Duration>,
+    pub(crate) recursive_too: Option<bool>,
     pub(crate) family: Option<Family>,
     pub(crate) mode: Option<Mode>,
     pub(crate) nameservers: Vec<std::net::SocketAddr>,

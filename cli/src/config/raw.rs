@@ -2,13 +2,17 @@
 //!
 //! The types here are the one definition: serde reads them, schemars makes the JSON Schema of them. There is no
 //! `flatten` and no `untagged`, because both lose the place of an error. Values that may be
-//! written in more than one way are read in `forms`; what a string means is checked in `check`.
+//! written in more than one way are read in `forms`; what a string means is checked in `check`. Everything is written, too, by
+//! `dnseal report`: what may hold a secret does so in the words of `redact`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::Serialize;
+
+use crate::config::redact;
 
 /// The configuration of dnseal.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -26,11 +30,14 @@ pub(crate) struct Config {
     /// Where store and live files are; a path relative to this file.
     pub(crate) dir: Option<String>,
     /// Where the CA may write to.
+    #[serde(serialize_with = "redact::addresses")]
     pub(crate) email: Option<OneOrMore>,
     /// The type of new keys.
     pub(crate) key_type: Option<KeyTypeName>,
     /// Where the newest files are, if not in `live` below `dir`.
     pub(crate) live: Option<String>,
+    /// Whom to tell what became of certificates.
+    pub(crate) notify: Vec<Notify>,
     /// The CA's profile.
     pub(crate) profile: Option<String>,
     /// How to see that a value is served.
@@ -51,7 +58,7 @@ pub(crate) enum Ca {
 }
 
 /// A CA with what it needs.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct CaTable {
     /// The external account, for a CA that wants one.
@@ -69,7 +76,7 @@ pub(crate) struct CaTable {
 }
 
 /// An external account (RFC 8555 section 7.3.4).
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Eab {
     /// The HMAC key in base64url.
@@ -79,7 +86,7 @@ pub(crate) struct Eab {
 }
 
 /// One certificate.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Certificate {
     /// Another CA than the one for all.
@@ -96,19 +103,68 @@ pub(crate) struct Certificate {
     pub(crate) profile: Option<String>,
 }
 
+/// Somebody who is told what became of certificates: `run` or `webhook`.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+pub(crate) struct Notify {
+    /// Of what; everything where it is left out.
+    #[serde(default)]
+    pub(crate) events: Vec<NoticeName>,
+    /// A program and its arguments, which gets a JSON document on its standard input.
+    #[serde(default, serialize_with = "redact::program")]
+    pub(crate) run: Option<Vec<String>>,
+    /// How long one notice may take, repetitions included; 30s where it is left out.
+    #[serde(default)]
+    pub(crate) timeout: Option<Duration>,
+    /// A URL that gets a JSON document by POST.
+    #[serde(default)]
+    pub(crate) webhook: Option<Webhook>,
+}
+
+/// A URL that is told, and what the notices are signed with.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+pub(crate) struct Webhook {
+    /// The secret of the signature (Standard Webhooks): `whsec_` and base64, or any other text.
+    #[serde(default)]
+    pub(crate) secret: Option<Secret>,
+    /// The URL, which may be a secret itself.
+    pub(crate) url: Secret,
+}
+
+/// What somebody may want to be told.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum NoticeName {
+    /// The CA refuses the account, or what stands behind it has lapsed.
+    AccountRefused,
+    /// A new version is where it was to be deployed to.
+    Deployed,
+    /// A new version could not be deployed.
+    DeployFailed,
+    /// A certificate is not valid any more.
+    Expired,
+    /// A certificate is about to expire.
+    Expiring,
+    /// A certificate could not be issued or renewed.
+    Failed,
+    /// There is a new version.
+    Renewed,
+}
+
 /// Which provider serves a zone.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Zone {
     /// How to see that a value is served, for this zone.
     #[serde(default)]
-    pub(crate) propagation: ZonePropagation,
+    pub(crate) propagation: Propagation,
     /// The name of a provider above.
     pub(crate) provider: String,
 }
 
 /// How to see that a value is served.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -116,14 +172,24 @@ pub(crate) struct Zone {
     rename_all = "kebab-case"
 )]
 pub(crate) struct Propagation {
+    /// Resolvers over HTTPS for where port 53 is closed, instead of three public ones: URLs, with `{?dns}` at the end for GET.
+    pub(crate) doh: Option<Vec<String>>,
+    /// Resolvers over TLS for the same: IP, IP:PORT or IP#NAME.
+    pub(crate) dot: Option<Vec<String>>,
+    /// How long to wait where nobody can be asked.
+    pub(crate) fallback_wait: Option<Duration>,
     /// Which addresses of the servers to ask.
     pub(crate) family: Option<Family>,
+    /// How long to wait before resolvers are asked that are the only ones to be reached.
+    pub(crate) first_look: Option<Duration>,
     /// What is evidence.
     pub(crate) mode: Option<Mode>,
     /// Servers to look at instead of the zone's own: IP or IP:PORT.
     pub(crate) nameservers: Vec<String>,
     /// How many servers must have the value.
     pub(crate) quorum: Option<Quorum>,
+    /// Whether resolvers must show the value too.
+    pub(crate) recursive_too: Option<bool>,
     /// Resolvers that know where to begin, instead of the system's: IP or IP:PORT.
     pub(crate) resolvers: Vec<String>,
     /// How long to wait once the evidence is there.
@@ -132,21 +198,8 @@ pub(crate) struct Propagation {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// What can be said of one zone about propagation.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    expecting = "a table",
-    rename_all = "kebab-case"
-)]
-pub(crate) struct ZonePropagation {
-    /// Servers to look at instead of the zone's own: IP or IP:PORT.
-    pub(crate) nameservers: Vec<String>,
-}
-
 /// Which addresses of the servers to ask.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Family {
     Both,
@@ -155,17 +208,23 @@ pub(crate) enum Family {
 }
 
 /// What is evidence that a value is served.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
-    /// Every authoritative server, which is all there is so far.
+    /// The best that can be had of the others.
     Auto,
     /// Every authoritative server.
     Authoritative,
+    /// Resolvers over HTTPS or TLS.
+    Doh,
+    /// The provider's own word.
+    Provider,
+    /// That some time has passed.
+    Wait,
 }
 
 /// How many servers must have the value.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Quorum {
     /// Every usable one, and each name server by some address.
@@ -180,6 +239,8 @@ pub(crate) enum Quorum {
 #[derive(Debug)]
 pub(crate) struct Provider {
     pub(crate) kind: String,
+    /// How to see that a value is served, for the zones of this provider.
+    pub(crate) propagation: Option<Propagation>,
     pub(crate) settings: Vec<(String, Node)>,
 }
 
@@ -202,7 +263,7 @@ pub(crate) enum Secret {
 }
 
 /// Where a secret is; exactly one of these.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -212,6 +273,7 @@ pub(crate) enum Secret {
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub(crate) struct SecretReference {
     /// A program and its arguments that prints it.
+    #[serde(serialize_with = "redact::program")]
     pub(crate) command: Option<Vec<String>>,
     /// An environment variable that holds it.
     pub(crate) env: Option<String>,
@@ -220,7 +282,7 @@ pub(crate) struct SecretReference {
 }
 
 /// The name of a key type, checked later.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct KeyTypeName(pub(crate) String);
 

@@ -23,6 +23,7 @@ use crate::config::raw::Config;
 use crate::config::raw::Duration;
 use crate::config::raw::KeyTypeName;
 use crate::config::raw::OneOrMore;
+use crate::config::raw::Propagation;
 use crate::config::raw::Provider;
 use crate::config::raw::Secret;
 use crate::config::raw::SecretReference;
@@ -129,6 +130,10 @@ impl JsonSchema for Provider {
 fn kind_schema(kind: &Kind, generator: &mut SchemaGenerator) -> Value {
     let mut properties = Map::new();
     properties.insert("kind".into(), json!({ "const": kind.kind }));
+    properties.insert(
+        "propagation".into(),
+        json!(generator.subschema_for::<Propagation>()),
+    );
     for setting in kind.settings {
         let schema = setting_schema(setting, generator);
         for key in setting.aliases.iter().chain([&setting.key]) {

@@ -21,6 +21,7 @@ use hickory_proto::rr::RecordType;
 
 pub use self::error::DiscoveryError;
 pub use self::error::Tried;
+pub use self::resolve::system_resolvers;
 pub use self::scout::Scouting;
 use self::scout::Ways;
 pub(in crate::dns) use self::walk::Answer;

@@ -25,6 +25,7 @@ pub use discovery::NameServer;
 pub use discovery::Scouting;
 pub use discovery::Tried;
 pub use discovery::ZoneServers;
+pub use discovery::system_resolvers;
 /// The types of DNS records, as the question functions take them.
 pub use hickory_proto::rr::RecordType;
 pub use name::DomainName;
@@ -71,6 +72,7 @@ pub use query::Upstream;
 pub use query::encrypted::Clients;
 pub use query::encrypted::EncryptedEndpoint;
 pub use query::encrypted::EndpointError;
+pub use query::encrypted::PUBLIC_RESOLVERS;
 pub use route::NamedProvider;
 pub use route::RouteError;
 pub use route::Routes;

@@ -154,9 +154,9 @@ impl Propagation {
         }
     }
 
-    /// What is evidence for a zone.
-    pub fn mode_for(&self, zone: &DomainName) -> Mode {
-        self.policy_for(zone).mode
+    /// What is evidence for an owner name.
+    pub fn mode_for(&self, owner: &DomainName) -> Mode {
+        self.policy_for(owner).mode
     }
 
     /// How long it waits at most.
@@ -195,7 +195,7 @@ impl Propagation {
         let tell = Mutex::new(on_proven);
         let mut groups: Vec<(&PropagationPolicy, Climbers)> = Vec::new();
         for (index, wanted) in on.wanted.iter().enumerate() {
-            let policy = self.policy_for(&wanted.zone.zone);
+            let policy = self.policy_for(&wanted.owner);
             let climber = (index, wanted.clone());
             match groups.iter_mut().find(|(p, _)| std::ptr::eq(*p, policy)) {
                 Some((_, names)) => names.push(climber),
@@ -236,7 +236,7 @@ impl Propagation {
     /// Looks once at every address, whatever it says. Broken servers are passed over at once.
     pub async fn look(&self, wanted: &[Wanted]) -> Report {
         let panels = wanted.iter().map(|wanted| {
-            let policy = self.policy_for(&wanted.zone.zone);
+            let policy = self.policy_for(&wanted.owner);
             let by_resolvers = policy.mode == Mode::Doh
                 || (policy.mode == Mode::Auto && !wanted.zone.is_reachable());
             let panel = match by_resolvers && !policy.resolvers.is_empty() {
@@ -260,10 +260,10 @@ impl Propagation {
         watch.report()
     }
 
-    /// What counts for a zone: what was said of the longest suffix.
-    fn policy_for(&self, zone: &DomainName) -> &PropagationPolicy {
+    /// What counts for an owner name: what was said of its longest suffix.
+    fn policy_for(&self, owner: &DomainName) -> &PropagationPolicy {
         let policies = self.policies.iter();
-        let own = policies.filter(|(suffix, _)| zone.is_within(suffix));
+        let own = policies.filter(|(suffix, _)| owner.is_within(suffix));
         own.max_by_key(|(suffix, _)| suffix.label_count())
             .map_or(&self.policy, |(_, policy)| policy)
     }

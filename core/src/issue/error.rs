@@ -234,6 +234,16 @@ impl IssueError {
         }
     }
 
+    /// Whether the CA refuses the account, or what stands behind it has lapsed: nothing can be ordered before somebody acts there.
+    pub fn is_about_account(&self) -> bool {
+        match self {
+            Self::Account(AccountError::Request(error)) => refuses_account(error),
+            Self::Account(_) => true,
+            Self::Order(error) => error.request().is_some_and(refuses_account),
+            _ => false,
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -365,4 +375,16 @@ fn writes(errors: &[(Identifier, WriteError)]) -> String {
         [(_, error)] => error.to_string(),
         [(_, error), rest @ ..] => format!("{error} (and {} more)", rest.len()),
     }
+}
+
+/// What a CA answers to an account that it does not serve (RFC 8555 section 6.7).
+fn refuses_account(error: &AcmeError) -> bool {
+    [
+        "accountDoesNotExist",
+        "externalAccountRequired",
+        "unauthorized",
+        "userActionRequired",
+    ]
+    .iter()
+    .any(|kind| error.is(kind))
 }

@@ -10,6 +10,7 @@ use futures::TryStreamExt;
 
 use super::Checkpoint;
 use super::IssueError;
+use super::publish::Settling;
 use super::publish::Target;
 use super::publish::publish;
 use super::publish::withdraw;
@@ -22,10 +23,8 @@ use crate::acme::Wait;
 use crate::dns::Announcement;
 use crate::dns::DomainName;
 use crate::dns::Identifier;
-use crate::dns::NamedProvider;
 use crate::dns::Place;
 use crate::dns::Proven;
-use crate::dns::Receipt;
 use crate::dns::Wanted as WantedValues;
 use crate::event::Stage;
 use crate::event::Step;
@@ -190,7 +189,7 @@ impl Walk<'_> {
     async fn propagate(
         &self,
         targets: &[Target],
-        receipts: Vec<(NamedProvider, Receipt)>,
+        settling: Vec<Settling>,
     ) -> Result<(), IssueError> {
         self.events.stage(Stage::Propagate);
         let mut by_owner: BTreeMap<DomainName, (WantedValues, Vec<Identifier>)> = BTreeMap::new();
@@ -207,12 +206,18 @@ impl Walk<'_> {
             wanted.values.push(target.value.clone());
             names.push(target.identifier.clone());
         }
-        let settled = receipts.iter().map(|(provider, receipt)| {
+        let words = settling.iter().map(|change| {
             self.engine
                 .zones
-                .await_settled(provider, receipt, self.cancel)
+                .await_settled(&change.provider, &change.receipt, self.cancel)
         });
-        futures::future::try_join_all(settled).await?;
+        let words = futures::future::try_join_all(words).await?;
+        let vouched = settling
+            .iter()
+            .zip(words)
+            .filter(|(_, settled)| *settled)
+            .flat_map(|(change, _)| change.owners.clone())
+            .collect();
         let wanted = by_owner
             .values()
             .map(|(wanted, _)| wanted.clone())
@@ -231,7 +236,7 @@ impl Walk<'_> {
         };
         self.engine
             .zones
-            .await_visible(wanted, settle, self.cancel, tell)
+            .await_visible(wanted, vouched, settle, self.cancel, tell)
             .await?;
         Ok(())
     }

@@ -191,7 +191,9 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
                 (index, wanted, panel)
             })
             .collect();
-        let descends = self.policy.mode == Mode::Auto;
+        // Servers that somebody has named are meant.
+        let named = names.iter().any(|(_, wanted)| wanted.zone.given);
+        let descends = self.policy.mode == Mode::Auto && !named;
         let unheard = descends.then_some(self.started);
         self.watch(asked, Rung::Authoritative, self.started, unheard, None)
             .await

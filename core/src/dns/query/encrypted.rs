@@ -10,6 +10,8 @@ use std::fmt;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -371,6 +373,39 @@ fn tls_endpoint(text: &str) -> Option<EncryptedEndpoint> {
 
 /// Where no SOA record tells; the value that most zones have.
 const UNKNOWN_TTL: Duration = Duration::from_secs(60 * 60);
+/// Resolvers that everybody may use: URL, host, and the addresses at which it is found where no DNS tells.
+pub const PUBLIC_RESOLVERS: [(&str, &str, [IpAddr; 4]); 3] = [
+    (
+        "https://dns.google/dns-query",
+        "dns.google",
+        [
+            IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
+            IpAddr::V4(Ipv4Addr::new(8, 8, 4, 4)),
+            IpAddr::V6(Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888)),
+            IpAddr::V6(Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8844)),
+        ],
+    ),
+    (
+        "https://cloudflare-dns.com/dns-query",
+        "cloudflare-dns.com",
+        [
+            IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1)),
+            IpAddr::V4(Ipv4Addr::new(1, 0, 0, 1)),
+            IpAddr::V6(Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111)),
+            IpAddr::V6(Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1001)),
+        ],
+    ),
+    (
+        "https://dns.quad9.net/dns-query",
+        "dns.quad9.net",
+        [
+            IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9)),
+            IpAddr::V4(Ipv4Addr::new(149, 112, 112, 112)),
+            IpAddr::V6(Ipv6Addr::new(0x2620, 0xfe, 0, 0, 0, 0, 0, 0xfe)),
+            IpAddr::V6(Ipv6Addr::new(0x2620, 0xfe, 0, 0, 0, 0, 0, 9)),
+        ],
+    ),
+];
 const DNS_MESSAGE: &str = "application/dns-message";
 /// RFC 7858 section 3.1.
 const TLS_PORT: u16 = 853;
