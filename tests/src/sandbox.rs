@@ -345,6 +345,7 @@ pub const FOREIGN: &str = "foreign";
 /// Short enough for tests that wait for them to pass.
 pub const SHORT: Timeouts = Timeouts {
     lock: Duration::from_secs(60),
+    settling: Duration::from_secs(1),
     validation: Duration::from_secs(2),
     finalization: Duration::from_secs(2),
     withdrawal: Duration::from_secs(3),

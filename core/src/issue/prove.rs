@@ -4,6 +4,9 @@
 //! before the name servers have shown its value.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::TryStreamExt;
@@ -29,6 +32,7 @@ use crate::dns::Wanted as WantedValues;
 use crate::event::Stage;
 use crate::event::Step;
 use crate::event::What;
+use crate::store::ZoneNotes;
 
 impl Walk<'_> {
     /// Where each name's value goes; found out before anything is ordered.
@@ -154,6 +158,7 @@ impl Walk<'_> {
         };
         match account.await_ready(&order.url, &wait).await {
             Ok(order) => {
+                self.remember_settling(&targets).await;
                 for target in &targets {
                     self.progress(&target.identifier, Step::Valid);
                 }
@@ -165,6 +170,34 @@ impl Walk<'_> {
                 }
                 let ttl = targets.iter().map(|t| t.place.ttl()).max();
                 Err(IssueError::Validation { source, ttl })
+            }
+        }
+    }
+
+    /// How long changes of these zones take until the CA sees them from everywhere, as far as that was learned.
+    async fn settling(&self, targets: &[Target]) -> Duration {
+        let mut longest = Duration::from_secs(self.settling.load(Ordering::Relaxed));
+        for zone in zones(targets) {
+            // Advice that cannot be read is none.
+            let known = ZoneNotes::settle(&*self.engine.store, zone).await;
+            longest = longest.max(known.unwrap_or_default());
+        }
+        longest
+    }
+
+    /// Remembers how long it took, where it took longer than usual.
+    async fn remember_settling(&self, targets: &[Target]) {
+        let settle = Duration::from_secs(self.settling.load(Ordering::Relaxed));
+        if settle.is_zero() {
+            return;
+        }
+        for zone in zones(targets) {
+            let written = ZoneNotes::remember(&*self.engine.store, zone, settle).await;
+            if let Err(error) = written {
+                self.events.warn(
+                    format!("it could not be remembered that {zone} settles slowly: {error}"),
+                    error.hint(),
+                );
             }
         }
     }
@@ -223,7 +256,7 @@ impl Walk<'_> {
             .map(|(wanted, _)| wanted.clone())
             .collect();
         let settle = targets.iter().map(|t| t.place.settle()).max();
-        let settle = settle.unwrap_or_default();
+        let settle = settle.unwrap_or_default().max(self.settling(targets).await);
         let tell = |proven: Proven| {
             for name in by_owner
                 .get(&proven.owner)
@@ -240,6 +273,13 @@ impl Walk<'_> {
             .await?;
         Ok(())
     }
+}
+
+fn zones(targets: &[Target]) -> BTreeSet<&DomainName> {
+    targets
+        .iter()
+        .map(|target| &target.place.zone.name)
+        .collect()
 }
 
 /// Lookups in flight for one order; the servers of a zone see a part of them each.

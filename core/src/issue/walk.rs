@@ -1,6 +1,8 @@
 //! The walk itself, stage by stage.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -84,6 +86,7 @@ pub(super) async fn issue(
         events: &events,
         request,
         session: &session,
+        settling: AtomicU64::new(0),
         wanted: &wanted,
     };
 
@@ -120,6 +123,8 @@ pub(super) struct Walk<'a> {
     pub(super) events: &'a Events,
     pub(super) request: &'a Request,
     pub(super) session: &'a HeadSession,
+    /// Seconds for which changes settle after the proof, because the CA has missed one.
+    pub(super) settling: AtomicU64,
     pub(super) wanted: &'a Wanted,
 }
 
@@ -185,6 +190,19 @@ impl Walk<'_> {
                 // The lock is over orders of the old account.
                 drop(order_lock);
                 (account, resumed, order_lock) = self.prepare().await?;
+                continue;
+            }
+            if error.is_seen_by_some()
+                && let Some(settle) = self.settle_longer()
+            {
+                self.events.warn(
+                    format!("the CA did not see from everywhere what every authoritative server has: {error}"),
+                    Some(format!(
+                        "the order is made again, with {} s for the change to settle",
+                        settle.as_secs()
+                    )),
+                );
+                tried_again = true;
                 continue;
             }
             match error.missed_values_ttl() {
@@ -345,6 +363,20 @@ impl Walk<'_> {
             order = account.new_order(new_order) => Ok(order?),
             () = given_up => Err(IssueError::Cancelled),
         }
+    }
+
+    /// The next longer time for changes to settle; none when enough were tried.
+    fn settle_longer(&self) -> Option<Duration> {
+        let first = self.request.timeouts.settling.as_secs().max(1);
+        let next = match self.settling.load(Ordering::Relaxed) {
+            0 => first,
+            before => before * 3,
+        };
+        if next > first * 3 {
+            return None;
+        }
+        self.settling.store(next, Ordering::Relaxed);
+        Some(Duration::from_secs(next))
     }
 
     async fn wait(&self, reason: &str, pause: Duration) -> Result<(), IssueError> {

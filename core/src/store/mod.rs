@@ -12,6 +12,7 @@ mod dir;
 mod directory;
 mod head;
 mod version;
+mod zone;
 
 use std::fmt;
 use std::time::Duration;
@@ -39,6 +40,9 @@ pub use head::Worker;
 pub use version::Revoked;
 pub use version::Version;
 pub use version::VersionFile;
+pub use zone::ZoneNotes;
+
+use crate::dns::DomainName;
 
 /// A map from keys to bytes that outlives the process.
 #[async_trait]
@@ -151,6 +155,11 @@ impl Key {
             }
             _ => None,
         }
+    }
+
+    /// What was learned about the zone `name`.
+    pub fn zone(name: &DomainName) -> Self {
+        Self(vec!["zones".into(), format!("{name}.json")])
     }
 
     /// The components.

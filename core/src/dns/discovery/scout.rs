@@ -121,6 +121,13 @@ impl Discovery {
             Err(DiscoveryError::UnknownZone { .. }) if !in_time => {
                 self.walk_servers(name, rtype).await
             }
+            // Where port 53 is open elsewhere, one slow corner is no blindness.
+            Err(DiscoveryError::ResolverSilent { .. }) if !lock(&ways.heard).is_empty() => {
+                match in_time {
+                    true => Err(error),
+                    false => self.walk_servers(name, rtype).await,
+                }
+            }
             Err(DiscoveryError::ResolverSilent { tried, .. }) => {
                 let error = DiscoveryError::Blind {
                     name: name.clone(),

@@ -184,6 +184,8 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
 
     async fn authoritative(&self, names: Climbers) -> Landed {
         let family = self.policy.family;
+        // Servers that somebody has named are meant.
+        let named = names.iter().any(|(_, wanted)| wanted.zone.given);
         let asked = names
             .into_iter()
             .map(|(index, wanted)| {
@@ -191,8 +193,6 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
                 (index, wanted, panel)
             })
             .collect();
-        // Servers that somebody has named are meant.
-        let named = names.iter().any(|(_, wanted)| wanted.zone.given);
         let descends = self.policy.mode == Mode::Auto && !named;
         let unheard = descends.then_some(self.started);
         self.watch(asked, Rung::Authoritative, self.started, unheard, None)

@@ -12,6 +12,7 @@ use futures::StreamExt;
 use futures::stream;
 use hickory_proto::rr::RecordType;
 use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio::time::sleep_until;
@@ -39,6 +40,8 @@ use crate::event::What;
 pub(super) struct Watch<'a> {
     board: Mutex<Board>,
     changed: Notify,
+    /// When somebody first showed values that are looked for.
+    shown: watch::Sender<Option<Instant>>,
     on: &'a Propagation,
 }
 
@@ -53,6 +56,7 @@ impl<'a> Watch<'a> {
         Self {
             board: Mutex::new(Board::new(wanted, quorum, grace, started)),
             changed: Notify::new(),
+            shown: watch::Sender::new(None),
             on,
         }
     }
@@ -71,7 +75,17 @@ impl<'a> Watch<'a> {
             if !places.iter().any(|&place| self.lock().is_open(place)) {
                 return;
             }
-            sleep(pause).await;
+            // Where one server shows the values, the others are not far behind.
+            let mut news = self.shown.subscribe();
+            let shown = *news.borrow_and_update();
+            let rest = match shown {
+                Some(since) if since.elapsed() < NEAR => pause.min(NEAR_PAUSE),
+                _ => pause,
+            };
+            tokio::select! {
+                () = sleep(rest) => {}
+                Ok(()) = news.changed() => sleep(rest.min(FIRST_PAUSE)).await,
+            }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
@@ -135,6 +149,14 @@ impl<'a> Watch<'a> {
 
     fn record(&self, place: (usize, usize), verdict: Verdict, transport: Transport) {
         let text = verdict.to_string();
+        if verdict.has_it() {
+            let now = Instant::now();
+            self.shown.send_if_modified(|shown| {
+                let first = shown.is_none();
+                shown.get_or_insert(now);
+                first
+            });
+        }
         let mut board = self.lock();
         if board.record(place, verdict, transport, Instant::now())
             && let Some(name) = board.names.get(place.0)
@@ -364,6 +386,10 @@ const BOARD_TICK: Duration = Duration::from_millis(250);
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
 /// Longer would waste time once the value is there; shorter would be a burden for a slow provider.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Once somebody shows the values: so that the wait ends within a second after the last one does.
+const NEAR_PAUSE: Duration = Duration::from_millis(700);
+/// A server that is further behind than this is asked less often again.
+const NEAR: Duration = Duration::from_secs(60);
 /// Response rate limits of name servers begin at a few answers a second and address.
 const QUESTIONS_AT_ONE_ADDRESS: usize = 8;
 /// For the report only.
