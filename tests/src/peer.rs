@@ -26,6 +26,8 @@ pub enum Peer {
     Faketime,
     /// iproute2's `ip`.
     Ip,
+    /// jq, which the shell plugin reads JSON with.
+    Jq,
     /// Knot's `knotd`.
     Knotd,
     /// BIND's `named`.
@@ -71,6 +73,7 @@ impl Peer {
         match self {
             Self::Faketime => "faketime",
             Self::Ip => "ip",
+            Self::Jq => "jq",
             Self::Knotd => "knotd",
             Self::Named => "named",
             Self::Nft => "nft",
@@ -89,6 +92,7 @@ impl Peer {
         match self {
             Self::Faketime => "DNSEAL_FAKETIME",
             Self::Ip => "DNSEAL_IP",
+            Self::Jq => "DNSEAL_JQ",
             Self::Knotd => "DNSEAL_KNOTD",
             Self::Named => "DNSEAL_NAMED",
             Self::Nft => "DNSEAL_NFT",
@@ -109,6 +113,7 @@ impl Display for Peer {
         let package = match self {
             Self::Faketime => "faketime",
             Self::Ip => "iproute2",
+            Self::Jq => "jq",
             Self::Knotd => "knot",
             Self::Named => "bind9",
             Self::Nft => "nftables",

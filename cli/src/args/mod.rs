@@ -4,10 +4,12 @@
 //! that needs more than the word itself; [`crate::settings`] brings flags, variables and configuration together and makes
 //! checked values of them.
 
+mod account;
 mod dns;
 mod global;
 mod issue;
 mod provider;
+mod revoke;
 
 use std::path::PathBuf;
 
@@ -17,6 +19,13 @@ use clap_complete::Shell;
 
 use crate::config::DurationText;
 
+pub(crate) use account::AccountCommand;
+pub(crate) use account::ExportArgs;
+pub(crate) use account::ImportArgs;
+pub(crate) use account::KeyForm;
+pub(crate) use account::ReachArgs;
+pub(crate) use account::SelectArgs;
+pub(crate) use account::UpdateArgs;
 pub(crate) use dns::CheckArgs;
 pub(crate) use dns::DnsCommand;
 pub(crate) use dns::GcArgs;
@@ -30,6 +39,8 @@ pub(crate) use issue::IssueArgs;
 pub(crate) use provider::ProbeArgs;
 pub(crate) use provider::ProviderArgs;
 pub(crate) use provider::ProviderCommand;
+pub(crate) use provider::TestArgs;
+pub(crate) use revoke::RevokeArgs;
 
 /// Publicly trusted certificates by the DNS-01 challenge.
 #[derive(Debug, Parser)]
@@ -70,6 +81,11 @@ pub(crate) enum Command {
         after_help = "Example:\n  dnseal delete example.com\n\nValues that its runs left in DNS are withdrawn first. The certificate is not revoked."
     )]
     Delete(Box<DeleteArgs>),
+    /// Revoke a certificate, by its name or from a file
+    #[command(after_help = revoke::EXAMPLES)]
+    Revoke(Box<RevokeArgs>),
+    /// Accounts at CAs: make, show, change, end, and take them over
+    Account(AccountArgs),
     /// The zone side alone: write, remove, list and check values
     Dns(Box<DnsArgs>),
     /// The DNS providers there are, and what each needs
@@ -129,6 +145,13 @@ pub(crate) struct DeleteArgs {
 pub(crate) struct DnsArgs {
     #[command(subcommand)]
     pub(crate) command: DnsCommand,
+}
+
+/// Arguments of `account`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AccountArgs {
+    #[command(subcommand)]
+    pub(crate) command: AccountCommand,
 }
 
 /// Arguments of `provider`.

@@ -244,6 +244,7 @@ const ONCE: &[&str] = &[
 
 /// Variables that are no secrets and say what happens. `DNSEAL_SET` has several lines, and becomes `--set`.
 const PLAIN: &[&str] = &[
+    env_vars::ACCOUNT,
     env_vars::ACME_EAB_KID,
     env_vars::AGREE_TOS,
     env_vars::CA,

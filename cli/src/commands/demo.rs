@@ -145,6 +145,7 @@ fn request(
         id: CertId::from(base),
         names: vec![base.clone(), wildcard.clone()],
         ca: Ca::resolve(&sandbox.ca.directory_url(), KeyType::default())?,
+        account: None,
         contacts: Vec::new(),
         terms: Terms::Agreed,
         external_account: None,

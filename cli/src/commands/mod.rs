@@ -1,5 +1,6 @@
 //! One module a command: each takes checked arguments and gives a [`Report`], or says why not.
 
+mod account;
 mod after;
 mod again;
 mod batch;
@@ -15,6 +16,7 @@ mod notify;
 mod provider;
 mod reason;
 mod report;
+mod revoke;
 mod sandbox;
 mod schema;
 mod show;
@@ -63,10 +65,13 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
         Command::List => list::run(&app()?).await,
         Command::Show(args) => show::run(&app()?, &args.name).await,
         Command::Delete(args) => delete::run(&app()?, &args).await,
+        Command::Revoke(args) => revoke::run(&app()?, &args).await,
+        Command::Account(args) => account::run(&app()?, args.command).await,
         Command::Dns(args) => dns::run(&app()?, args.command).await,
         Command::Provider(args) => match args.command {
-            ProviderCommand::List => Ok(provider::list()),
-            ProviderCommand::Show { kind } => provider::show(&kind),
+            ProviderCommand::List => provider::list(&cli.global),
+            ProviderCommand::Show { kind, set } => provider::show(&cli.global, &kind, &set),
+            ProviderCommand::Test(args) => provider::test::run(&app()?, &args).await,
         },
         Command::Notify(args) => match args.command {
             NotifyCommand::Test => notify::test(&app()?).await,

@@ -9,9 +9,11 @@ use dnseal_core::dns::DomainName;
 use dnseal_core::dns::EncryptedEndpoint;
 use dnseal_core::dns::Identifier;
 use dnseal_core::notify::NoticeKind;
+use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
+use dnseal_providers::plugin::Plugins;
 
 use crate::config::Ca;
 use crate::config::Certificate;
@@ -35,10 +37,14 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
     let checker = Checker { source: &source };
     let top = |key: &str| Place::value([key]);
 
+    let plugins = match raw.plugin_dirs {
+        Some(dirs) => Plugins::in_dirs(dirs.iter().map(|dir| source.resolve(dir))),
+        None => Plugins::default(),
+    };
     let mut providers = Vec::new();
     for (name, provider) in raw.providers.0 {
         let place = top("providers").at(&name);
-        providers.push(checker.provider(&place, name, provider)?);
+        providers.push(checker.provider(&place, name, provider, &plugins)?);
     }
     let mut zones: Vec<Zone> = Vec::new();
     let mut suffixes = HashSet::new();
@@ -79,6 +85,7 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
             .enumerate()
             .map(|(index, notify)| checker.notify(&top("notify").at(index), notify))
             .collect::<Result<_, _>>()?,
+        plugins,
         profile: raw.profile,
         propagation: checker.propagation(&top("propagation"), raw.propagation)?,
         providers,
@@ -101,6 +108,7 @@ impl Checker<'_> {
         let table = match ca {
             raw::Ca::NameOrUrl(name_or_url) => {
                 return Ok(Ca {
+                    account: None,
                     name_or_url,
                     roots: Vec::new(),
                     eab: None,
@@ -123,6 +131,11 @@ impl Checker<'_> {
                     .with_hint("add `url: https://…`".to_owned()));
             }
         };
+        let account = match table.account.as_deref().map(str::parse::<AccountId>) {
+            Some(Ok(account)) => Some(account),
+            Some(Err(error)) => return Err(self.error(&place.at("account"), error.to_string())),
+            None => None,
+        };
         let roots = table.root.map_or_else(Vec::new, |paths| paths.0);
         let eab = match table.eab {
             Some(eab) => Some(Eab {
@@ -132,6 +145,7 @@ impl Checker<'_> {
             None => None,
         };
         Ok(Ca {
+            account,
             name_or_url,
             roots: roots.iter().map(|path| self.source.resolve(path)).collect(),
             eab,
@@ -282,11 +296,18 @@ impl Checker<'_> {
         place: &Place,
         name: String,
         raw: raw::Provider,
+        plugins: &Plugins,
     ) -> Result<Provider, ConfigError> {
-        let kind = dnseal_providers::kind(&raw.kind).map_err(|e| {
-            self.error(&place.at("kind"), e.to_string())
-                .with_hint(e.hint())
-        })?;
+        let (kind, plugin) = match (dnseal_providers::kind(&raw.kind), plugins.find(&raw.kind)) {
+            (Ok(kind), _) => (kind, None),
+            // What settings it has, it says when it is needed.
+            (Err(_), Some(path)) => (dnseal_providers::any_plugin(), Some((raw.kind, path))),
+            (Err(e), None) => {
+                return Err(self
+                    .error(&place.at("kind"), e.to_string())
+                    .with_hint(e.hint()));
+            }
+        };
         let mut settings = Vec::new();
         self.settings(place, kind, "", raw.settings, &mut settings)?;
         let propagation = self.propagation(
@@ -296,6 +317,7 @@ impl Checker<'_> {
         Ok(Provider {
             kind,
             name,
+            plugin,
             propagation,
             settings,
         })
@@ -313,8 +335,12 @@ impl Checker<'_> {
         for (word, node) in nodes {
             let place = place.at(&word);
             let key = format!("{prefix}{word}");
-            if let (None, Node::Table(inner)) = (kind.setting(&key), &node)
-                && has_below(kind, &key)
+            if let Node::Table(inner) = &node
+                && match kind.setting(&key) {
+                    None => has_below(kind, &key),
+                    // Whoever takes every key has not said which of them are tables.
+                    Some(setting) => setting.key == "*" && !is_reference(inner),
+                }
             {
                 self.settings(&place, kind, &format!("{key}."), inner.clone(), settings)?;
                 continue;
@@ -364,6 +390,9 @@ impl Checker<'_> {
         match (node, form) {
             (Node::Scalar(path), Form::File) => Ok(Secret::File(self.source.resolve(&path))),
             (Node::Scalar(text), _) => Ok(Secret::Literal(text.into())),
+            (Node::List(words), Form::Words) => {
+                Ok(Secret::Literal(serde_json::json!(words).to_string().into()))
+            }
             (Node::List(_), _) => Err(self.error(place, "this setting is a text, not a list")),
             (Node::Table(entries), _) => {
                 let reference = self.reference(place, entries)?;
@@ -518,6 +547,14 @@ fn known_below(kind: &Kind, prefix: &str) -> Vec<&'static str> {
         .collect();
     words.dedup();
     words
+}
+
+/// Whether a table is `{ file: … }`, `{ env: … }` or `{ command: […] }`.
+fn is_reference(entries: &[(String, Node)]) -> bool {
+    !entries.is_empty()
+        && entries
+            .iter()
+            .all(|(key, _)| REFERENCES.contains(&key.as_str()))
 }
 
 const REFERENCES: [&str; 3] = ["command", "env", "file"];

@@ -25,7 +25,9 @@ use dnseal_core::dns::DomainName;
 use dnseal_core::dns::EncryptedEndpoint;
 use dnseal_core::dns::Identifier;
 use dnseal_core::notify::NoticeKind;
+use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
+use dnseal_providers::plugin::Plugins;
 
 pub(crate) use check::parse_key_type;
 pub(crate) use check::parse_server;
@@ -59,6 +61,7 @@ pub(crate) struct Config {
     pub(crate) key_type: Option<KeyType>,
     pub(crate) live: Option<PathBuf>,
     pub(crate) notify: Vec<Notify>,
+    pub(crate) plugins: Plugins,
     pub(crate) profile: Option<String>,
     pub(crate) propagation: Propagation,
     pub(crate) providers: Vec<Provider>,
@@ -134,6 +137,7 @@ impl Config {
 /// A CA, by name or by URL; `name_or_url` is parsed where CAs are known.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Ca {
+    pub(crate) account: Option<AccountId>,
     pub(crate) name_or_url: String,
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) eab: Option<Eab>,
@@ -176,7 +180,10 @@ pub(crate) enum NotifyTarget {
 #[derive(Debug)]
 pub(crate) struct Provider {
     pub(crate) name: String,
+    /// What is known of it without running anything: a plugin has not been asked yet.
     pub(crate) kind: &'static dnseal_providers::Kind,
+    /// The word after `kind:`, and the program where it is a plugin's.
+    pub(crate) plugin: Option<(String, PathBuf)>,
     pub(crate) propagation: Propagation,
     pub(crate) settings: Vec<(String, Secret)>,
 }

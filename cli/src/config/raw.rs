@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) live: Option<String>,
     /// Whom to tell what became of certificates.
     pub(crate) notify: Vec<Notify>,
+    /// Where plugins are looked for, in place of the usual directories; paths relative to this file.
+    pub(crate) plugin_dirs: Option<Vec<String>>,
     /// The CA's profile.
     pub(crate) profile: Option<String>,
     /// How to see that a value is served.
@@ -61,6 +63,9 @@ pub(crate) enum Ca {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct CaTable {
+    /// The account to order with, as `dnseal account list` names it, instead of the one called after the CA.
+    #[serde(default)]
+    pub(crate) account: Option<String>,
     /// The external account, for a CA that wants one.
     #[serde(default)]
     pub(crate) eab: Option<Eab>,

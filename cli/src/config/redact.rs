@@ -125,6 +125,9 @@ fn setting(kind: Option<&'static Kind>, key: &str, node: &Node) -> Value {
         }
         (Node::Scalar(text), Some(Form::Text)) => json!(without_userinfo(text)),
         (Node::Scalar(_), Some(Form::Secret) | None) => json!(REDACTED),
+        // The program, as of a secret's command.
+        (Node::Scalar(text), Some(Form::Words)) => json!(text.split_whitespace().next()),
+        (Node::List(words), Some(Form::Words)) => json!(words.first()),
         (Node::List(_), _) => json!([REDACTED]),
         (Node::Table(entries), Some(_)) => {
             let shown = entries.iter().map(|(key, node)| {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use dnseal_core::acme::Ca;
 use dnseal_core::acme::ExternalAccount;
 use dnseal_core::acme::KeyType;
+use dnseal_core::store::AccountId;
 use secrecy::SecretString;
 
 use crate::args::CaArgs;
@@ -18,6 +19,7 @@ use crate::error::CliError;
 /// A CA with everything that a request there needs.
 #[derive(Debug)]
 pub(crate) struct ChosenCa {
+    pub(crate) account: Option<AccountId>,
     pub(crate) ca: Ca,
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) external_account: Option<ExternalAccount>,
@@ -57,7 +59,12 @@ pub(crate) fn ca(
             _ => CliError::Ca(error),
         }
     })?;
+    let account = match args.account.as_deref().filter(|id| !id.is_empty()) {
+        Some(id) => Some(id.parse()?),
+        None => configured.and_then(|ca| ca.account.clone()),
+    };
     Ok(ChosenCa {
+        account,
         ca,
         roots: match given_roots.is_empty() {
             true => configured.map_or_else(Vec::new, |ca| ca.roots.clone()),
@@ -74,13 +81,15 @@ pub(crate) fn contacts(args: &CaArgs, config: &Config) -> Vec<String> {
         true => config.emails.iter().collect(),
         false => given,
     };
-    emails
-        .into_iter()
-        .map(|email| match email.starts_with("mailto:") {
-            true => email.clone(),
-            false => format!("mailto:{email}"),
-        })
-        .collect()
+    emails.into_iter().map(|email| mailto(email)).collect()
+}
+
+/// An address as the URL that CAs want.
+pub(crate) fn mailto(email: &str) -> String {
+    match email.starts_with("mailto:") {
+        true => email.to_owned(),
+        false => format!("mailto:{email}"),
+    }
 }
 
 fn external_account(
@@ -137,6 +146,7 @@ mod tests {
     fn config() -> Config {
         Config {
             ca: Some(config::Ca {
+                account: Some("work".parse().unwrap()),
                 name_or_url: "https://ca.test/dir".into(),
                 roots: vec!["ca.pem".into()],
                 eab: Some(config::Eab {
@@ -157,6 +167,7 @@ mod tests {
         assert_eq!(chosen.ca.url.as_str(), "https://ca.test/dir");
         assert_eq!(chosen.roots, [PathBuf::from("ca.pem")]);
         assert_eq!(chosen.external_account.unwrap().kid(), "kid");
+        assert_eq!(chosen.account.unwrap().to_string(), "work");
 
         let args = CaArgs {
             ca: Some("letsencrypt-staging".into()),
@@ -165,6 +176,7 @@ mod tests {
         let chosen = ca(&args, None, &config(), KeyType::default()).unwrap();
         assert!(chosen.roots.is_empty());
         assert!(chosen.external_account.is_none());
+        assert_eq!(chosen.account, None);
     }
 
     #[test]

@@ -151,6 +151,7 @@ fn order(
             id,
             names,
             ca: chosen.ca,
+            account: chosen.account,
             contacts: settings::contacts(&args.ca, config),
             terms: terms.clone(),
             external_account: chosen.external_account,

@@ -43,6 +43,7 @@ use tokio::time::timeout;
 pub use self::encrypted::EncryptedResolver;
 pub use self::upstream::Upstream;
 use crate::dns::DomainName;
+use crate::dns::TxtValue;
 use crate::event::Events;
 use crate::event::What;
 
@@ -357,6 +358,18 @@ impl Reply {
         self.answers
             .iter()
             .any(|record| matches!(record.record_type(), RecordType::CNAME | RecordType::DNAME))
+    }
+
+    /// The TXT values that stand at `owner` itself: the end of an alias that the server followed is another name.
+    pub fn txt_values(&self, owner: &DomainName) -> Vec<TxtValue> {
+        self.answers
+            .iter()
+            .filter(|record| from_wire(&record.name).as_ref() == Some(owner))
+            .filter_map(|record| match &record.data {
+                RData::TXT(txt) => TxtValue::from_bytes(txt.txt_data.concat()).ok(),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Whether the response code is NOERROR or NXDOMAIN, the two that say something about the name.
