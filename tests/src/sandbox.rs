@@ -315,6 +315,7 @@ pub(crate) fn strays(store: &Path) -> Vec<String> {
         .filter(|file| {
             let known = (file.starts_with("locks/") && file.ends_with(".lock"))
                 || (file.starts_with("accounts/") && file.ends_with(".json"))
+                || (file.starts_with("zones/") && file.ends_with(".json"))
                 || (file.starts_with("certificates/") && file.ends_with("/head.json"))
                 || whole(file);
             !known

@@ -228,6 +228,12 @@ fn policy(said: &config::Propagation, clients: &Clients) -> Result<PropagationPo
             .map(Upstream::Encrypted)
             .collect(),
     };
+    if said.mode == Some(Mode::Doh) && resolvers.is_empty() {
+        return Err(CliError::usage(
+            "the evidence is to come from resolvers over HTTPS or TLS, and there is none",
+            "name one with `--doh URL` or under `doh:`",
+        ));
+    }
     Ok(PropagationPolicy {
         mode: match said.mode {
             Some(Mode::Auto) | None => dns::Mode::Auto,

@@ -193,7 +193,7 @@ impl Walk<'_> {
                 continue;
             }
             if error.is_seen_by_some()
-                && let Some(settle) = self.settle_longer()
+                && let Some(settle) = self.settle_longer(error.missed_values_ttl())
             {
                 self.events.warn(
                     format!("the CA did not see from everywhere what every authoritative server has: {error}"),
@@ -366,8 +366,10 @@ impl Walk<'_> {
     }
 
     /// The next longer time for changes to settle; none when enough were tried.
-    fn settle_longer(&self) -> Option<Duration> {
-        let first = self.request.timeouts.settling.as_secs().max(1);
+    fn settle_longer(&self, ttl: Option<u32>) -> Option<Duration> {
+        // What a resolver remembers has expired by then, too.
+        let ttl = Duration::from_secs(u64::from(ttl.unwrap_or_default())).min(LONGEST_TTL);
+        let first = self.request.timeouts.settling.max(ttl).as_secs().max(1);
         let next = match self.settling.load(Ordering::Relaxed) {
             0 => first,
             before => before * 3,
