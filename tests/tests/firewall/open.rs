@@ -130,7 +130,7 @@ fn aliases_that_lead_astray() {
             "_acme-challenge.pool.example.test",
             "_acme-challenge.loop.example.test",
         )
-        .cname("_acme-challenge.dangling.example.test", "x.gone.nosuch")
+        .cname("_acme-challenge.dangling.example.test", "x.gone.onion")
         .cname("_acme-challenge.foreign.example.test", "there.other.test");
     let Some(open) = Open::start(zone) else {
         return;
@@ -146,7 +146,7 @@ fn aliases_that_lead_astray() {
         .unwrap();
     for (name, message) in [
         ("loop", "aliases lead in a circle"),
-        ("dangling", "x.gone.nosuch"),
+        ("dangling", "x.gone.onion"),
         ("foreign", "no provider is configured for there.other.test"),
     ] {
         let run = open.issue(&[&format!("{name}.example.test")], &["--doh", "none"]);
