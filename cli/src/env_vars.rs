@@ -43,6 +43,10 @@ pub(crate) const LOG_FILE: &str = "DNSEAL_LOG_FILE";
 pub(crate) const NAMESERVER: &str = "DNSEAL_NAMESERVER";
 /// `--output`.
 pub(crate) const OUTPUT: &str = "DNSEAL_OUTPUT";
+/// `--preferred-chain`.
+pub(crate) const PREFERRED_CHAIN: &str = "DNSEAL_PREFERRED_CHAIN";
+/// `--preferred-profile`.
+pub(crate) const PREFERRED_PROFILE: &str = "DNSEAL_PREFERRED_PROFILE";
 /// `--profile`.
 pub(crate) const PROFILE: &str = "DNSEAL_PROFILE";
 /// `--propagation`.

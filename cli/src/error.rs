@@ -1,16 +1,21 @@
 //! Every way in which a command can fail, with what to do about it and the status that the process ends with.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use dnseal_core::account::AccountsError;
 use dnseal_core::account::ForeignError;
 use dnseal_core::acme::AccountError;
 use dnseal_core::acme::AcmeError;
 use dnseal_core::acme::CaError;
+use dnseal_core::acme::CertificateKeyError;
+use dnseal_core::acme::CsrError;
 use dnseal_core::acme::EabError;
 use dnseal_core::acme::LeafError;
 use dnseal_core::acme::ReasonError;
 use dnseal_core::acme::TransportError;
+use dnseal_core::deploy::HookKind;
+use dnseal_core::deploy::TargetError;
 use dnseal_core::dns::DiscoveryError;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::NameError;
@@ -52,12 +57,19 @@ pub(crate) enum CliError {
     CertId(#[from] CertIdError),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error("cannot use the signing request {}: {source}", path.display())]
+    Csr { path: PathBuf, source: CsrError },
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
     #[error(transparent)]
     Eab(#[from] EabError),
     #[error(transparent)]
     File(#[from] FileError),
+    #[error("a {} hook failed: {source}", kind.as_str())]
+    Hook {
+        kind: HookKind,
+        source: Box<TargetError>,
+    },
     #[error("interrupted")]
     Interrupted(ExitCode),
     #[error("cannot {action} {}: {source}", path.display())]
@@ -68,6 +80,11 @@ pub(crate) enum CliError {
     },
     #[error(transparent)]
     Issue(#[from] IssueError),
+    #[error("cannot use the key {}: {source}", path.display())]
+    KeyFile {
+        path: PathBuf,
+        source: CertificateKeyError,
+    },
     #[error(transparent)]
     Name(#[from] NameError),
     #[error("there is no certificate {0} in the store")]
@@ -103,6 +120,11 @@ pub(crate) enum CliError {
     Settings { name: String, source: SettingsError },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("cannot deploy to {target}: {source}")]
+    Target {
+        target: String,
+        source: Arc<TargetError>,
+    },
     #[error(transparent)]
     Transport(#[from] TransportError),
     #[error(transparent)]
@@ -171,9 +193,12 @@ impl CliError {
             Self::Build(error) => error.hint(),
             Self::Ca(error) => error.hint(),
             Self::Config(error) => error.hint().map(str::to_owned),
+            Self::Csr { source, .. } => source.hint(),
             Self::Discovery(error) => error.hint(),
             Self::Eab(error) => error.hint(),
             Self::File(error) => error.hint(),
+            Self::Hook { source, .. } => source.hint(),
+            Self::Target { source, .. } => source.hint(),
             Self::Interrupted(_) => Some(
                 "run the same command again: it finishes or cleans up what was begun".to_owned(),
             ),
@@ -198,6 +223,7 @@ impl CliError {
             | Self::Reason(_)
             | Self::CertId(_)
             | Self::Io { .. }
+            | Self::KeyFile { .. }
             | Self::Secret { .. }
             | Self::TxtValue(_) => None,
         }
@@ -214,9 +240,11 @@ impl CliError {
             | Self::Ca(_)
             | Self::CertId(_)
             | Self::Config(_)
+            | Self::Csr { .. }
             | Self::Eab(_)
             | Self::File(_)
             | Self::Io { .. }
+            | Self::KeyFile { .. }
             | Self::Name(_)
             | Self::NoCertificate(_)
             | Self::Plugin(_)
@@ -230,6 +258,7 @@ impl CliError {
             Self::Accounts(error) => of_accounts(error),
             Self::Revocation(error) => of_revocation(error),
             Self::Discovery(_) => ExitCode::PROVIDER,
+            Self::Hook { .. } | Self::Target { .. } => ExitCode::DEPLOY,
             Self::Interrupted(code) => *code,
             Self::Issue(error) => match error.kind() {
                 ErrorKind::Ca => ExitCode::CA,
@@ -279,6 +308,8 @@ impl CliError {
                     .collect();
                 Some(lines.join("\n"))
             }
+            Self::Hook { source, .. } => source.output().map(indented),
+            Self::Target { source, .. } => source.output().map(indented),
             _ => None,
         }
     }
@@ -337,4 +368,10 @@ fn of_store(error: &StoreError) -> ExitCode {
         StoreError::File(_) => ExitCode::USAGE,
         _ => ExitCode::UNEXPECTED,
     }
+}
+
+/// What a program wrote, beside what we say.
+fn indented(output: &str) -> String {
+    let lines: Vec<String> = output.lines().map(|line| format!("  {line}")).collect();
+    lines.join("\n")
 }

@@ -1,6 +1,6 @@
 //! Accounts of other tools, from the files that they write themselves, at Pebble.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,22 +52,29 @@ fn find(dir: &Path, name: &str) -> PathBuf {
     if dir.join(name).exists() {
         return dir.to_owned();
     }
-    let next = fs::read_dir(dir)
+    let mut entries = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    let next = next.filter(|path| path.is_dir()).next();
-    find(&next.unwrap_or_else(|| panic!("no {name}")), name)
+    let next = entries.find(|path| path.is_dir());
+    find(&next.expect("a directory with the file"), name)
 }
 
+/// That it orders with what is stored, and is the same account still.
 fn orders(shop: &Shop, account: &str) {
-    let made = shop.pebble.count("POST", "/sign-me-up");
+    let record = shop.dir().join(format!("store/accounts/{account}.json"));
+    let url = || {
+        let record = fs::read(&record).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&record).unwrap()["url"].clone()
+    };
+    let before = url();
     shop.issue(&["example.test"])
         .args(["--account", account, "--force"])
         .run()
         .success();
     let head = shop.head("example.test").unwrap();
     assert_eq!(head["current"]["account_id"], account, "{head:#}");
-    assert_eq!(shop.pebble.count("POST", "/sign-me-up"), made);
+    assert_eq!(head["current"]["account"], before, "{head:#}");
+    assert_eq!(url(), before);
 }
 
 #[test]
@@ -112,8 +119,8 @@ fn legos_files_and_bare_keys() {
     let url = shop.pebble.directory_url();
     let register = |name: &str| {
         let run = shop
-            .command("account register --agree-tos --output json --account")
-            .args([name, "--ca", &url, "--ca-root"])
+            .command("account register --agree-tos --output json")
+            .args(["--account", name, "--ca", &url, "--ca-root"])
             .arg(shop.pebble.ca_pem_path())
             .run();
         run.success().json()
@@ -202,10 +209,10 @@ fn keys_of_other_kinds_and_a_kill_in_between() {
         assert!(made.status.success(), "{made:?}");
         register_with(&shop.pebble, &file);
         let name = &kind[..2];
-        let words = [file.to_str().unwrap(), "--account", name, "--ca"];
+        let words = [file.to_str().unwrap(), "--account", name];
         let url = shop.pebble.directory_url();
         let running = import(&shop, &words)
-            .arg(&url)
+            .env("DNSEAL_CA", &url)
             .env("DNSEAL_TEST_PAUSE_AT", "rollover-sent")
             .spawn();
         running.wait_stderr("paused at rollover-sent");

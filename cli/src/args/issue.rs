@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::args::ProbeArgs;
 use crate::args::ProviderArgs;
+use crate::args::SpecArgs;
 use crate::env_vars;
 
 /// What to issue, from whom, and through which DNS provider.
@@ -47,6 +48,8 @@ pub(crate) struct IssueArgs {
     pub(crate) at_once: AtOnceArgs,
 
     #[command(flatten)]
+    pub(crate) spec: SpecArgs,
+    #[command(flatten)]
     pub(crate) ca: CaArgs,
     #[command(flatten)]
     pub(crate) provider: ProviderArgs,
@@ -84,7 +87,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "CA")]
 pub(crate) struct CaArgs {
-    /// A CA by name (letsencrypt, letsencrypt-staging, zerossl, google, google-staging, sslcom, actalis) or the URL of its directory [default: letsencrypt]
+    /// A CA by name (letsencrypt, letsencrypt-staging, zerossl, google, google-staging, sslcom, actalis) or the URL of its directory; of several, separated by commas, the next is asked where one cannot issue [default: letsencrypt]
     #[arg(long, value_name = "NAME|URL", env = env_vars::CA, hide_env_values = true)]
     pub(crate) ca: Option<String>,
 

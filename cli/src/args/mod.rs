@@ -10,6 +10,7 @@ mod global;
 mod issue;
 mod provider;
 mod revoke;
+mod spec;
 
 use std::path::PathBuf;
 
@@ -41,6 +42,7 @@ pub(crate) use provider::ProviderArgs;
 pub(crate) use provider::ProviderCommand;
 pub(crate) use provider::TestArgs;
 pub(crate) use revoke::RevokeArgs;
+pub(crate) use spec::SpecArgs;
 
 /// Publicly trusted certificates by the DNS-01 challenge.
 #[derive(Debug, Parser)]
@@ -70,6 +72,9 @@ pub(crate) enum Command {
     /// Issue a certificate, or keep the fresh one that is there
     #[command(after_help = ISSUE_EXAMPLES)]
     Issue(Box<IssueArgs>),
+    /// Bring certificates to where they are needed on this machine
+    #[command(after_help = DEPLOY_EXAMPLES)]
+    Deploy(DeployArgs),
     /// List the certificates in the store
     #[command(after_help = "Example:\n  dnseal list --output json")]
     List,
@@ -138,6 +143,17 @@ pub(crate) struct DeleteArgs {
     pub(crate) provider: ProviderArgs,
     #[command(flatten)]
     pub(crate) probe: ProbeArgs,
+}
+
+/// Arguments of `deploy`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeployArgs {
+    /// The certificates, as `dnseal list` has them [default: all]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Deploy again what is deployed already
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// Arguments of `dns`.
@@ -213,6 +229,14 @@ pub(crate) struct ManArgs {
     #[arg(value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 }
+
+const DEPLOY_EXAMPLES: &str = "\
+Examples:
+  dnseal deploy
+  dnseal deploy example.com --force
+
+What `deploy:` and `hooks:` in the configuration say is done after every `issue` and `renew` by itself. This does it
+without ordering anything. A target that failed is tried again by every run.";
 
 const ISSUE_EXAMPLES: &str = "\
 Examples:

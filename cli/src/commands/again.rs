@@ -235,6 +235,7 @@ fn quoted(word: &str) -> String {
 /// Flags for one run only.
 const ONCE: &[&str] = &[
     "--force",
+    "--new-key",
     "--replace-names",
     "--verbose",
     "-v",
@@ -259,6 +260,8 @@ const PLAIN: &[&str] = &[
     env_vars::LIVE,
     env_vars::LOG_FILE,
     env_vars::NAMESERVER,
+    env_vars::PREFERRED_CHAIN,
+    env_vars::PREFERRED_PROFILE,
     env_vars::PROFILE,
     env_vars::PROPAGATION,
     env_vars::PROPAGATION_TIMEOUT,

@@ -11,6 +11,7 @@ use dnseal_core::acme::Ca;
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::issue::Options;
 use dnseal_core::issue::Request;
 use dnseal_core::issue::Terms;
 use dnseal_core::issue::Timeouts;
@@ -72,6 +73,7 @@ pub(super) async fn run(
     let order = Order {
         request: request(&sandbox, &base, &wildcard)?,
         roots: vec![sandbox.root.clone()],
+        other_roots: Vec::new(),
     };
 
     let server = sandbox.server().to_string();
@@ -154,5 +156,7 @@ fn request(
         replace_names: false,
         force: false,
         timeouts: Timeouts::default(),
+        options: Options::default(),
+        transport: None,
     })
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::commands::App;
+use crate::commands::deploying::Standings;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
 use crate::render::Report;
@@ -26,6 +27,8 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
     let mut table = Table::new(&["NAME", "VALID UNTIL", "", "KEY", "NAMES"]);
     let mut json: Vec<Value> = Vec::new();
     let mut broken = false;
+    let standings = Standings::read(app)?;
+    let mut notes = String::new();
     for (id, head) in &heads {
         let head = match head {
             Ok(head) => head,
@@ -45,7 +48,11 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
                 continue;
             }
         };
-        json.push(summary(app, head));
+        let mut document = summary(app, head);
+        let states = standings.of(head)?;
+        notes.push_str(&Standings::notes(&head.id, &states));
+        document["deployments"] = json!(states);
+        json.push(document);
         let is = Is::of(head);
         let (until, left) = match &head.current {
             Some(version) => (day(version.not_after), in_days(now, version.not_after)),
@@ -61,7 +68,8 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
     }
     let text = match heads.is_empty() {
         true => format!("no certificates in {}\n", app.places.store.display()),
-        false => table.render(""),
+        false if notes.is_empty() => table.render(""),
+        false => format!("{}\n{notes}", table.render("")),
     };
     Ok(Report {
         exit: match broken {
@@ -153,17 +161,18 @@ pub(super) fn summary(app: &App, head: &Head) -> Value {
         "wanted_profile": head.wanted.profile,
         "wanted_directory": head.wanted.directory,
         "version": head.current,
-        "files": head.current.as_ref().map(|_| files(app, &head.id)),
+        "left_out": head.current.as_ref().map(|version| &version.left_out),
+        "files": head.current.as_ref().map(|version| files(app, &head.id, version.has_key())),
         "order_in_flight": head.order.is_some(),
         "values_published": head.published.len(),
     })
 }
 
 /// Where the files of the newest version are.
-pub(super) fn files(app: &App, id: &CertId) -> Value {
+pub(super) fn files(app: &App, id: &CertId, has_key: bool) -> Value {
     let dir = app.places.live.join(id.as_str());
     json!({
-        "privkey": dir.join("privkey.pem"),
+        "privkey": has_key.then(|| dir.join("privkey.pem")),
         "cert": dir.join("cert.pem"),
         "chain": dir.join("chain.pem"),
         "fullchain": dir.join("fullchain.pem"),

@@ -1,11 +1,16 @@
 //! `dnseal show NAME`.
 
+use dnseal_core::deploy::Standing;
+use dnseal_core::deploy::TargetState;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
+use dnseal_core::store::KeyOrigin;
+use dnseal_core::store::Version;
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::commands::App;
+use crate::commands::deploying::Standings;
 use crate::commands::list;
 use crate::commands::list::Is;
 use crate::commands::list::joined;
@@ -23,7 +28,14 @@ pub(super) async fn run(app: &App, name: &str) -> Result<Report, CliError> {
         object.insert("published".into(), json!(head.published));
         object.insert("order".into(), json!(head.order));
     }
-    Ok(Report::new(text(app, &head), json))
+    let standings = Standings::read(app)?.of(&head)?;
+    json["deployments"] = json!(standings);
+    let mut text = text(app, &head);
+    if !standings.is_empty() {
+        text.push('\n');
+        text.push_str(&targets(&standings));
+    }
+    Ok(Report::new(text, json))
 }
 
 /// The head of `id`, which must be there.
@@ -34,6 +46,32 @@ pub(super) async fn head(app: &App, id: &CertId) -> Result<Head, CliError> {
     Ok(head)
 }
 
+/// How each target stands on this machine.
+fn targets(states: &[TargetState]) -> String {
+    let mut table = Table::new(&["TARGET", "STATE", "VERSION", "SINCE"]);
+    for state in states {
+        let (word, since) = match &state.standing {
+            Standing::Deployed => ("deployed".to_owned(), state.at),
+            Standing::Due => ("due".to_owned(), state.at),
+            Standing::Failed {
+                error, attempts, ..
+            } => {
+                let error = error.lines().next().unwrap_or_default();
+                (format!("failed {attempts}x: {error}"), state.at)
+            }
+        };
+        table.row([
+            state.target.clone(),
+            word,
+            state
+                .version
+                .map_or_else(|| "-".to_owned(), |v| v.to_string()),
+            since.map_or_else(|| "-".to_owned(), day),
+        ]);
+    }
+    table.render("")
+}
+
 fn text(app: &App, head: &Head) -> String {
     let now = Timestamp::now();
     let is = Is::of(head);
@@ -41,7 +79,8 @@ fn text(app: &App, head: &Head) -> String {
     let mut table = Table::untitled();
     table.row(["name", head.id.as_str()]);
     table.row(["names", &joined(is.names)]);
-    if !wanted.same_names(is.names) {
+    let asked = head.current.as_ref().map(Version::asked);
+    if !wanted.same_names(asked.as_deref().unwrap_or(is.names)) {
         table.row(["wanted names", &joined(&wanted.names)]);
     }
     table.row(["key", is.key_type.as_str()]);
@@ -56,7 +95,7 @@ fn text(app: &App, head: &Head) -> String {
         table.row(["wanted profile", profile]);
     }
     table.row(["CA", is.directory]);
-    if wanted.directory != is.directory {
+    if !wanted.takes_directory(is.directory) {
         table.row(["wanted CA", &wanted.directory]);
     }
     table.row(["account", &wanted.account.to_string()]);
@@ -65,6 +104,15 @@ fn text(app: &App, head: &Head) -> String {
             table.row(["version", &version.number.to_string()]);
             let issued = day(version.issued);
             table.row(["issued", &format!("{issued} by {}", version.issuer)]);
+            for left in &version.left_out {
+                table.row(["left out", &format!("{}: {}", left.name, left.reason)]);
+            }
+            if version.spec.key != KeyOrigin::New {
+                table.row(["origin of the key", &version.spec.key.to_string()]);
+            }
+            if let (Some(top), Some(_)) = (&version.top_issuer, &version.spec.preferred_chain) {
+                table.row(["chain to", top]);
+            }
             let until = day(version.not_after);
             table.row([
                 "valid until",

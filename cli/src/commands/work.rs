@@ -22,6 +22,7 @@ use dnseal_core::dns::Routes;
 use dnseal_core::dns::Zones;
 use dnseal_core::event::Events;
 use dnseal_core::issue::Engine;
+use dnseal_core::issue::Request;
 use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Store;
 use dnseal_providers::Context;
@@ -36,6 +37,7 @@ use crate::render::Printer;
 use crate::render::Progress;
 use crate::render::Stats;
 use crate::render::Watcher;
+use crate::settings::Order;
 use crate::settings::Probing;
 use crate::settings::Providers;
 use crate::signals::Signals;
@@ -195,12 +197,29 @@ impl Engines {
             #[cfg(debug_assertions)]
             cancel: work.cancel().clone(),
             events: work.events.clone(),
-            live: Live::new(&app.places.live)?,
+            live: app.live()?,
             made: BTreeMap::new(),
             _nothing: nothing,
             store: Arc::new(store),
             zones,
         })
+    }
+
+    /// The engine for an order, and its request with the ways to its other CAs.
+    pub(super) fn ready(&mut self, order: Order) -> Result<(Arc<Engine>, Request), CliError> {
+        let mut request = order.request;
+        let others = request.options.other_cas.iter_mut();
+        for (other, roots) in others.zip(&order.other_roots) {
+            if *roots != order.roots {
+                other.transport = Some(transport(roots, &self.events)?);
+            }
+        }
+        Ok((self.trusting(&order.roots)?, request))
+    }
+
+    /// The store they all work on.
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
     }
 
     /// The engine that trusts these files.

@@ -11,6 +11,8 @@ use dnseal_core::dns::Identifier;
 use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
+use dnseal_core::store::Moment;
+use dnseal_core::store::MomentError;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
 use dnseal_providers::plugin::Plugins;
@@ -27,7 +29,9 @@ use crate::config::Propagation;
 use crate::config::Provider;
 use crate::config::Secret;
 use crate::config::Source;
+use crate::config::Spec;
 use crate::config::Zone;
+use crate::config::deploy;
 use crate::config::nearest;
 use crate::config::raw;
 use crate::config::raw::Node;
@@ -58,11 +62,15 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         }
         zones.push(zone);
     }
+    let timeout = deploy::timeout(&raw.hooks);
+    let deploy = checker.targets(&top("deploy"), raw.deploy, timeout)?;
+    let hooks = checker.hooks(&top("hooks"), raw.hooks)?;
+    let usual = deploy::access(raw.access.owner, raw.access.group, raw.access.mode);
     let mut certificates: Vec<Certificate> = Vec::new();
     let mut ids = HashSet::new();
     for (name, certificate) in raw.certificates.0 {
         let place = top("certificates").at(&name);
-        let certificate = checker.certificate(&place, &name, certificate)?;
+        let certificate = checker.certificate(&place, &name, certificate, timeout)?;
         if !ids.insert(certificate.id.clone()) {
             return Err(checker.error(
                 &place.key(),
@@ -71,14 +79,25 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         }
         certificates.push(certificate);
     }
+    checker.one_profile(
+        &top("preferred-profile"),
+        &raw.profile,
+        &raw.preferred_profile,
+    )?;
+    let (ca, other_cas) = checker.cas(&top("ca"), raw.ca)?;
+    checker.one_writer_a_file(&certificates, &deploy)?;
     Ok(Config {
+        access: usual,
         agree_tos: raw.agree_tos,
-        ca: raw.ca.map(|ca| checker.ca(&top("ca"), ca)).transpose()?,
+        ca,
         certificates,
+        deploy,
         dir: raw.dir.map(|path| source.resolve(&path)),
         emails: checker.emails(&top("email"), raw.email)?,
+        hooks,
         key_type: checker.key_type(&top("key-type"), raw.key_type)?,
         live: raw.live.map(|path| source.resolve(&path)),
+        other_cas,
         notify: raw
             .notify
             .into_iter()
@@ -89,23 +108,62 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         profile: raw.profile,
         propagation: checker.propagation(&top("propagation"), raw.propagation)?,
         providers,
+        spec: Spec {
+            allow_subset: raw.allow_subset,
+            must_staple: raw.must_staple,
+            preferred_chain: raw.preferred_chain,
+            preferred_profile: raw.preferred_profile,
+            reuse_key: raw.reuse_key,
+            ..Spec::default()
+        },
         store: raw.store.map(|path| source.resolve(&path)),
         zones,
         source: Some(source),
     })
 }
 
-struct Checker<'a> {
-    source: &'a Source,
+pub(super) struct Checker<'a> {
+    pub(super) source: &'a Source,
 }
 
 impl Checker<'_> {
-    fn error(&self, place: &Place, message: impl Into<String>) -> ConfigError {
+    pub(super) fn error(&self, place: &Place, message: impl Into<String>) -> ConfigError {
         ConfigError::at(self.source, place.find(self.source.text()), message)
+    }
+
+    /// The CA, and those to ask where it cannot issue.
+    fn cas(
+        &self,
+        place: &Place,
+        ca: Option<raw::Ca>,
+    ) -> Result<(Option<Ca>, Vec<Ca>), ConfigError> {
+        let list = match ca {
+            Some(raw::Ca::List(list)) => list,
+            Some(one) => return Ok((Some(self.ca(place, one)?), Vec::new())),
+            None => return Ok((None, Vec::new())),
+        };
+        let mut cas: Vec<Ca> = Vec::new();
+        for (index, ca) in list.into_iter().enumerate() {
+            let place = place.at(index);
+            let ca = self.ca(&place, ca)?;
+            if cas.iter().any(|other| other.name_or_url == ca.name_or_url) {
+                return Err(self.error(
+                    &place,
+                    format!("the CA {} stands here twice", ca.name_or_url),
+                ));
+            }
+            cas.push(ca);
+        }
+        let mut cas = cas.into_iter();
+        match cas.next() {
+            Some(first) => Ok((Some(first), cas.collect())),
+            None => Err(self.error(place, "a list of CAs has at least one")),
+        }
     }
 
     fn ca(&self, place: &Place, ca: raw::Ca) -> Result<Ca, ConfigError> {
         let table = match ca {
+            raw::Ca::List(_) => return Err(self.error(place, "a list of CAs holds no list")),
             raw::Ca::NameOrUrl(name_or_url) => {
                 return Ok(Ca {
                     account: None,
@@ -157,6 +215,7 @@ impl Checker<'_> {
         place: &Place,
         name: &str,
         raw: raw::Certificate,
+        timeout: std::time::Duration,
     ) -> Result<Certificate, ConfigError> {
         let id: CertId = name
             .parse()
@@ -171,19 +230,87 @@ impl Checker<'_> {
                 names.push(name);
             }
         }
-        if names.is_empty() {
+        if names.is_empty() && raw.csr.is_none() {
+            let at = place.at("names");
+            let place = match at.find(self.source.text()) {
+                Some(_) => &at,
+                None => place,
+            };
+            return Err(self
+                .error(place, format!("the certificate {id} has no names"))
+                .with_hint("add `names: […]`, or `csr: FILE`".to_owned()));
+        }
+        for (key, is_there) in [
+            ("key-file", raw.key_file.is_some()),
+            ("reuse-key", raw.reuse_key.is_some()),
+            ("must-staple", raw.must_staple.is_some()),
+            ("allow-subset", raw.allow_subset == Some(true)),
+        ] {
+            if is_there && raw.csr.is_some() {
+                return Err(self.error(
+                    &place.at(key).key(),
+                    format!("a signing request has its own say, so `{key}` does not go with `csr`"),
+                ));
+            }
+        }
+        if raw.key_file.is_some() && raw.reuse_key.is_some() {
             return Err(self.error(
-                &place.at("names"),
-                format!("the certificate {id} has no names"),
+                &place.at("reuse-key").key(),
+                "the key of `key-file` is the same as long as that file is, so `reuse-key` does not go with it",
             ));
         }
+        self.one_profile(
+            &place.at("preferred-profile"),
+            &raw.profile,
+            &raw.preferred_profile,
+        )?;
+        let (ca, other_cas) = self.cas(&place.at("ca"), raw.ca)?;
         Ok(Certificate {
             id,
             names,
             key_type: self.key_type(&place.at("key-type"), raw.key_type)?,
             profile: raw.profile,
-            ca: raw.ca.map(|ca| self.ca(&place.at("ca"), ca)).transpose()?,
+            ca,
+            other_cas,
+            spec: Spec {
+                allow_subset: raw.allow_subset,
+                csr: raw.csr.map(|path| self.source.resolve(&path)),
+                key_file: raw.key_file.map(|path| self.source.resolve(&path)),
+                must_staple: raw.must_staple,
+                not_after: self.moment(&place.at("not-after"), raw.not_after)?,
+                not_before: self.moment(&place.at("not-before"), raw.not_before)?,
+                preferred_chain: raw.preferred_chain,
+                preferred_profile: raw.preferred_profile,
+                reuse_key: raw.reuse_key,
+            },
+            access: deploy::access(raw.access.owner, raw.access.group, raw.access.mode),
+            deploy: raw
+                .deploy
+                .map(|targets| self.targets(&place.at("deploy"), targets, timeout))
+                .transpose()?,
         })
+    }
+
+    fn moment(&self, place: &Place, text: Option<String>) -> Result<Option<Moment>, ConfigError> {
+        let Some(text) = text else { return Ok(None) };
+        text.parse()
+            .map(Some)
+            .map_err(|e: MomentError| self.error(place, e.to_string()))
+    }
+
+    fn one_profile(
+        &self,
+        place: &Place,
+        profile: &Option<String>,
+        preferred: &Option<String>,
+    ) -> Result<(), ConfigError> {
+        match (profile, preferred) {
+            (Some(_), Some(_)) => Err(self.error(
+                &place.clone().key(),
+                "`profile` must be and `preferred-profile` may be: one of the two",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn emails(
@@ -440,7 +567,7 @@ impl Checker<'_> {
         Ok(reference)
     }
 
-    fn secret(&self, place: &Place, raw: raw::Secret) -> Result<Secret, ConfigError> {
+    pub(super) fn secret(&self, place: &Place, raw: raw::Secret) -> Result<Secret, ConfigError> {
         let reference = match raw {
             raw::Secret::Literal(text) => return Ok(Secret::Literal(text)),
             raw::Secret::Reference(reference) => reference,

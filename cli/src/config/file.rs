@@ -237,7 +237,4 @@ fn check_owner(_: &Path, _: &std::fs::File) -> Result<(), ConfigError> {
 const SYSTEM: &str = "/etc/dnseal/dnseal.yaml";
 
 /// Keys and values that the design has and this version has not, and what to do meanwhile.
-const LATER: &[(&str, &str)] = &[(
-    "deploy",
-    "let what calls dnseal reload the server after it, for example `dnseal issue && systemctl reload nginx`",
-)];
+const LATER: &[(&str, &str)] = &[("preferred-chain", "the CA's default chain is used")];

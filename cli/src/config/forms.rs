@@ -67,7 +67,9 @@ impl<'de> Deserialize<'de> for Ca {
             type Value = Ca;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a CA's name, a URL, or a table with `url`, `root` and `eab`")
+                f.write_str(
+                    "a CA's name, a URL, a table with `url`, `root` and `eab`, or a list of these",
+                )
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
@@ -76,6 +78,14 @@ impl<'de> Deserialize<'de> for Ca {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
                 CaTable::deserialize(MapAccessDeserializer::new(map)).map(Ca::Table)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut cas = Vec::new();
+                while let Some(ca) = seq.next_element()? {
+                    cas.push(ca);
+                }
+                Ok(Ca::List(cas))
             }
         }
 

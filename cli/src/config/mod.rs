@@ -5,6 +5,7 @@
 //! as `[redacted]` everywhere. Nothing here reads flags or environment variables, apart from `{ env: … }` of a secret.
 
 mod check;
+mod deploy;
 mod error;
 mod file;
 mod forms;
@@ -21,16 +22,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dnseal_core::acme::KeyType;
+use dnseal_core::deploy::Access;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::EncryptedEndpoint;
 use dnseal_core::dns::Identifier;
 use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
+use dnseal_core::store::Moment;
 use dnseal_providers::plugin::Plugins;
 
 pub(crate) use check::parse_key_type;
 pub(crate) use check::parse_server;
+pub(crate) use deploy::Content;
+pub(crate) use deploy::File as TargetFile;
+pub(crate) use deploy::Hooks;
+pub(crate) use deploy::Target;
+pub(crate) use deploy::named;
 pub(crate) use error::ConfigError;
 pub(crate) use error::nearest;
 pub(crate) use file::Source;
@@ -53,18 +61,25 @@ pub(crate) use secret::SecretError;
 pub(crate) struct Config {
     /// The file it came from, where there is one.
     pub(crate) source: Option<Source>,
+    /// Whose the files in `live` are.
+    pub(crate) access: Access,
     pub(crate) agree_tos: bool,
     pub(crate) ca: Option<Ca>,
     pub(crate) certificates: Vec<Certificate>,
+    /// Where certificates go that say nothing themselves.
+    pub(crate) deploy: Vec<Target>,
     pub(crate) dir: Option<PathBuf>,
     pub(crate) emails: Vec<String>,
+    pub(crate) hooks: Hooks,
     pub(crate) key_type: Option<KeyType>,
     pub(crate) live: Option<PathBuf>,
+    pub(crate) other_cas: Vec<Ca>,
     pub(crate) notify: Vec<Notify>,
     pub(crate) plugins: Plugins,
     pub(crate) profile: Option<String>,
     pub(crate) propagation: Propagation,
     pub(crate) providers: Vec<Provider>,
+    pub(crate) spec: Spec,
     pub(crate) store: Option<PathBuf>,
     pub(crate) zones: Vec<Zone>,
 }
@@ -108,8 +123,11 @@ impl Config {
 
     /// Every secret and setting, wherever it comes from.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        let of_certificates = self.certificates.iter().filter_map(|c| c.ca.as_ref());
-        let of_cas = self.ca.iter().chain(of_certificates);
+        let of_certificates = self
+            .certificates
+            .iter()
+            .flat_map(|c| c.ca.iter().chain(&c.other_cas));
+        let of_cas = self.ca.iter().chain(&self.other_cas).chain(of_certificates);
         of_cas
             .filter_map(|ca| ca.eab.as_ref().map(|eab| &eab.hmac_key))
             .chain(
@@ -158,6 +176,27 @@ pub(crate) struct Certificate {
     pub(crate) key_type: Option<KeyType>,
     pub(crate) profile: Option<String>,
     pub(crate) ca: Option<Ca>,
+    /// To ask where that one cannot issue.
+    pub(crate) other_cas: Vec<Ca>,
+    pub(crate) spec: Spec,
+    /// Whose its files in `live` are.
+    pub(crate) access: Access,
+    /// Where it goes; `None` where it goes where all go.
+    pub(crate) deploy: Option<Vec<Target>>,
+}
+
+/// What is said beyond names, key type, profile and CA, of one certificate or of all.
+#[derive(Debug, Default)]
+pub(crate) struct Spec {
+    pub(crate) allow_subset: Option<bool>,
+    pub(crate) csr: Option<PathBuf>,
+    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) must_staple: Option<bool>,
+    pub(crate) not_after: Option<Moment>,
+    pub(crate) not_before: Option<Moment>,
+    pub(crate) preferred_chain: Option<String>,
+    pub(crate) preferred_profile: Option<String>,
+    pub(crate) reuse_key: Option<bool>,
 }
 
 /// Somebody who is told what became of certificates.

@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use crate::config::redact;
 
+use crate::config::deploy::raw as deploy;
+
 /// The configuration of dnseal.
 #[derive(Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
@@ -21,21 +23,35 @@ use crate::config::redact;
 )]
 #[schemars(title = "dnseal.yaml")]
 pub(crate) struct Config {
+    /// Whose the files in `live` are.
+    pub(crate) access: deploy::Access,
     /// Whether the CA's terms of service are agreed to.
     pub(crate) agree_tos: bool,
-    /// The CA: a name, the URL of a directory, or both with what it needs.
+    /// Whether to go on without the names that fail.
+    pub(crate) allow_subset: Option<bool>,
+    /// The CA: a name, the URL of a directory, or both with what it needs; of several, the next is asked where one cannot issue.
     pub(crate) ca: Option<Ca>,
     /// The certificates to issue, by name.
     pub(crate) certificates: Table<Certificate>,
+    /// Where certificates go that say nothing themselves.
+    pub(crate) deploy: Vec<deploy::Target>,
     /// Where store and live files are; a path relative to this file.
     pub(crate) dir: Option<String>,
     /// Where the CA may write to.
     #[serde(serialize_with = "redact::addresses")]
     pub(crate) email: Option<OneOrMore>,
+    /// Commands around a run.
+    pub(crate) hooks: deploy::Hooks,
     /// The type of new keys.
     pub(crate) key_type: Option<KeyTypeName>,
     /// Where the newest files are, if not in `live` below `dir`.
     pub(crate) live: Option<String>,
+    /// Whether servers have to staple an OCSP answer.
+    pub(crate) must_staple: Option<bool>,
+    /// The common name of the root that chains should lead to.
+    pub(crate) preferred_chain: Option<String>,
+    /// The CA's profile where it offers it.
+    pub(crate) preferred_profile: Option<String>,
     /// Whom to tell what became of certificates.
     pub(crate) notify: Vec<Notify>,
     /// Where plugins are looked for, in place of the usual directories; paths relative to this file.
@@ -46,6 +62,8 @@ pub(crate) struct Config {
     pub(crate) propagation: Propagation,
     /// The DNS providers, by a name of your own.
     pub(crate) providers: Table<Provider>,
+    /// Whether keys are kept from version to version.
+    pub(crate) reuse_key: Option<bool>,
     /// Where the store is, if not in `store` below `dir`.
     pub(crate) store: Option<String>,
     /// Which provider serves which zone; the longest suffix of the final owner name wins.
@@ -55,6 +73,8 @@ pub(crate) struct Config {
 /// A CA: a name or URL, or a table.
 #[derive(Clone, Debug)]
 pub(crate) enum Ca {
+    /// In order of preference.
+    List(Vec<Self>),
     NameOrUrl(String),
     Table(CaTable),
 }
@@ -93,19 +113,54 @@ pub(crate) struct Eab {
 /// One certificate.
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+#[schemars(extend("anyOf" = [{ "required": ["names"] }, { "required": ["csr"] }]))]
 pub(crate) struct Certificate {
+    /// Whether to go on without the names that fail.
+    #[serde(default)]
+    pub(crate) allow_subset: Option<bool>,
+    /// Whose its files in `live` are.
+    #[serde(default)]
+    pub(crate) access: deploy::Access,
     /// Another CA than the one for all.
     #[serde(default)]
     pub(crate) ca: Option<Ca>,
+    /// A signing request, PEM or DER, whose key is elsewhere; a path relative to this file.
+    #[serde(default)]
+    pub(crate) csr: Option<String>,
+    /// Where it goes on this machine, instead of what is said for all.
+    #[serde(default)]
+    pub(crate) deploy: Option<Vec<deploy::Target>>,
+    /// The private key to use, PEM; a path relative to this file.
+    #[serde(default)]
+    pub(crate) key_file: Option<String>,
     /// The type of its key.
     #[serde(default)]
     pub(crate) key_type: Option<KeyTypeName>,
-    /// Its names.
+    /// Whether servers have to staple an OCSP answer.
+    #[serde(default)]
+    pub(crate) must_staple: Option<bool>,
+    /// Its names; those of its signing request where it has one.
+    #[serde(default)]
     #[schemars(length(min = 1))]
     pub(crate) names: Vec<String>,
+    /// Until when it is to be valid: a date, a time, or a duration from the order on (`+30d`).
+    #[serde(default)]
+    pub(crate) not_after: Option<String>,
+    /// From when it is to be valid, in the same forms.
+    #[serde(default)]
+    pub(crate) not_before: Option<String>,
+    /// The common name of the root that its chain should lead to.
+    #[serde(default)]
+    pub(crate) preferred_chain: Option<String>,
+    /// The CA's profile where it offers it.
+    #[serde(default)]
+    pub(crate) preferred_profile: Option<String>,
     /// The CA's profile.
     #[serde(default)]
     pub(crate) profile: Option<String>,
+    /// Whether its key is kept from version to version.
+    #[serde(default)]
+    pub(crate) reuse_key: Option<bool>,
 }
 
 /// Somebody who is told what became of certificates: `run` or `webhook`.

@@ -58,7 +58,9 @@ impl JsonSchema for Ca {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let table = generator.subschema_for::<CaTable>();
-        json_schema!({ "anyOf": [{ "type": "string" }, table] })
+        let one = json!([{ "type": "string" }, table]);
+        let several = json!({ "type": "array", "minItems": 1, "items": { "anyOf": one } });
+        json_schema!({ "anyOf": [one[0], one[1], several] })
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use dnseal_core::dns::Identifier;
+use dnseal_core::issue::KeyChoice;
+use dnseal_core::issue::OtherCa;
 use dnseal_core::issue::Request;
 use dnseal_core::issue::Terms;
 use dnseal_core::issue::Timeouts;
@@ -15,6 +17,7 @@ use crate::config::Config;
 use crate::config::parse_key_type;
 use crate::error::CliError;
 use crate::settings;
+use crate::settings::spec;
 
 /// One certificate to issue.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(crate) struct Order {
     pub(crate) request: Request,
     /// What to trust the CA's HTTPS through, beside the system's roots.
     pub(crate) roots: Vec<PathBuf>,
+    /// The same for each of the request's other CAs.
+    pub(crate) other_roots: Vec<Vec<PathBuf>>,
 }
 
 /// The certificates that the command line asks for, or all of the configuration where it names none.
@@ -48,6 +53,17 @@ enum Chosen<'a> {
 
 fn chosen<'a>(args: &IssueArgs, config: &'a Config) -> Result<Chosen<'a>, CliError> {
     if args.names.is_empty() && args.domains.is_empty() {
+        if let (Some(csr), true) = (
+            &args.spec.csr,
+            args.name.is_none() || config.certificates.is_empty(),
+        ) {
+            let names = spec::csr_of(csr)?.names().to_vec();
+            let id = match (&args.name, names.first()) {
+                (Some(name), _) => name.parse()?,
+                (None, first) => CertId::from(first.ok_or_else(no_names)?),
+            };
+            return Ok(Chosen::Names { id, names });
+        }
         return match (config.certificates.is_empty(), &args.name) {
             (false, None) => Ok(Chosen::Configured(config.certificates.iter().collect())),
             (false, Some(name)) => {
@@ -91,14 +107,10 @@ fn chosen<'a>(args: &IssueArgs, config: &'a Config) -> Result<Chosen<'a>, CliErr
     let id = match (&args.name, names.first()) {
         (Some(name), _) => name.parse()?,
         (None, Some(first)) => CertId::from(first),
-        (None, None) => {
-            return Err(CliError::usage(
-                "no names are given",
-                "write for example `dnseal issue example.com`",
-            ));
-        }
+        (None, None) => return Err(no_names()),
     };
     if let Some(configured) = config.certificate(&id)
+        && !configured.names.is_empty()
         && !same(&configured.names, &names)
     {
         return Err(CliError::usage(
@@ -107,6 +119,13 @@ fn chosen<'a>(args: &IssueArgs, config: &'a Config) -> Result<Chosen<'a>, CliErr
         ));
     }
     Ok(Chosen::Names { id, names })
+}
+
+fn no_names() -> CliError {
+    CliError::usage(
+        "no names are given",
+        "write for example `dnseal issue example.com`",
+    )
 }
 
 /// The certificate that a word names; a wildcard names none, because it is a name itself.
@@ -130,23 +149,38 @@ fn order(
     certificate: Option<&config::Certificate>,
 ) -> Result<Order, CliError> {
     let certificate = certificate.or_else(|| config.certificate(&id));
+    let mut options = spec::options(&args.spec, certificate, config)?;
     let key_type = match args.key_type.as_deref().filter(|k| !k.is_empty()) {
         Some(text) => parse_key_type(text)
             .map_err(|hint| CliError::usage(format!("there is no key type `{text}`"), hint))?,
         None => certificate
             .and_then(|c| c.key_type)
+            .or(options.key.key_type())
             .or(config.key_type)
             .unwrap_or_default(),
     };
-    let profile = args
-        .profile
-        .clone()
-        .or_else(|| certificate.and_then(|c| c.profile.clone()))
-        .or_else(|| config.profile.clone())
-        .filter(|profile| !profile.is_empty());
+    let (profile, preferred_profile) =
+        spec::profiles(args.profile.as_ref(), &args.spec, certificate, config);
+    options.preferred_profile = preferred_profile;
+    let names = match &options.key {
+        KeyChoice::Csr(csr) if names.is_empty() => csr.names().to_vec(),
+        _ => names,
+    };
     let chosen = settings::ca(&args.ca, certificate, config, key_type)?;
+    let others = settings::other_cas(&args.ca, certificate, config, key_type)?;
+    let mut other_roots = Vec::new();
+    for other in others {
+        other_roots.push(other.roots);
+        options.other_cas.push(OtherCa {
+            ca: other.ca,
+            account: other.account,
+            external_account: other.external_account,
+            transport: None,
+        });
+    }
     Ok(Order {
         roots: chosen.roots,
+        other_roots,
         request: Request {
             id,
             names,
@@ -160,6 +194,8 @@ fn order(
             replace_names: args.replace_names,
             force: args.force,
             timeouts: Timeouts::default(),
+            options,
+            transport: None,
         },
     })
 }

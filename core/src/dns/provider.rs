@@ -25,7 +25,7 @@ pub trait DnsProvider: fmt::Debug + Send + Sync {
     /// Where it writes to, as a person would say it: `ns1.example.com:53`, `the Cloudflare API`.
     fn endpoint(&self) -> String;
 
-    /// The deepest zone this account holds that contains `owner`.
+    /// The deepest zone this account holds that contains `owner`; [`ProviderError::Unsupported`] where it cannot tell.
     async fn zone_of(&self, owner: &DomainName) -> Result<Zone, ProviderError>;
 
     /// The name servers that serve this very zone, as the provider tells them; none where it cannot or may not tell.

@@ -9,13 +9,18 @@
 mod account;
 mod certificate;
 mod checkpoint;
+mod clients;
 mod error;
+mod expiry;
 mod give_back;
+mod key;
 mod maintain;
+mod options;
 mod plan;
 mod prove;
 mod publish;
 mod recover;
+mod subset;
 mod walk;
 
 use std::collections::HashMap;
@@ -26,6 +31,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 pub use checkpoint::Checkpoint;
 pub use checkpoint::Checkpoints;
@@ -33,12 +39,17 @@ pub use checkpoint::UnknownCheckpoint;
 pub use error::ErrorKind;
 pub use error::IssueError;
 pub use maintain::Swept;
+pub use options::KeyChoice;
+pub use options::Options;
+pub use options::OtherCa;
 pub use plan::Plan;
 pub use plan::PlanAction;
 pub use plan::PlannedName;
 
 pub use crate::account::Terms;
 use crate::acme::Ca;
+use crate::acme::Client;
+use crate::acme::DirectoryError;
 use crate::acme::ExternalAccount;
 use crate::acme::KeyType;
 use crate::acme::Transport;
@@ -55,7 +66,6 @@ use crate::store::Patience;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Version;
-use crate::store::Wanted;
 
 /// Issues certificates; one for all orders of a run.
 #[derive(Debug)]
@@ -63,6 +73,7 @@ pub struct Engine {
     /// Orders of one run queue here for an account, instead of polling the lock that keeps runs apart.
     accounts: Mutex<HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>>,
     checkpoints: Option<Arc<dyn Checkpoints>>,
+    clients: clients::Clients,
     events: Events,
     live: Live,
     store: Arc<dyn Store>,
@@ -82,6 +93,7 @@ impl Engine {
         Self {
             accounts: Mutex::default(),
             checkpoints: None,
+            clients: clients::Clients::default(),
             events,
             live,
             store,
@@ -126,6 +138,18 @@ impl Engine {
     /// Removes a certificate from the store and from this machine, after its values are out of DNS.
     pub async fn delete(&self, id: &CertId, cancel: &CancellationToken) -> Result<(), IssueError> {
         maintain::delete(self, id, cancel).await
+    }
+
+    /// The client of a CA, one for all orders.
+    async fn client(
+        &self,
+        transport: Option<&Transport>,
+        directory: &Url,
+        events: &Events,
+    ) -> Result<Client, DirectoryError> {
+        let transport = transport.unwrap_or(&self.transport);
+        let client = self.clients.get(transport, directory).await?;
+        Ok(client.with_events(events.clone()))
     }
 
     async fn lock(
@@ -191,6 +215,10 @@ pub struct Request {
     pub force: bool,
     /// How long to wait for what is not ours.
     pub timeouts: Timeouts,
+    /// What else is asked for.
+    pub options: Options,
+    /// The way to the CA, where it is not the engine's own.
+    pub transport: Option<Transport>,
 }
 
 impl Request {
@@ -202,22 +230,13 @@ impl Request {
         }
     }
 
-    fn wanted(&self) -> Wanted {
-        Wanted {
-            names: self.names.clone(),
-            key_type: self.key_type,
-            profile: self.profile.clone(),
-            directory: self.ca.url.to_string(),
-            account: self.account_id(),
-        }
-    }
-
     fn check(&self, events: &Events) -> Result<(), IssueError> {
         if self.names.is_empty() {
             return Err(IssueError::NoNames {
                 id: self.id.clone(),
             });
         }
+        self.check_options()?;
         for wildcard in &self.names {
             let Some(covered) = self.names.iter().find(|name| wildcard.covers(name)) else {
                 continue;

@@ -92,7 +92,8 @@ impl NameReport {
         verdicts.any(|verdict| verdict.has_it() || verdict.lacks_it())
     }
 
-    fn summary(&self) -> String {
+    /// One line that says what is missing and where.
+    pub(crate) fn summary(&self) -> String {
         let without = self.rows.iter().filter(|row| !row.has_it()).count();
         let who = match self.rung {
             Some(Rung::Doh) => "resolver",
