@@ -16,6 +16,17 @@ pub(crate) struct ProviderArgs {
     /// A setting of that provider (repeatable; DNSEAL_SET has one a line); secrets are better off in the environment or a file
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+
+    /// Write values to TARGET, to which a CNAME leads from the challenge name; of all names, or of NAME and what is below it (repeatable)
+    #[arg(
+        long, value_name = "[NAME=]TARGET", value_delimiter = ',',
+        env = env_vars::CHALLENGE_ALIAS, hide_env_values = true
+    )]
+    pub(crate) challenge_alias: Vec<String>,
+
+    /// Whether a CNAME at the challenge name says where values go: follow or none [default: follow]
+    #[arg(long, value_name = "HOW", env = env_vars::DELEGATION, hide_env_values = true)]
+    pub(crate) delegation: Option<String>,
 }
 
 /// How to see that a value is served.

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use dnseal_core::acme::KeyType;
+use dnseal_core::dns::Delegation;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::EncryptedEndpoint;
 use dnseal_core::dns::Identifier;
+use dnseal_core::issue::CaaPolicy;
 use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
@@ -85,12 +87,34 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         &raw.preferred_profile,
     )?;
     let (ca, other_cas) = checker.cas(&top("ca"), raw.ca)?;
+    let mut delegation = Vec::new();
+    for (name, raw) in raw.delegation.0 {
+        let place = top("delegation").at(&name);
+        let wrong =
+            |place: &Place, e: dnseal_core::dns::NameError| checker.error(place, e.to_string());
+        let identifier: Identifier = name.parse().map_err(|e| wrong(&place.clone().key(), e))?;
+        let how = match raw {
+            raw::Delegation::Follow => Delegation::Follow,
+            raw::Delegation::Here => Delegation::Here,
+            raw::Delegation::To(to) => {
+                let target = to.target.parse();
+                Delegation::To(target.map_err(|e| wrong(&place.at("target"), e))?)
+            }
+        };
+        delegation.push((identifier.base().clone(), how));
+    }
     checker.one_writer_a_file(&certificates, &deploy)?;
     Ok(Config {
         access: usual,
         agree_tos: raw.agree_tos,
         ca,
+        caa: raw.caa.map(|caa| match caa {
+            raw::Caa::Enforce => CaaPolicy::Enforce,
+            raw::Caa::Off => CaaPolicy::Off,
+            raw::Caa::Warn => CaaPolicy::Warn,
+        }),
         certificates,
+        delegation,
         deploy,
         dir: raw.dir.map(|path| source.resolve(&path)),
         emails: checker.emails(&top("email"), raw.email)?,

@@ -23,9 +23,11 @@ use std::time::Duration;
 
 use dnseal_core::acme::KeyType;
 use dnseal_core::deploy::Access;
+use dnseal_core::dns::Delegation;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::EncryptedEndpoint;
 use dnseal_core::dns::Identifier;
+use dnseal_core::issue::CaaPolicy;
 use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
@@ -65,7 +67,11 @@ pub(crate) struct Config {
     pub(crate) access: Access,
     pub(crate) agree_tos: bool,
     pub(crate) ca: Option<Ca>,
+    /// When CAA records stop an order, where that is said.
+    pub(crate) caa: Option<CaaPolicy>,
     pub(crate) certificates: Vec<Certificate>,
+    /// Where challenges live, by name, as far as it is said.
+    pub(crate) delegation: Vec<(DomainName, Delegation)>,
     /// Where certificates go that say nothing themselves.
     pub(crate) deploy: Vec<Target>,
     pub(crate) dir: Option<PathBuf>,

@@ -31,8 +31,12 @@ pub(crate) struct Config {
     pub(crate) allow_subset: Option<bool>,
     /// The CA: a name, the URL of a directory, or both with what it needs; of several, the next is asked where one cannot issue.
     pub(crate) ca: Option<Ca>,
+    /// When CAA records stop an order [default: where they certainly forbid it].
+    pub(crate) caa: Option<Caa>,
     /// The certificates to issue, by name.
     pub(crate) certificates: Table<Certificate>,
+    /// Where challenges live, by name; it counts for what is below the name, too [default: follow].
+    pub(crate) delegation: Table<Delegation>,
     /// Where certificates go that say nothing themselves.
     pub(crate) deploy: Vec<deploy::Target>,
     /// Where store and live files are; a path relative to this file.
@@ -70,6 +74,18 @@ pub(crate) struct Config {
     pub(crate) zones: Table<Zone>,
 }
 
+/// When CAA records stop an order.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Caa {
+    /// Also where they cannot be read, or only servers given by hand were looked at.
+    Enforce,
+    /// They are not looked at.
+    Off,
+    /// Never.
+    Warn,
+}
+
 /// A CA: a name or URL, or a table.
 #[derive(Clone, Debug)]
 pub(crate) enum Ca {
@@ -98,6 +114,25 @@ pub(crate) struct CaTable {
     /// The URL of the ACME directory.
     #[serde(default)]
     pub(crate) url: Option<String>,
+}
+
+/// Where the challenge of a name lives: `follow`, `none`, or `{ target: NAME }`.
+#[derive(Clone, Debug)]
+pub(crate) enum Delegation {
+    /// Where CNAME, DNAME and NS records lead.
+    Follow,
+    /// At the challenge name itself.
+    Here,
+    /// At a name to which a CNAME leads.
+    To(DelegationTarget),
+}
+
+/// Where a challenge lives.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+pub(crate) struct DelegationTarget {
+    /// The name to which a CNAME leads from the challenge name.
+    pub(crate) target: String,
 }
 
 /// An external account (RFC 8555 section 7.3.4).

@@ -93,6 +93,9 @@ impl Walk<'_> {
                     zone: place.zone.name.clone(),
                     provider: place.provider.name.clone(),
                 });
+                if let Some(doubt) = &place.doubt {
+                    self.events.warn(doubt.message.clone(), doubt.hint.clone());
+                }
                 if let Some(target) = &place.location.wildcard {
                     self.events.warn(
                         format!("{} is no delegation: a wildcard CNAME to {target} answers for every name there", name.challenge_owner()),

@@ -357,7 +357,7 @@ impl Walk<'_> {
             .as_ref()
             .is_none_or(|r| r.order.status == OrderStatus::Pending);
         let places = match needs_proof {
-            true => self.places().await?,
+            true => tokio::try_join!(self.places(), self.preflight(account))?.0,
             false => BTreeMap::new(),
         };
 
