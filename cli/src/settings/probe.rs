@@ -216,7 +216,7 @@ fn policy(said: &config::Propagation, clients: &Clients) -> Result<PropagationPo
     let default = PropagationPolicy::default();
     let recursive_too = said.recursive_too.unwrap_or(default.recursive_too);
     // Resolvers that somebody has named are those that have to agree.
-    let resolvers = match recursive_too && !said.resolvers.is_empty() {
+    let resolvers: Vec<Upstream> = match recursive_too && !said.resolvers.is_empty() {
         true => said
             .resolvers
             .iter()
