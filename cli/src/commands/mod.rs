@@ -24,7 +24,7 @@ mod run;
 mod sandbox;
 mod schema;
 mod show;
-mod work;
+pub(crate) mod work;
 
 use dnseal_core::deploy::Live;
 
