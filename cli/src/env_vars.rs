@@ -23,6 +23,8 @@ pub(crate) const CONFIG: &str = "DNSEAL_CONFIG";
 pub(crate) const DELEGATION: &str = "DNSEAL_DELEGATION";
 /// `--dir`.
 pub(crate) const DIR: &str = "DNSEAL_DIR";
+/// `--doh`, several separated by commas.
+pub(crate) const DOH: &str = "DNSEAL_DOH";
 /// `--eab-hmac-key`.
 pub(crate) const EAB_HMAC_KEY: &str = "DNSEAL_EAB_HMAC_KEY";
 /// `--eab-hmac-key-file`.
@@ -31,10 +33,16 @@ pub(crate) const EAB_HMAC_KEY_FILE: &str = "DNSEAL_EAB_HMAC_KEY_FILE";
 pub(crate) const EAB_KID: &str = "DNSEAL_EAB_KID";
 /// `--email`.
 pub(crate) const EMAIL: &str = "DNSEAL_EMAIL";
+/// `--fallback-wait`.
+pub(crate) const FALLBACK_WAIT: &str = "DNSEAL_FALLBACK_WAIT";
 /// `--family`.
 pub(crate) const FAMILY: &str = "DNSEAL_FAMILY";
 /// `--key-type`.
 pub(crate) const KEY_TYPE: &str = "DNSEAL_KEY_TYPE";
+/// `--log-format`.
+pub(crate) const LOG_FORMAT: &str = "DNSEAL_LOG_FORMAT";
+/// `--metrics`.
+pub(crate) const METRICS: &str = "DNSEAL_METRICS";
 /// `--live`.
 pub(crate) const LIVE: &str = "DNSEAL_LIVE";
 /// What to trace on standard error, as `tracing` filters: `debug`, `hyper=trace`.
@@ -77,6 +85,15 @@ pub(crate) const ACME_EAB_KID: &str = "ACME_EAB_KID";
 pub(crate) const NO_COLOR: &str = "NO_COLOR";
 /// `dumb`: no colour and no moving lines.
 pub(crate) const TERM: &str = "TERM";
+
+/// Set where standard error goes to systemd's journal, which writes down the time.
+pub(crate) const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
+/// Where the supervisor listens (sd_notify(3)).
+pub(crate) const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+/// Which process the supervisor watches.
+pub(crate) const WATCHDOG_PID: &str = "WATCHDOG_PID";
+/// How long the supervisor waits for a sign of life, in microseconds.
+pub(crate) const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 
 /// Where the home of the user is.
 pub(crate) const HOME: &str = "HOME";

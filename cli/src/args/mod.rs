@@ -11,6 +11,7 @@ mod global;
 mod issue;
 mod provider;
 mod revoke;
+mod run;
 mod spec;
 
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ pub(crate) use dns::ZoneArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use global::GlobalArgs;
 pub(crate) use global::OutputFormat;
+pub(crate) use issue::AtOnceArgs;
 pub(crate) use issue::CaArgs;
 pub(crate) use issue::IssueArgs;
 pub(crate) use provider::ProbeArgs;
@@ -45,6 +47,8 @@ pub(crate) use provider::ProviderArgs;
 pub(crate) use provider::ProviderCommand;
 pub(crate) use provider::TestArgs;
 pub(crate) use revoke::RevokeArgs;
+pub(crate) use run::LogFormat;
+pub(crate) use run::RunArgs;
 pub(crate) use spec::SpecArgs;
 
 /// Publicly trusted certificates by the DNS-01 challenge.
@@ -108,6 +112,11 @@ pub(crate) enum Command {
         after_help = "Example:\n  dnseal report > report.txt\n\nNothing is asked of any server, and nothing is changed. Read it before you send it: it has names of hosts and files."
     )]
     Report,
+    /// Stay in the foreground, and renew each certificate when it is due
+    #[command(
+        after_help = "Example:\n  dnseal run --metrics 127.0.0.1:9311\n\nSIGHUP reads the configuration again, SIGTERM ends it in order."
+    )]
+    Run(Box<RunArgs>),
     /// Run a CA and a name server on this machine until Ctrl-C
     #[command(
         after_help = "Example:\n  dnseal sandbox --zone example.test\n\nIt prints the addresses and keys to use. Nobody trusts its certificates."

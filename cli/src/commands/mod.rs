@@ -20,10 +20,11 @@ mod provider;
 mod reason;
 mod report;
 mod revoke;
+mod run;
 mod sandbox;
 mod schema;
 mod show;
-mod work;
+pub(crate) mod work;
 
 use dnseal_core::deploy::Live;
 
@@ -100,6 +101,7 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
             NotifyCommand::Test => notify::test(&app()?).await,
         },
         Command::Report => report::run(&cli.global, printer).await,
+        Command::Run(args) => run::run(&cli.global, printer, &args).await,
         Command::Sandbox(args) => sandbox::run(printer, &args).await,
         Command::Completions(args) => Ok(completions::run(args.shell)),
         Command::Man(args) => man::run(args.dir.as_deref()),

@@ -13,6 +13,7 @@ mod directory;
 mod head;
 mod spec;
 mod version;
+mod zone;
 
 use std::fmt;
 use std::time::Duration;
@@ -50,6 +51,9 @@ pub use spec::Spec;
 pub use version::Revoked;
 pub use version::Version;
 pub use version::VersionFile;
+pub use zone::ZoneNotes;
+
+use crate::dns::DomainName;
 
 /// A map from keys to bytes that outlives the process.
 #[async_trait]
@@ -179,6 +183,11 @@ impl Key {
             }
             _ => None,
         }
+    }
+
+    /// What was learned about the zone `name`.
+    pub fn zone(name: &DomainName) -> Self {
+        Self(vec!["zones".into(), format!("{name}.json")])
     }
 
     /// The components.
