@@ -10,6 +10,7 @@ use crate::dns::DiscoveryError;
 use crate::dns::DomainName;
 use crate::dns::Place;
 use crate::dns::PlaceError;
+use crate::dns::ProviderError;
 use crate::dns::Zones;
 use crate::issue::Request;
 
@@ -100,6 +101,8 @@ fn check_of(error: &PlaceError) -> Check {
             | DiscoveryError::TimedOut { .. }
             | DiscoveryError::Unanswered { .. },
         ) => Check::Servers,
+        PlaceError::Provider(ProviderError::Clock { .. }) => Check::Clock,
+        PlaceError::Provider(ProviderError::RateLimited { .. }) => Check::Limits,
         PlaceError::Provider(_) => Check::Provider,
         PlaceError::Route(_) => Check::Routing,
         _ => Check::Delegation,

@@ -12,6 +12,7 @@ async fn a_target_behind_a_wildcard_is_written_when_it_is_named() {
     let Some((bind, world)) = world(&[
         "*.w CNAME t.acme",
         "_acme-challenge.w CNAME t.acme",
+        "_acme-challenge.z CNAME t.acme",
         "t.acme TXT foreign",
     ])
     .await
@@ -35,7 +36,7 @@ async fn a_target_behind_a_wildcard_is_written_when_it_is_named() {
     )
     .unwrap();
     let running = world
-        .command("issue w.example.test --force --config")
+        .command("issue z.example.test --config")
         .arg(&config)
         .env("DNSEAL_TEST_PAUSE_AT", "dns-written")
         .spawn();

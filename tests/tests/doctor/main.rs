@@ -170,10 +170,8 @@ async fn a_bogus_zone_is_found() {
         let Some(bind) = Bind::start(BindOptions::new([zone], [key.clone()])) else {
             return;
         };
-        let options = UnboundOptions {
-            trust_anchors: vec![signed.anchor.clone()],
-            ..UnboundOptions::new([(ZONE, bind.addr())])
-        };
+        let mut options = UnboundOptions::new([(ZONE, bind.addr())]);
+        options.trust_anchors = vec![signed.anchor.clone()];
         let Some(unbound) = Unbound::start(options) else {
             return;
         };
