@@ -79,7 +79,7 @@ fn nothing_at_all_is_a_configuration() {
 /// The text, the line and column of the error, and something of what it and its hint say.
 #[rustfmt::skip]
 const ERRORS: &[(&str, usize, usize, &str, &str)] = &[
-    ("a: 1\n", 1, 1, "there is no key `a` here", "there is agree-tos, "),
+    ("a: 1\n", 1, 1, "there is no key `a` here", "there is access, agree-tos, "),
     ("certifcates: {}\n", 1, 1, "there is no key `certifcates`", "did you mean `certificates`?"),
     ("ca: 5\n", 1, 5, "expected a CA's name, a URL, a table", ""),
     ("ca: [x, { ulr: y }]\n", 1, 11, "there is no key `ulr`", "did you mean `url`?"),
@@ -211,9 +211,16 @@ fn schema_and_parser_agree() {
         ("ca: []", false),
         ("preferred-profile: shortlived", true),
         (
-            "certificates: { a: { names: [a.test], deploy: [] } }",
-            false,
+            "certificates: { a: { names: [a.test], deploy: [{ files: { key: /k }, run: [x] }] } }",
+            true,
         ),
+        ("deploy: [{ runs: [x] }]", false),
+        ("deploy: [{ files: { key: { mode: '0600' } } }]", false),
+        (
+            "hooks: { pre: [{ shell: x, timeout: 5m }], directory: h }",
+            true,
+        ),
+        ("access: { owner: 0, group: web, mode: '0640' }", true),
         ("certificates: { a: {} }", false),
     ] {
         // What has other names for it, or a meaning beyond its form, is the parser's alone.
@@ -255,6 +262,10 @@ fn fits(root: &Value, schema: &Value, value: &Value) -> bool {
         "maxProperties" => value
             .as_object()
             .is_none_or(|t| t.len() as u64 <= rule.as_u64().unwrap()),
+        "minLength" => value
+            .as_str()
+            .is_none_or(|t| t.len() as u64 >= rule.as_u64().unwrap()),
+        "not" => !fits(root, rule, value),
         "minItems" => value
             .as_array()
             .is_none_or(|a| a.len() as u64 >= rule.as_u64().unwrap()),
@@ -262,7 +273,6 @@ fn fits(root: &Value, schema: &Value, value: &Value) -> bool {
             .as_object()
             .is_none_or(|t| t.len() as u64 >= rule.as_u64().unwrap()),
         "minimum" => value.as_f64().is_none_or(|n| n >= rule.as_f64().unwrap()),
-        "not" => !fits(root, rule, value),
         // Names of kinds, which the parser looks up.
         "pattern" => true,
         "properties" => value.as_object().is_none_or(|table| {
