@@ -13,7 +13,7 @@ use dnseal_core::dns::{
     PropagationPolicy, Routes, Zones,
 };
 use dnseal_core::event::{Event, Events, What};
-use dnseal_core::issue::{Engine, Request, Terms, Timeouts};
+use dnseal_core::issue::{Engine, Renewing, Request, Terms, Timeouts};
 use dnseal_core::store::{CertId, DirectoryStore, Head, Key, Store};
 use dnseal_providers::{Context, Form, Settings, Value, build};
 use tempfile::TempDir;
@@ -178,6 +178,7 @@ impl Workbench {
             replace_names: false,
             force: false,
             timeouts: Timeouts::default(),
+            renewal: Renewing::default(),
         }
     }
 

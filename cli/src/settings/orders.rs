@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use dnseal_core::dns::Identifier;
+use dnseal_core::issue::Renewing;
 use dnseal_core::issue::Request;
 use dnseal_core::issue::Terms;
 use dnseal_core::issue::Timeouts;
@@ -159,6 +160,7 @@ fn order(
             replace_names: args.replace_names,
             force: args.force,
             timeouts: Timeouts::default(),
+            renewal: Renewing::default(),
         },
     })
 }

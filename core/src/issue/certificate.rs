@@ -75,6 +75,8 @@ impl Walk<'_> {
             not_after: chain.not_after,
             serial: chain.serial.clone(),
             issuer: chain.issuer.clone(),
+            ari_id: chain.ari_id.clone(),
+            crl: chain.crl.clone(),
         };
         self.store(&version, &chain).await?;
         self.events.emit(What::Issued { version: number });

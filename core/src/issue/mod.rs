@@ -47,6 +47,7 @@ use crate::deploy::LiveFiles;
 use crate::dns::Identifier;
 use crate::dns::Zones;
 use crate::event::Events;
+use crate::renew::Policy;
 use crate::store::AccountId;
 use crate::store::CertId;
 use crate::store::LockGuard;
@@ -189,10 +190,26 @@ pub struct Request {
     pub force: bool,
     /// How long to wait for what is not ours.
     pub timeouts: Timeouts,
+    /// What goes on after it was issued, and what went on before.
+    pub renewal: Renewing,
+}
+
+/// What is asked about the renewal of a certificate.
+#[derive(Clone, Debug, Default)]
+pub struct Renewing {
+    /// When it is due.
+    pub policy: Policy,
+    /// What to write down so that whoever renews it can ask in the same way: no secrets. What is there stays where this is none.
+    pub recipe: Option<serde_json::Value>,
+    /// Whether it stays wanted when its first order fails, as what a configuration names does: the failure is remembered then.
+    pub lasting: bool,
+    /// Whether every name is to be proven again, also where the CA still believes an earlier proof.
+    pub prove_again: bool,
 }
 
 impl Request {
-    fn wanted(&self) -> Wanted {
+    /// What the head is told to want.
+    pub fn wanted(&self) -> Wanted {
         Wanted {
             names: self.names.clone(),
             key_type: self.key_type,

@@ -22,9 +22,12 @@ use super::publish::withdraw_with;
 use super::recover::Resumed;
 use super::recover::recover;
 use crate::acme::Account;
+use crate::acme::Authorization;
+use crate::acme::AuthorizationStatus;
 use crate::acme::Client;
 use crate::acme::NewOrder;
 use crate::acme::Order;
+use crate::acme::OrderError;
 use crate::acme::OrderStatus;
 use crate::deploy::LiveFiles;
 use crate::dns::Announcement;
@@ -33,6 +36,9 @@ use crate::event::Events;
 use crate::event::Stage;
 use crate::event::Step;
 use crate::event::What;
+use crate::renew;
+use crate::renew::due;
+use crate::store::Advice;
 use crate::store::Head;
 use crate::store::HeadSession;
 use crate::store::InFlight;
@@ -87,11 +93,10 @@ pub(super) async fn issue(
         wanted: &wanted,
     };
 
+    let now = Timestamp::now();
     if let Some(current) = &head.current
         && !request.force
-        && head.order.is_none()
-        && fits(current, &wanted)
-        && Timestamp::now() < current.renew_at()
+        && now < due(&head, &wanted, now, &request.renewal.policy).at
     {
         // A version that the store has lost is replaced.
         if let Some(kept) = walk.keep(current.clone(), &head).await? {
@@ -103,14 +108,6 @@ pub(super) async fn issue(
         walk.end(error).await;
     }
     result
-}
-
-/// Whether a version is what is wanted now.
-pub(super) fn fits(version: &Version, wanted: &Wanted) -> bool {
-    wanted.same_names(&version.names)
-        && version.key_type == wanted.key_type
-        && version.profile == wanted.profile
-        && version.directory == wanted.directory
 }
 
 pub(super) struct Walk<'a> {
@@ -130,13 +127,18 @@ impl Walk<'_> {
             let values = head.published.clone();
             withdraw(self.engine, self.session, values, self.limit(), self.events).await?;
         }
-        // Whoever it was is dead, and has come to an end.
-        self.session.update(|head| head.worker = None).await?;
+        self.session
+            .update(|head| {
+                // Whoever it was is dead, and has come to an end.
+                head.worker = None;
+                self.note_recipe(head);
+            })
+            .await?;
         let Some(files) = self.restore(&version).await? else {
             return Ok(None);
         };
         self.events.stage(Stage::Done);
-        Ok(Some(self.issued(version, files, false)))
+        Ok(Some(self.issued(version, files, false).await))
     }
 
     async fn obtain(&self) -> Result<Issued, IssueError> {
@@ -206,7 +208,7 @@ impl Walk<'_> {
         self.engine.reached(Checkpoint::BeforeProjection).await;
         self.events.stage(Stage::Deploy);
         let leftovers = self.session.head().await.published;
-        let (withdrawn, files) = tokio::join!(
+        let (withdrawn, files, advice) = tokio::join!(
             withdraw_with(
                 self.engine,
                 self.session,
@@ -219,12 +221,19 @@ impl Walk<'_> {
                 self.events
             ),
             self.project(&version),
+            self.advice(&account, &version),
         );
         withdrawn?;
-        self.session.update(|head| head.worker = None).await?;
+        self.session
+            .update(|head| {
+                head.worker = None;
+                head.renewal.advice = advice;
+                head.renewal.failure = None;
+            })
+            .await?;
         let files = files?;
         self.events.stage(Stage::Done);
-        Ok(self.issued(version, files, true))
+        Ok(self.issued(version, files, true).await)
     }
 
     /// Everything before an order: the account, the lock over the order, and what earlier runs have left.
@@ -239,6 +248,7 @@ impl Walk<'_> {
         self.session
             .update(|head| {
                 head.wanted = self.wanted.clone();
+                self.note_recipe(head);
                 head.worker = Some(Worker {
                     process: std::process::id(),
                     since: Timestamp::now(),
@@ -288,6 +298,10 @@ impl Walk<'_> {
             Some(resumed) => resumed.order,
             None => self.new_order(account).await?,
         };
+        let order = match self.request.renewal.prove_again {
+            true => self.without_earlier_proofs(account, order).await?,
+            false => order,
+        };
         let order = match order.status {
             OrderStatus::Pending => self.prove(account, order, &places, announcement).await?,
             _ => {
@@ -302,10 +316,11 @@ impl Walk<'_> {
     }
 
     async fn new_order(&self, account: &Account) -> Result<Order, IssueError> {
+        let replaced = self.replaced(account).await;
         let new_order = NewOrder {
             identifiers: &self.request.names,
             profile: self.request.profile.as_deref(),
-            replaces: None,
+            replaces: replaced.as_deref(),
         };
         let order = self.uncut(account, &new_order).await?;
         let in_flight = InFlight {
@@ -323,6 +338,64 @@ impl Walk<'_> {
             self.progress(name, Step::Ordered);
         }
         Ok(order)
+    }
+
+    /// The order, or another where the CA still believes some earlier proof, which is given up.
+    async fn without_earlier_proofs(
+        &self,
+        account: &Account,
+        order: Order,
+    ) -> Result<Order, IssueError> {
+        let authorizations = account.authorizations(&order.authorizations).await?;
+        let believed = |a: &Authorization| a.status == AuthorizationStatus::Valid;
+        if !authorizations.iter().any(believed) {
+            return Ok(order);
+        }
+        let failed = account.deactivate(&order.authorizations).await;
+        if let Some((_, error)) = failed.into_iter().next() {
+            return Err(OrderError::from(error).into());
+        }
+        self.new_order(account).await
+    }
+
+    /// What the order says that it replaces (RFC 9773 section 5): the version in force, where the same account ordered it here.
+    async fn replaced(&self, account: &Account) -> Option<String> {
+        let current = self.session.head().await.current?;
+        let is_ours = current.directory == self.wanted.directory
+            && current.account == account.url()
+            && Timestamp::now() < current.not_after
+            && current
+                .names
+                .iter()
+                .any(|name| self.request.names.contains(name));
+        current.ari_id.filter(|_| is_ours)
+    }
+
+    /// What the CA says about the renewal of what it has just issued. Nobody waits long for that: the next run asks again.
+    async fn advice(&self, account: &Account, version: &Version) -> Option<Advice> {
+        let ari_id = version.ari_id.as_deref()?;
+        account.client().directory().renewal_info.as_ref()?;
+        let thumbprint = account.key().thumbprint();
+        let asking = renew::ask(
+            account.client(),
+            ari_id,
+            &thumbprint,
+            None,
+            Timestamp::now(),
+        );
+        let advice = tokio::select! {
+            advice = asking => advice,
+            () = tokio::time::sleep(ADVICE_PATIENCE) => return None,
+            () = self.cancel.cancelled() => return None,
+        };
+        renew::explain(&advice, None, self.events);
+        Some(advice)
+    }
+
+    fn note_recipe(&self, head: &mut Head) {
+        if let Some(recipe) = &self.request.renewal.recipe {
+            head.renewal.recipe = Some(recipe.clone());
+        }
     }
 
     /// Asks for an order. An interruption waits a moment for the answer, because an order that we do not know of is one
@@ -364,10 +437,12 @@ impl Walk<'_> {
         });
     }
 
-    fn issued(&self, version: Version, files: LiveFiles, issued_now: bool) -> Issued {
+    async fn issued(&self, version: Version, files: LiveFiles, issued_now: bool) -> Issued {
+        let head = self.session.head().await;
+        let policy = &self.request.renewal.policy;
         Issued {
             id: self.request.id.clone(),
-            renew_at: version.renew_at(),
+            renew_at: due(&head, self.wanted, Timestamp::now(), policy).at,
             version,
             issued_now,
             files,
@@ -388,6 +463,8 @@ pub(super) fn order_fingerprint(account_url: &str, wanted: &Wanted) -> String {
         .collect()
 }
 
+/// How long a certificate that is there waits for its CA's word on when to renew it.
+const ADVICE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an interruption waits for the answer to a new order, which mostly comes at once.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 /// The least to wait before the CA is asked to look once more.

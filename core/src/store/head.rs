@@ -20,6 +20,7 @@ use crate::dns::Zone;
 use crate::store::AccountId;
 use crate::store::CertId;
 use crate::store::Key;
+use crate::store::Renewal;
 use crate::store::SCHEMA;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -51,6 +52,9 @@ pub struct Head {
     /// Who works on it, or worked on it and was killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<Worker>,
+    /// What is remembered for its renewal.
+    #[serde(default, skip_serializing_if = "Renewal::is_empty")]
+    pub renewal: Renewal,
 }
 
 impl Head {
@@ -65,6 +69,7 @@ impl Head {
             order: None,
             published: Vec::new(),
             worker: None,
+            renewal: Renewal::default(),
         }
     }
 

@@ -10,6 +10,7 @@ mod cert_id;
 mod dir;
 mod directory;
 mod head;
+mod renewal;
 mod version;
 
 use std::fmt;
@@ -33,6 +34,11 @@ pub use head::InFlight;
 pub use head::Published;
 pub use head::Wanted;
 pub use head::Worker;
+pub use renewal::Advice;
+pub use renewal::Failure;
+pub use renewal::Listing;
+pub use renewal::Renewal;
+pub use renewal::Window;
 pub use version::Version;
 pub use version::VersionFile;
 
