@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::ValueEnum;
+use clap::builder::OsStringValueParser;
+use clap::builder::TypedValueParser;
 
 use crate::env_vars;
 
@@ -12,19 +14,19 @@ use crate::env_vars;
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct GlobalArgs {
     /// The configuration [default: /etc/dnseal/dnseal.yaml, else dnseal/dnseal.yaml in the XDG configuration directory]
-    #[arg(long, value_name = "FILE", global = true, env = env_vars::CONFIG, hide_env_values = true)]
+    #[arg(long, value_name = "FILE", global = true, env = env_vars::CONFIG, hide_env_values = true, value_parser = path())]
     pub(crate) config: Option<PathBuf>,
 
     /// Where store and live files are [default: /var/lib/dnseal, else dnseal in the XDG state directory]
-    #[arg(long, value_name = "DIR", global = true, env = env_vars::DIR, hide_env_values = true)]
+    #[arg(long, value_name = "DIR", global = true, env = env_vars::DIR, hide_env_values = true, value_parser = path())]
     pub(crate) dir: Option<PathBuf>,
 
     /// Where the store is [default: DIR/store]
-    #[arg(long, value_name = "DIR", global = true, env = env_vars::STORE, hide_env_values = true)]
+    #[arg(long, value_name = "DIR", global = true, env = env_vars::STORE, hide_env_values = true, value_parser = path())]
     pub(crate) store: Option<PathBuf>,
 
     /// Where the newest files are [default: DIR/live]
-    #[arg(long, value_name = "DIR", global = true, env = env_vars::LIVE, hide_env_values = true)]
+    #[arg(long, value_name = "DIR", global = true, env = env_vars::LIVE, hide_env_values = true, value_parser = path())]
     pub(crate) live: Option<PathBuf>,
 
     /// How to print the result, errors too
@@ -35,7 +37,7 @@ pub(crate) struct GlobalArgs {
     pub(crate) output: OutputFormat,
 
     /// Append everything that happens, each CA request and DNS query included
-    #[arg(long, value_name = "FILE", global = true, env = env_vars::LOG_FILE, hide_env_values = true)]
+    #[arg(long, value_name = "FILE", global = true, env = env_vars::LOG_FILE, hide_env_values = true, value_parser = path())]
     pub(crate) log_file: Option<PathBuf>,
 
     /// Say more on standard error; twice for every request and query
@@ -57,4 +59,9 @@ pub(crate) enum OutputFormat {
     Text,
     // One document, errors too.
     Json,
+}
+
+/// A path; an empty one is none, as an empty variable is no variable.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }

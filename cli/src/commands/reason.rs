@@ -39,6 +39,10 @@ fn of_version(version: &Version, request: &Request, now: Timestamp) -> Option<St
     if version.directory != request.ca.url.as_str() {
         reasons.push(format!("it is from another CA ({})", version.directory));
     }
+    if let Some(revoked) = &version.revoked {
+        let (day, reason) = (day(revoked.at), revoked.reason);
+        reasons.push(format!("it was revoked on {day} ({reason})"));
+    }
     if version.renew_at() <= now {
         reasons.push(format!("it is due since {}", day(version.renew_at())));
     }

@@ -1,5 +1,6 @@
 //! From what is written to what is meant: every text becomes a checked type, every reference is followed.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
@@ -36,9 +37,10 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         providers.push(checker.provider(&place, name, provider)?);
     }
     let mut zones: Vec<Zone> = Vec::new();
+    let mut suffixes = HashSet::new();
     for (suffix, zone) in raw.zones.0 {
         let zone = checker.zone(&top("zones").at(&suffix), &suffix, zone, &providers)?;
-        if zones.iter().any(|other| other.suffix == zone.suffix) {
+        if !suffixes.insert(zone.suffix.clone()) {
             return Err(checker.error(
                 &top("zones").at(&suffix).key(),
                 format!("the zone {} stands here twice", zone.suffix),
@@ -47,10 +49,11 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         zones.push(zone);
     }
     let mut certificates: Vec<Certificate> = Vec::new();
+    let mut ids = HashSet::new();
     for (name, certificate) in raw.certificates.0 {
         let place = top("certificates").at(&name);
         let certificate = checker.certificate(&place, &name, certificate)?;
-        if certificates.iter().any(|other| other.id == certificate.id) {
+        if !ids.insert(certificate.id.clone()) {
             return Err(checker.error(
                 &place.key(),
                 format!("the certificate {} stands here twice", certificate.id),

@@ -3,6 +3,7 @@
 //! Every visitor says in its own words what it expects, because those words are the error message. None repeats
 //! the value it refuses where that may be a secret.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -43,8 +44,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries: Vec<(String, T)> = Vec::new();
+                let mut keys = HashSet::new();
                 while let Some(key) = map.next_key::<String>()? {
-                    if entries.iter().any(|(k, _)| *k == key) {
+                    if !keys.insert(key.clone()) {
                         return Err(de::Error::custom(format!("`{key}` stands here twice")));
                     }
                     entries.push((key, map.next_value()?));

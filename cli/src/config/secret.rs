@@ -1,11 +1,20 @@
 //! A secret that stays a reference until it is needed.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
 use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
+use zeroize::Zeroizing;
 
 use crate::config::REDACTED;
 
@@ -26,19 +35,12 @@ impl Secret {
     /// Fetches it; the newline that files and programs end with is not part of it.
     pub(crate) fn resolve(&self) -> Result<SecretString, SecretError> {
         match self {
-            Self::Command(words) => run(words),
+            Self::Command(words) => run(words, COMMAND_TIMEOUT),
             Self::Env(name) => match std::env::var(name) {
                 Ok(value) if !value.is_empty() => Ok(value.into()),
                 _ => Err(SecretError::Unset { name: name.clone() }),
             },
-            Self::File(path) => {
-                let text =
-                    std::fs::read_to_string(path).map_err(|source| SecretError::Unreadable {
-                        path: path.clone(),
-                        source,
-                    })?;
-                Ok(text.trim_end_matches(['\r', '\n']).into())
-            }
+            Self::File(path) => read(path),
             Self::Literal(text) => Ok(text.clone()),
         }
     }
@@ -80,46 +82,96 @@ pub(crate) enum SecretError {
     #[error("`{program}` printed nothing that is text")]
     NoOutput { program: String },
     #[error("failed to run `{program}`: {source}")]
-    NotRun {
-        program: String,
-        source: std::io::Error,
-    },
+    NotRun { program: String, source: io::Error },
+    #[error("{from} gives more than {LONGEST} bytes, which is no secret")]
+    TooLong { from: String },
+    #[error("`{program}` was not done after {}s", after.as_secs())]
+    TooSlow { program: String, after: Duration },
     #[error("failed to read {}: {source}", path.display())]
-    Unreadable {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     #[error("the environment variable {name} is not set")]
     Unset { name: String },
 }
 
+fn read(path: &Path) -> Result<SecretString, SecretError> {
+    let unreadable = |source| SecretError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let text = text(file).map_err(unreadable)?;
+    text.ok_or_else(|| SecretError::TooLong {
+        from: path.display().to_string(),
+    })
+}
+
 /// Without a shell, so that no word is read as anything but itself. Its errors go where ours go.
-fn run(words: &[String]) -> Result<SecretString, SecretError> {
+fn run(words: &[String], at_most: Duration) -> Result<SecretString, SecretError> {
     let (program, arguments) = words
         .split_first()
         .map_or(("", &[][..]), |(program, rest)| (program.as_str(), rest));
     let named = || program.to_owned();
-    let output = std::process::Command::new(program)
+    let not_run = |source| SecretError::NotRun {
+        program: named(),
+        source,
+    };
+    let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
-        .output()
-        .map_err(|source| SecretError::NotRun {
-            program: named(),
-            source,
-        })?;
-    if !output.status.success() {
-        return Err(SecretError::Failed {
-            program: named(),
-            status: output.status,
-        });
+        .spawn()
+        .map_err(not_run)?;
+    let (sender, receiver) = mpsc::channel();
+    if let Some(output) = child.stdout.take() {
+        thread::spawn(move || sender.send(text(output)));
     }
-    let text = String::from_utf8(output.stdout).unwrap_or_default();
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(SecretError::NoOutput { program: named() }),
-        text => Ok(text.into()),
+    // Its end closes its output; who closes that earlier and lives on has nothing more to say.
+    let said = receiver.recv_timeout(at_most);
+    if said.as_ref().is_ok_and(|text| matches!(text, Ok(Some(_)))) {
+        let status = child.wait().map_err(not_run)?;
+        if !status.success() {
+            return Err(SecretError::Failed {
+                program: named(),
+                status,
+            });
+        }
+    } else {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    match said {
+        Ok(Ok(Some(text))) if text.expose_secret().is_empty() => {
+            Err(SecretError::NoOutput { program: named() })
+        }
+        Ok(Ok(Some(text))) => Ok(text),
+        Ok(Ok(None)) => Err(SecretError::TooLong {
+            from: format!("`{program}`"),
+        }),
+        Ok(Err(_)) => Err(SecretError::NoOutput { program: named() }),
+        Err(_) => Err(SecretError::TooSlow {
+            program: named(),
+            after: at_most,
+        }),
     }
 }
+
+/// All of a text but the newline at its end; `None` if it is longer than any secret is.
+fn text(from: impl Read) -> io::Result<Option<SecretString>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    from.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
+        return Ok(None);
+    }
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text"))?;
+    Ok(Some(text.trim_end_matches(['\r', '\n']).into()))
+}
+
+/// Longer than any key, certificate or credentials file that a provider takes.
+const LONGEST: u64 = 256 * 1024;
+/// A password manager may have to ask a server.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -142,6 +194,20 @@ mod tests {
             .resolve()
             .unwrap_err();
         assert!(error.to_string().contains("DNSEAL_TEST_UNSET"), "{error}");
+    }
+
+    #[test]
+    fn who_never_ends_is_not_waited_for() {
+        let failing = |words: &[&str], at_most| {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            run(&words, at_most).unwrap_err()
+        };
+        let error = failing(&["cat", "/dev/zero"], COMMAND_TIMEOUT);
+        assert!(matches!(error, SecretError::TooLong { .. }), "{error}");
+        let error = failing(&["tail", "-f", "/dev/null"], Duration::from_millis(50));
+        assert!(matches!(error, SecretError::TooSlow { .. }), "{error}");
+        let error = Secret::File("/dev/zero".into()).resolve().unwrap_err();
+        assert!(matches!(error, SecretError::TooLong { .. }), "{error}");
     }
 
     #[test]

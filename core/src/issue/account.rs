@@ -44,8 +44,12 @@ pub(super) async fn account(
             agree(client, request).await?;
             check_external_account(client, request)?;
             let key = AccountKey::generate().map_err(IssueError::AccountKey)?;
-            let stored =
-                StoredAccount::new(request.ca.url.clone(), key.pkcs8_base64(), Timestamp::now());
+            let stored = StoredAccount::new(
+                id.clone(),
+                request.ca.url.clone(),
+                key.pkcs8_base64(),
+                Timestamp::now(),
+            );
             let tag = stored.save(&*engine.store, None).await?;
             (stored, tag, true)
         }

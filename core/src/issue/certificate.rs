@@ -21,6 +21,7 @@ use crate::event::Stage;
 use crate::event::What;
 use crate::store::Key;
 use crate::store::StoreError;
+use crate::store::StoredAccount;
 use crate::store::Version;
 use crate::store::VersionFile;
 use crate::store::to_json;
@@ -62,6 +63,7 @@ impl Walk<'_> {
         self.engine.reached(Checkpoint::BeforeStore).await;
 
         self.events.stage(Stage::Store);
+        let stored_account = StoredAccount::load(&*self.engine.store, &self.wanted.account).await?;
         let version = Version {
             number,
             names: self.request.names.clone(),
@@ -69,6 +71,8 @@ impl Walk<'_> {
             profile: self.request.profile.clone(),
             directory: self.wanted.directory.clone(),
             account: account.url().to_owned(),
+            account_id: Some(self.wanted.account.clone()),
+            eab_kid: stored_account.and_then(|(account, _)| account.eab_kid),
             order: order.url.clone(),
             issued: Timestamp::now(),
             not_before: chain.not_before,
@@ -77,6 +81,7 @@ impl Walk<'_> {
             issuer: chain.issuer.clone(),
             ari_id: chain.ari_id.clone(),
             crl: chain.crl.clone(),
+            revoked: None,
         };
         self.store(&version, &chain).await?;
         self.events.emit(What::Issued { version: number });

@@ -89,6 +89,7 @@ pub(super) async fn plan(engine: &Engine, request: &Request) -> Result<Plan, Iss
     let now = Timestamp::now();
     let due = head
         .as_ref()
+        .filter(|head| head.current.as_ref().is_some_and(|v| v.revoked.is_none()))
         .map(|head| due(head, &wanted, now, &request.renewal.policy).at);
     let kept = due.filter(|at| !request.force && now < *at);
     let action = match &head {

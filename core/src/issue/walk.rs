@@ -96,6 +96,7 @@ pub(super) async fn issue(
     let now = Timestamp::now();
     if let Some(current) = &head.current
         && !request.force
+        && current.revoked.is_none()
         && now < due(&head, &wanted, now, &request.renewal.policy).at
     {
         // A version that the store has lost is replaced.

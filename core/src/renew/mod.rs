@@ -80,6 +80,8 @@ pub enum Reason {
     NeverIssued,
     /// The CA's list of revoked certificates has it.
     Revoked,
+    /// We have revoked it: it is due only when somebody asks.
+    RevokedByUs,
     /// The order of an earlier run is not finished.
     Unfinished,
 }
@@ -102,6 +104,7 @@ impl fmt::Display for Reason {
             Self::Lifetime => f.write_str("its life nears the end"),
             Self::NeverIssued => f.write_str("there is none yet"),
             Self::Revoked => f.write_str("it is revoked"),
+            Self::RevokedByUs => f.write_str("it was revoked, and is not renewed unless asked for"),
             Self::Unfinished => f.write_str("an earlier run has left an order"),
         }
     }
@@ -148,6 +151,9 @@ fn by_rule(head: &Head, wanted: &Wanted, now: Timestamp, policy: &Policy) -> (Ti
     let Some(version) = &head.current else {
         return (now, Reason::NeverIssued);
     };
+    if version.revoked.is_some() {
+        return (Timestamp::MAX, Reason::RevokedByUs);
+    }
     let what = changes(version, wanted);
     if !what.is_empty() {
         return (now, Reason::Changed { what });

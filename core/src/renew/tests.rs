@@ -35,6 +35,8 @@ fn head(life: i64) -> Head {
         profile: None,
         directory: wanted.directory.clone(),
         account: String::new(),
+        account_id: None,
+        eab_kid: None,
         order: String::new(),
         issued: day(0),
         not_before: day(0),
@@ -43,6 +45,7 @@ fn head(life: i64) -> Head {
         issuer: String::new(),
         ari_id: Some(ID.to_owned()),
         crl: None,
+        revoked: None,
     };
     let mut head = Head::new("a.test".parse().unwrap(), wanted);
     head.current = Some(version);
@@ -76,6 +79,7 @@ fn at(head: &Head, before: Option<&str>) -> (Timestamp, &'static str) {
         Reason::Lifetime => "lifetime",
         Reason::NeverIssued => "never issued",
         Reason::Revoked => "revoked",
+        Reason::RevokedByUs => "revoked by us",
         Reason::Unfinished => "unfinished",
     };
     (due.at, because)

@@ -1,12 +1,15 @@
 //! An account at one CA, as it is stored.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use serde::Deserialize;
+use serde::Deserializer;
 use serde::Serialize;
 use serde::Serializer;
 use url::Url;
@@ -19,8 +22,11 @@ use crate::store::Tag;
 use crate::store::from_json;
 use crate::store::to_json;
 
-/// The name of an account in the store: the CA's host and a digest of the directory URL.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+/// The name of an account in the store: one path component.
+///
+/// The one that is used at a CA unless another is asked for is called after the CA's host, with a digest of the directory URL;
+/// others are called as people like.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct AccountId(String);
 
@@ -58,6 +64,52 @@ impl fmt::Display for AccountId {
     }
 }
 
+impl FromStr for AccountId {
+    type Err = AccountIdError;
+
+    fn from_str(input: &str) -> Result<Self, Self::Err> {
+        let error = |problem| AccountIdError {
+            id: input.to_owned(),
+            problem,
+        };
+        let id = input.to_ascii_lowercase();
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+        if id.is_empty() {
+            return Err(error("it is empty"));
+        }
+        if id.len() > LONGEST_ID {
+            return Err(error("it is longer than 200 octets"));
+        }
+        if !id.bytes().all(allowed) {
+            return Err(error(
+                "letters, digits, `-`, `_` and `.` are all it may hold",
+            ));
+        }
+        if id.starts_with(['.', '-']) || id.ends_with('.') || id.contains("..") {
+            return Err(error(
+                "it begins with neither `.` nor `-`, and dots stand between other characters",
+            ));
+        }
+        Ok(Self(id))
+    }
+}
+
+impl<'de> Deserialize<'de> for AccountId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<'de, str>::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a text cannot name an account.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("`{id}` cannot be the name of an account: {problem}")]
+pub struct AccountIdError {
+    id: String,
+    problem: &'static str,
+}
+
 /// An account: its key, and where it is registered.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct StoredAccount {
@@ -71,6 +123,17 @@ pub struct StoredAccount {
     /// The private key: PKCS#8 in base64.
     #[serde(serialize_with = "expose")]
     pub key: SecretString,
+    /// The key it is about to get, in the same form. It stands here before the CA hears of it, and until it is known which of
+    /// the two the CA has.
+    #[serde(
+        default,
+        serialize_with = "expose_some",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub pending_key: Option<SecretString>,
+    /// When it was deactivated, which is for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deactivated: Option<Timestamp>,
     /// The contacts it was registered with.
     #[serde(default)]
     pub contacts: Vec<String>,
@@ -83,13 +146,15 @@ pub struct StoredAccount {
 
 impl StoredAccount {
     /// A key that no CA knows yet.
-    pub fn new(directory: Url, key: SecretString, now: Timestamp) -> Self {
+    pub fn new(id: AccountId, directory: Url, key: SecretString, now: Timestamp) -> Self {
         Self {
             schema: SCHEMA,
-            id: AccountId::for_directory(&directory),
+            id,
             directory,
             url: None,
             key,
+            pending_key: None,
+            deactivated: None,
             contacts: Vec::new(),
             eab_kid: None,
             created: now,
@@ -124,9 +189,37 @@ fn expose<S: Serializer>(key: &SecretString, serializer: S) -> Result<S::Ok, S::
     serializer.serialize_str(key.expose_secret())
 }
 
+fn expose_some<S: Serializer>(
+    key: &Option<SecretString>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match key {
+        Some(key) => serializer.serialize_some(key.expose_secret()),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Leaves room for `.json` and what a temporary file is called.
+const LONGEST_ID: usize = 200;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_of_somebody_is_a_safe_file_name_too() {
+        for good in ["work", "Work", "le_2", "a.b-c"] {
+            let id: AccountId = good.parse().unwrap();
+            assert_eq!(id.to_string(), good.to_ascii_lowercase());
+        }
+        for bad in [
+            "", ".", "..", "../x", "a/b", "-a", ".a", "a..b", "a.", "é", "a b",
+        ] {
+            assert!(bad.parse::<AccountId>().is_err(), "{bad}");
+            let json = serde_json::to_string(bad).unwrap();
+            assert!(serde_json::from_str::<AccountId>(&json).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn an_id_is_a_safe_file_name() {
@@ -151,11 +244,10 @@ mod tests {
     #[test]
     fn the_key_is_not_shown() {
         let key = SecretString::from("canary".to_owned());
-        let account = StoredAccount::new(
-            "https://ca.test/dir".parse().unwrap(),
-            key,
-            Timestamp::UNIX_EPOCH,
-        );
+        let directory: Url = "https://ca.test/dir".parse().unwrap();
+        let id = AccountId::for_directory(&directory);
+        let mut account = StoredAccount::new(id, directory, key, Timestamp::UNIX_EPOCH);
+        account.pending_key = Some(SecretString::from("canary2".to_owned()));
         assert!(!format!("{account:?}").contains("canary"));
         assert!(serde_json::to_string(&account).unwrap().contains("canary"));
     }

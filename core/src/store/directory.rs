@@ -138,6 +138,23 @@ impl Store for DirectoryStore {
         .await
     }
 
+    async fn names(&self, prefix: &Key) -> Result<Vec<String>, StoreError> {
+        let prefix = prefix.clone();
+        self.blocking(move |root| {
+            let mut dir = root.clone();
+            for component in prefix.components() {
+                match dir.existing(component)? {
+                    Some(next) => dir = next,
+                    None => return Ok(Vec::new()),
+                }
+            }
+            let mut names: Vec<String> = dir.list()?.into_iter().map(|(name, _)| name).collect();
+            names.sort();
+            Ok(names)
+        })
+        .await
+    }
+
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let key = key.clone();
         self.blocking(move |root| {

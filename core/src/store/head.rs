@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt;
+use futures::stream;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
@@ -87,6 +89,38 @@ impl Head {
         }
     }
 }
+
+/// The head of every certificate, by name, one small read each; one that cannot be understood keeps nobody from the others.
+pub async fn heads(
+    store: &dyn Store,
+) -> Result<Vec<(CertId, Result<Head, StoreError>)>, StoreError> {
+    let names = store.names(&Key::certificates()).await?;
+    let ids = names
+        .into_iter()
+        .filter_map(|name| name.parse::<CertId>().ok());
+    let mut heads = stream::iter(ids)
+        .map(|id| async move {
+            let head = Head::load(store, &id).await;
+            (id, head)
+        })
+        .buffered(CONCURRENT_READS);
+    let mut found = Vec::new();
+    while let Some((id, head)) = heads.next().await {
+        match head {
+            Ok(Some((head, _))) => found.push((id, Ok(head))),
+            // Only versions or temporary files, which `tidy` sees to.
+            Ok(None) => {}
+            Err(error @ (StoreError::Corrupt { .. } | StoreError::Newer { .. })) => {
+                found.push((id, Err(error)));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Reads under way at once.
+const CONCURRENT_READS: usize = 32;
 
 /// What a certificate should be.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

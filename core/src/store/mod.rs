@@ -7,6 +7,7 @@
 
 mod account;
 mod cert_id;
+mod compromised;
 mod dir;
 mod directory;
 mod head;
@@ -20,9 +21,11 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 pub use account::AccountId;
+pub use account::AccountIdError;
 pub use account::StoredAccount;
 pub use cert_id::CertId;
 pub use cert_id::CertIdError;
+pub use compromised::CompromisedKey;
 pub(crate) use dir::Dir;
 pub use dir::FileError;
 pub(crate) use dir::Kind;
@@ -34,11 +37,13 @@ pub use head::InFlight;
 pub use head::Published;
 pub use head::Wanted;
 pub use head::Worker;
+pub use head::heads;
 pub use renewal::Advice;
 pub use renewal::Failure;
 pub use renewal::Listing;
 pub use renewal::Renewal;
 pub use renewal::Window;
+pub use version::Revoked;
 pub use version::Version;
 pub use version::VersionFile;
 
@@ -57,6 +62,9 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// The keys that begin with `prefix`, in order.
     async fn list(&self, prefix: &Key) -> Result<Vec<Key>, StoreError>;
+
+    /// The last components of what is right below `prefix`, be it a key or more of a prefix; in order.
+    async fn names(&self, prefix: &Key) -> Result<Vec<String>, StoreError>;
 
     /// Removes what is under `key`, or everything below it; nothing there is success.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
@@ -116,6 +124,14 @@ impl Key {
     /// All certificates.
     pub fn certificates() -> Self {
         Self(vec!["certificates".into()])
+    }
+
+    /// The mark of a compromised key, by the digest of its public key.
+    pub(crate) fn compromised(spki_sha256: &str) -> Self {
+        Self(vec![
+            "compromised-keys".into(),
+            format!("{spki_sha256}.json"),
+        ])
     }
 
     /// The head of the certificate `id`.

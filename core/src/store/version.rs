@@ -6,7 +6,9 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::acme::KeyType;
+use crate::acme::RevocationReason;
 use crate::dns::Identifier;
+use crate::store::AccountId;
 
 /// What is known of one version without parsing its certificate.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -24,6 +26,12 @@ pub struct Version {
     pub directory: String,
     /// The URL of the account it was ordered with.
     pub account: String,
+    /// The name in this store of that account; versions of older programs do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<AccountId>,
+    /// The key identifier of the external account that the account is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eab_kid: Option<String>,
     /// The URL of its order.
     pub order: String,
     /// When it was stored.
@@ -42,6 +50,18 @@ pub struct Version {
     /// Where its issuer lists what is revoked (RFC 5280 section 4.2.1.13).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crl: Option<String>,
+    /// That it was revoked, in the head of its certificate alone. A revoked version is not renewed unless somebody asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revoked>,
+}
+
+/// That a version was revoked.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Revoked {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: RevocationReason,
 }
 
 impl Version {
@@ -101,6 +121,8 @@ mod tests {
                 profile: None,
                 directory: String::new(),
                 account: String::new(),
+                account_id: None,
+                eab_kid: None,
                 order: String::new(),
                 issued: begin,
                 not_before: begin,
@@ -109,6 +131,7 @@ mod tests {
                 issuer: String::new(),
                 ari_id: None,
                 crl: None,
+                revoked: None,
             };
             assert_eq!(
                 version.renew_at(),
