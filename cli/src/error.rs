@@ -132,6 +132,14 @@ impl CliError {
         }
     }
 
+    /// The same for another certificate that fails for it too.
+    pub(crate) fn for_another(&self) -> Self {
+        Self::Usage {
+            message: self.to_string(),
+            hint: self.hint(),
+        }
+    }
+
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {

@@ -8,6 +8,7 @@ mod dns;
 mod global;
 mod issue;
 mod provider;
+mod renew;
 
 use std::path::PathBuf;
 
@@ -28,6 +29,7 @@ pub(crate) use issue::IssueArgs;
 pub(crate) use provider::ProbeArgs;
 pub(crate) use provider::ProviderArgs;
 pub(crate) use provider::ProviderCommand;
+pub(crate) use renew::RenewArgs;
 
 /// Publicly trusted certificates by the DNS-01 challenge.
 #[derive(Debug, Parser)]
@@ -57,6 +59,9 @@ pub(crate) enum Command {
     /// Issue a certificate, or keep the fresh one that is there
     #[command(after_help = ISSUE_EXAMPLES)]
     Issue(Box<IssueArgs>),
+    /// Renew the certificates that are due
+    #[command(after_help = RENEW_EXAMPLES)]
+    Renew(RenewArgs),
     /// List the certificates in the store
     #[command(after_help = "Example:\n  dnseal list --output json")]
     List,
@@ -166,6 +171,16 @@ Examples:
   dnseal issue                        every certificate of the configuration
 
 Certificates go to DIR/store, and DIR/live/NAME/{privkey,cert,chain,fullchain}.pem is the newest one.";
+
+const RENEW_EXAMPLES: &str = "\
+Examples:
+  dnseal renew                        for cron or a timer: what is due, in silence where nothing is
+  dnseal renew -v                     says of each when it is due, and why then
+  dnseal renew --force example.com
+
+The CA is asked when to renew (ARI), as often as it wants to be; without its word a certificate is due when less than 30 days or a \
+third of its lifetime is left. Every certificate is asked for as `issue` was told, or as the configuration has it now; secrets are \
+read again.";
 
 #[cfg(test)]
 mod tests {

@@ -71,6 +71,7 @@ pub(super) async fn run(
     let sandbox = Sandbox::start(&[base.base().clone()], localhost, localhost).await?;
     let order = Order {
         request: request(&sandbox, &base, &wildcard)?,
+        ca: sandbox.ca.directory_url(),
         roots: vec![sandbox.root.clone()],
     };
 
@@ -87,6 +88,7 @@ pub(super) async fn run(
             format!("tsig.algorithm={}", sandbox.key.algorithm().as_str()),
             format!("tsig.secret={}", sandbox.key.secret_base64()),
         ],
+        ..ProviderArgs::default()
     };
     let probing = settings::probing(&probe, &app.config)?;
     let zones = work.zones(

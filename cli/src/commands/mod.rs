@@ -12,9 +12,11 @@ mod list;
 mod man;
 mod provider;
 mod reason;
+mod renew;
 mod sandbox;
 mod schema;
 mod show;
+mod standing;
 mod work;
 
 use crate::args::Cli;
@@ -56,6 +58,7 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
     match cli.command {
         Command::Demo(args) => demo::run(&cli.global, printer, &args).await,
         Command::Issue(args) => issue::run(&app()?, &args).await,
+        Command::Renew(args) => renew::run(&app()?, &args).await,
         Command::List => list::run(&app()?).await,
         Command::Show(args) => show::run(&app()?, &args.name).await,
         Command::Delete(args) => delete::run(&app()?, &args).await,

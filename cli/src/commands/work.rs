@@ -221,7 +221,7 @@ impl Engines {
 }
 
 /// Ways to HTTP servers that these files vouch for, beside the system's roots.
-fn transport(roots: &[PathBuf], events: &Events) -> Result<Transport, CliError> {
+pub(super) fn transport(roots: &[PathBuf], events: &Events) -> Result<Transport, CliError> {
     let extra_roots = roots
         .iter()
         .map(|path| read_root(path))

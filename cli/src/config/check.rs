@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::renew::RenewBefore;
+use dnseal_core::renew::RenewBeforeError;
 use dnseal_core::store::CertId;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
@@ -72,6 +74,7 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         profile: raw.profile,
         propagation: checker.propagation(&top("propagation"), raw.propagation)?,
         providers,
+        renew_before: checker.renew_before(&top("renew-before"), raw.renew_before)?,
         store: raw.store.map(|path| source.resolve(&path)),
         zones,
         source: Some(source),
@@ -158,6 +161,7 @@ impl Checker<'_> {
             names,
             key_type: self.key_type(&place.at("key-type"), raw.key_type)?,
             profile: raw.profile,
+            renew_before: self.renew_before(&place.at("renew-before"), raw.renew_before)?,
             ca: raw.ca.map(|ca| self.ca(&place.at("ca"), ca)).transpose()?,
         })
     }
@@ -190,6 +194,18 @@ impl Checker<'_> {
                 .error(place, format!("there is no key type `{text}`"))
                 .with_hint(hint)),
         }
+    }
+
+    fn renew_before(
+        &self,
+        place: &Place,
+        raw: Option<String>,
+    ) -> Result<Option<RenewBefore>, ConfigError> {
+        raw.map(|text| {
+            text.parse()
+                .map_err(|error: RenewBeforeError| self.error(place, error.to_string()))
+        })
+        .transpose()
     }
 
     fn propagation(

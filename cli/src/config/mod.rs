@@ -22,6 +22,7 @@ use std::time::Duration;
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::renew::RenewBefore;
 use dnseal_core::store::CertId;
 
 pub(crate) use check::parse_key_type;
@@ -56,6 +57,7 @@ pub(crate) struct Config {
     pub(crate) profile: Option<String>,
     pub(crate) propagation: Propagation,
     pub(crate) providers: Vec<Provider>,
+    pub(crate) renew_before: Option<RenewBefore>,
     pub(crate) store: Option<PathBuf>,
     pub(crate) zones: Vec<Zone>,
 }
@@ -138,6 +140,7 @@ pub(crate) struct Certificate {
     pub(crate) names: Vec<Identifier>,
     pub(crate) key_type: Option<KeyType>,
     pub(crate) profile: Option<String>,
+    pub(crate) renew_before: Option<RenewBefore>,
     pub(crate) ca: Option<Ca>,
 }
 

@@ -32,6 +32,30 @@ pub(crate) fn ca(
     config: &Config,
     key_type: KeyType,
 ) -> Result<ChosenCa, CliError> {
+    let named = named(args, of_certificate, config, key_type)?;
+    Ok(ChosenCa {
+        external_account: external_account(args, named.configured.and_then(|ca| ca.eab.as_ref()))?,
+        ca: named.ca,
+        roots: named.roots,
+    })
+}
+
+/// A CA, without the secrets that a request there may need.
+#[derive(Debug)]
+pub(super) struct NamedCa<'a> {
+    pub(super) ca: Ca,
+    pub(super) name_or_url: String,
+    pub(super) roots: Vec<PathBuf>,
+    configured: Option<&'a config::Ca>,
+}
+
+/// The same CA, with no secret read.
+pub(super) fn named<'a>(
+    args: &CaArgs,
+    of_certificate: Option<&'a config::Certificate>,
+    config: &'a Config,
+    key_type: KeyType,
+) -> Result<NamedCa<'a>, CliError> {
     let own = of_certificate.and_then(|certificate| certificate.ca.as_ref());
     let configured = own.or(config.ca.as_ref());
     let named = args.ca.as_deref().filter(|ca| !ca.is_empty());
@@ -57,13 +81,14 @@ pub(crate) fn ca(
             _ => CliError::Ca(error),
         }
     })?;
-    Ok(ChosenCa {
+    Ok(NamedCa {
         ca,
+        name_or_url: name_or_url.to_owned(),
         roots: match given_roots.is_empty() {
             true => configured.map_or_else(Vec::new, |ca| ca.roots.clone()),
             false => given_roots,
         },
-        external_account: external_account(args, configured.and_then(|ca| ca.eab.as_ref()))?,
+        configured,
     })
 }
 

@@ -7,18 +7,21 @@ mod orders;
 mod places;
 mod probe;
 mod provider;
+mod recipe;
 
 use std::path::PathBuf;
 
 pub(crate) use ca::ca;
 pub(crate) use ca::contacts;
 pub(crate) use orders::Order;
+pub(crate) use orders::Sketch;
 pub(crate) use orders::orders;
 pub(crate) use places::Places;
 pub(crate) use probe::Probing;
 pub(crate) use probe::probing;
 pub(crate) use provider::Providers;
 pub(crate) use provider::providers;
+pub(crate) use recipe::Recipes;
 
 use crate::args::GlobalArgs;
 use crate::config::Config;

@@ -3,12 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use dnseal_core::acme::KeyType;
 use dnseal_core::dns::Identifier;
 use dnseal_core::issue::Renewing;
 use dnseal_core::issue::Request;
 use dnseal_core::issue::Terms;
 use dnseal_core::issue::Timeouts;
+use dnseal_core::renew::Policy;
+use dnseal_core::renew::RenewBefore;
+use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
+use dnseal_core::store::Wanted;
 
 use crate::args::IssueArgs;
 use crate::config;
@@ -16,11 +21,16 @@ use crate::config::Config;
 use crate::config::parse_key_type;
 use crate::error::CliError;
 use crate::settings;
+use crate::settings::ca::NamedCa;
+use crate::settings::ca::named;
+use crate::settings::recipe::recipe;
 
 /// One certificate to issue.
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) request: Request,
+    /// The CA, as it was named.
+    pub(crate) ca: String,
     /// What to trust the CA's HTTPS through, beside the system's roots.
     pub(crate) roots: Vec<PathBuf>,
 }
@@ -131,48 +141,125 @@ fn order(
     certificate: Option<&config::Certificate>,
 ) -> Result<Order, CliError> {
     let certificate = certificate.or_else(|| config.certificate(&id));
-    let key_type = match args.key_type.as_deref().filter(|k| !k.is_empty()) {
-        Some(text) => parse_key_type(text)
-            .map_err(|hint| CliError::usage(format!("there is no key type `{text}`"), hint))?,
-        None => certificate
-            .and_then(|c| c.key_type)
-            .or(config.key_type)
-            .unwrap_or_default(),
-    };
-    let profile = args
-        .profile
-        .clone()
-        .or_else(|| certificate.and_then(|c| c.profile.clone()))
-        .or_else(|| config.profile.clone())
-        .filter(|profile| !profile.is_empty());
-    let chosen = settings::ca(&args.ca, certificate, config, key_type)?;
-    Ok(Order {
-        roots: chosen.roots,
-        request: Request {
+    let mut order = Sketch::new(args, config, id, names, certificate)?.order(terms)?;
+    order.request.renewal.recipe = Some(recipe(args, config, &order.ca)?);
+    Ok(order)
+}
+
+/// An order for which no secret has been read yet: enough to tell whether it is due.
+#[derive(Debug)]
+pub(crate) struct Sketch<'a> {
+    args: &'a IssueArgs,
+    certificate: Option<&'a config::Certificate>,
+    config: &'a Config,
+    id: CertId,
+    names: Vec<Identifier>,
+    ca: NamedCa<'a>,
+    key_type: KeyType,
+    profile: Option<String>,
+    policy: Policy,
+}
+
+impl<'a> Sketch<'a> {
+    /// What `args` and configuration say about a certificate.
+    pub(crate) fn new(
+        args: &'a IssueArgs,
+        config: &'a Config,
+        id: CertId,
+        names: Vec<Identifier>,
+        certificate: Option<&'a config::Certificate>,
+    ) -> Result<Self, CliError> {
+        let key_type = match args.key_type.as_deref().filter(|k| !k.is_empty()) {
+            Some(text) => parse_key_type(text)
+                .map_err(|hint| CliError::usage(format!("there is no key type `{text}`"), hint))?,
+            None => certificate
+                .and_then(|c| c.key_type)
+                .or(config.key_type)
+                .unwrap_or_default(),
+        };
+        let profile = args
+            .profile
+            .clone()
+            .or_else(|| certificate.and_then(|c| c.profile.clone()))
+            .or_else(|| config.profile.clone())
+            .filter(|profile| !profile.is_empty());
+        let before = match args.renew_before.as_deref().filter(|b| !b.is_empty()) {
+            Some(text) => Some(text.parse::<RenewBefore>().map_err(|error| {
+                CliError::usage(error.to_string(), "write for example `--renew-before 1/3`")
+            })?),
+            None => certificate
+                .and_then(|c| c.renew_before)
+                .or(config.renew_before),
+        };
+        Ok(Self {
+            ca: named(&args.ca, certificate, config, key_type)?,
+            args,
+            certificate,
+            config,
             id,
             names,
-            ca: chosen.ca,
-            contacts: settings::contacts(&args.ca, config),
-            terms: terms.clone(),
-            external_account: chosen.external_account,
             key_type,
             profile,
-            replace_names: args.replace_names,
-            force: args.force,
-            timeouts: Timeouts::default(),
-            renewal: Renewing::default(),
-        },
-    })
+            policy: Policy { before },
+        })
+    }
+
+    /// When it is due.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// What to trust the CA's HTTPS through, beside the system's roots.
+    pub(crate) fn roots(&self) -> &[PathBuf] {
+        &self.ca.roots
+    }
+
+    /// What the certificate should be.
+    pub(crate) fn wanted(&self) -> Wanted {
+        Wanted {
+            names: self.names.clone(),
+            key_type: self.key_type,
+            profile: self.profile.clone(),
+            directory: self.ca.ca.url.to_string(),
+            account: AccountId::for_directory(&self.ca.ca.url),
+        }
+    }
+
+    /// The order itself; reads the secrets that it needs.
+    pub(crate) fn order(self, terms: &Terms) -> Result<Order, CliError> {
+        let (args, config) = (self.args, self.config);
+        let chosen = settings::ca(&args.ca, self.certificate, config, self.key_type)?;
+        Ok(Order {
+            ca: self.ca.name_or_url,
+            roots: chosen.roots,
+            request: Request {
+                id: self.id,
+                names: self.names,
+                ca: chosen.ca,
+                contacts: settings::contacts(&args.ca, config),
+                terms: terms.clone(),
+                external_account: chosen.external_account,
+                key_type: self.key_type,
+                profile: self.profile,
+                replace_names: args.replace_names,
+                force: args.force,
+                timeouts: Timeouts::default(),
+                renewal: Renewing {
+                    policy: self.policy,
+                    lasting: self.certificate.is_some(),
+                    ..Renewing::default()
+                },
+            },
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-    use dnseal_core::acme::KeyType;
-
     use super::*;
     use crate::args::Cli;
     use crate::args::Command;
+    use clap::Parser;
 
     const CONFIG: &str = "
 ca: https://ca.test/dir

@@ -55,6 +55,11 @@ impl Advisor {
         }
     }
 
+    /// Whether what the CA of `head` said last no longer covers now.
+    pub fn has_to_ask(head: &Head, now: Timestamp) -> bool {
+        worth_asking(head, now).is_some()
+    }
+
     /// The head with what its CA says now, where that had to be asked. A head that another run works on is not waited for.
     pub async fn advise(
         &self,
