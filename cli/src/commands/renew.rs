@@ -197,8 +197,7 @@ pub(super) fn jobs(
     work: &Work,
 ) -> Result<Vec<Job>, CliError> {
     // Certificates that are asked for in the same way share providers, zones and what is known of them.
-    let mut alike: BTreeMap<String, (IssueArgs, Vec<(CertId, Result<Order, CliError>)>)> =
-        BTreeMap::new();
+    let mut alike: BTreeMap<String, (IssueArgs, Orders)> = BTreeMap::new();
     for Standing { id, head, .. } in due {
         let asked = recipes.of(head.as_ref(), app.config.certificate(id))?;
         let order = with_sketch(app, recipes, id, head.as_ref(), |sketch| {
@@ -239,6 +238,9 @@ pub(super) fn jobs(
     jobs.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(jobs)
 }
+
+/// What is asked in the same way.
+type Orders = Vec<(CertId, Result<Order, CliError>)>;
 
 fn engines(
     app: &App,
