@@ -3,6 +3,8 @@
 //!
 //! A flag beats its variable, and a variable beats the configuration file. An empty variable is no variable.
 
+/// `--account`.
+pub(crate) const ACCOUNT: &str = "DNSEAL_ACCOUNT";
 /// `--agree-tos`: `1`, `true` or `yes`.
 pub(crate) const AGREE_TOS: &str = "DNSEAL_AGREE_TOS";
 /// `--ca`.

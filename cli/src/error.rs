@@ -2,8 +2,14 @@
 
 use std::path::PathBuf;
 
+use dnseal_core::account::AccountsError;
+use dnseal_core::account::ForeignError;
+use dnseal_core::acme::AccountError;
+use dnseal_core::acme::AcmeError;
 use dnseal_core::acme::CaError;
 use dnseal_core::acme::EabError;
+use dnseal_core::acme::LeafError;
+use dnseal_core::acme::ReasonError;
 use dnseal_core::acme::TransportError;
 use dnseal_core::dns::DiscoveryError;
 use dnseal_core::dns::DomainName;
@@ -16,6 +22,8 @@ use dnseal_core::dns::TxtValueError;
 use dnseal_core::dns::WriteError;
 use dnseal_core::issue::ErrorKind;
 use dnseal_core::issue::IssueError;
+use dnseal_core::revoke::RevocationError;
+use dnseal_core::store::AccountIdError;
 use dnseal_core::store::CertId;
 use dnseal_core::store::CertIdError;
 use dnseal_core::store::FileError;
@@ -23,6 +31,7 @@ use dnseal_core::store::StoreError;
 use dnseal_providers::BuildError;
 use dnseal_providers::SettingsError;
 use dnseal_providers::UnknownKind;
+use dnseal_providers::plugin::PluginError;
 
 use crate::config::ConfigError;
 use crate::config::SecretError;
@@ -31,6 +40,10 @@ use crate::exit_code::ExitCode;
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
+    #[error(transparent)]
+    AccountId(#[from] AccountIdError),
+    #[error(transparent)]
+    Accounts(#[from] AccountsError),
     #[error(transparent)]
     Build(#[from] BuildError),
     #[error(transparent)]
@@ -65,6 +78,8 @@ pub(crate) enum CliError {
         source: PlaceError,
     },
     #[error(transparent)]
+    Plugin(#[from] PluginError),
+    #[error(transparent)]
     Propagation(#[from] PropagationError),
     #[error("cannot {action} {owner}: {source}")]
     Provider {
@@ -72,6 +87,14 @@ pub(crate) enum CliError {
         owner: DomainName,
         source: ProviderError,
     },
+    #[error("cannot use {}: {source}", path.display())]
+    Foreign { path: PathBuf, source: ForeignError },
+    #[error("cannot use {}: {source}", path.display())]
+    Leaf { path: PathBuf, source: LeafError },
+    #[error(transparent)]
+    Reason(#[from] ReasonError),
+    #[error(transparent)]
+    Revocation(#[from] RevocationError),
     #[error(transparent)]
     Route(#[from] RouteError),
     #[error("cannot read the secret for {what}: {source}")]
@@ -140,9 +163,19 @@ impl CliError {
         }
     }
 
+    /// Whether the CA refuses the account, or what stands behind it has lapsed.
+    pub(crate) fn is_about_account(&self) -> bool {
+        match self {
+            Self::Issue(error) => error.is_about_account(),
+            _ => false,
+        }
+    }
+
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
+            Self::Accounts(error) => error.hint(),
+            Self::Revocation(error) => error.hint(),
             Self::Build(error) => error.hint(),
             Self::Ca(error) => error.hint(),
             Self::Config(error) => error.hint().map(str::to_owned),
@@ -156,6 +189,7 @@ impl CliError {
             Self::Name(error) => error.hint().map(str::to_owned),
             Self::NoCertificate(_) => Some("`dnseal list` shows what is there".to_owned()),
             Self::Place { source, .. } => source.hint(),
+            Self::Plugin(error) => error.hint(),
             Self::Propagation(error) => error.hint(),
             Self::Provider { source, .. } => source.hint(),
             Self::Route(error) => error.hint(),
@@ -166,14 +200,25 @@ impl CliError {
             Self::Watched(error) => error.diagnosis(),
             Self::Write(error) => error.hint(),
             Self::Unexpected { hint, .. } | Self::Usage { hint, .. } => hint.clone(),
-            Self::CertId(_) | Self::Io { .. } | Self::Secret { .. } | Self::TxtValue(_) => None,
+            Self::AccountId(_)
+            | Self::Foreign { .. }
+            | Self::Leaf { .. }
+            | Self::Reason(_)
+            | Self::CertId(_)
+            | Self::Io { .. }
+            | Self::Secret { .. }
+            | Self::TxtValue(_) => None,
         }
     }
 
     /// The status that the process ends with.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Build(_)
+            Self::AccountId(_)
+            | Self::Foreign { .. }
+            | Self::Leaf { .. }
+            | Self::Reason(_)
+            | Self::Build(_)
             | Self::Ca(_)
             | Self::CertId(_)
             | Self::Config(_)
@@ -182,6 +227,7 @@ impl CliError {
             | Self::Io { .. }
             | Self::Name(_)
             | Self::NoCertificate(_)
+            | Self::Plugin(_)
             | Self::Route(_)
             | Self::Secret { .. }
             | Self::Settings { .. }
@@ -189,6 +235,8 @@ impl CliError {
             | Self::TxtValue(_)
             | Self::UnknownKind(_)
             | Self::Usage { .. } => ExitCode::USAGE,
+            Self::Accounts(error) => of_accounts(error),
+            Self::Revocation(error) => of_revocation(error),
             Self::Discovery(_) => ExitCode::PROVIDER,
             Self::Interrupted(code) => *code,
             Self::Issue(error) => match error.kind() {
@@ -214,10 +262,8 @@ impl CliError {
                 ProviderError::RateLimited { .. } => ExitCode::LATER,
                 _ => ExitCode::PROVIDER,
             },
-            Self::Store(StoreError::Locked { .. }) => ExitCode::LOCKED,
-            Self::Store(StoreError::Cancelled { .. }) => ExitCode::INTERRUPTED,
-            Self::Store(StoreError::File(_)) => ExitCode::USAGE,
-            Self::Store(_) | Self::Unexpected { .. } => ExitCode::UNEXPECTED,
+            Self::Store(error) => of_store(error),
+            Self::Unexpected { .. } => ExitCode::UNEXPECTED,
             Self::Write(error) => match error.retry_after() {
                 Some(_) => ExitCode::LATER,
                 None => ExitCode::PROVIDER,
@@ -251,5 +297,52 @@ impl CliError {
             Self::Config(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+fn of_accounts(error: &AccountsError) -> ExitCode {
+    match error {
+        AccountsError::Account(
+            AccountError::ExternalAccountRequired { .. } | AccountError::TermsNotAgreed { .. },
+        ) => ExitCode::USAGE,
+        AccountsError::Account(AccountError::Request(error)) => of_request(error),
+        AccountsError::Account(_)
+        | AccountsError::Directory(_)
+        | AccountsError::KeyLost { .. }
+        | AccountsError::Unchanged { .. }
+        | AccountsError::UnknownKey { .. }
+        | AccountsError::Unverified { .. } => error.request().map_or(ExitCode::CA, of_request),
+        AccountsError::Cancelled => ExitCode::INTERRUPTED,
+        AccountsError::Store(error) => of_store(error),
+        _ => ExitCode::USAGE,
+    }
+}
+
+fn of_revocation(error: &RevocationError) -> ExitCode {
+    match error {
+        RevocationError::Accounts(error) => of_accounts(error),
+        RevocationError::Cancelled => ExitCode::INTERRUPTED,
+        RevocationError::Directory(_) | RevocationError::Revoke(_) => {
+            error.request().map_or(ExitCode::CA, of_request)
+        }
+        RevocationError::Store(error) => of_store(error),
+        _ => ExitCode::USAGE,
+    }
+}
+
+fn of_request(error: &AcmeError) -> ExitCode {
+    match error {
+        AcmeError::Cancelled { .. } => ExitCode::INTERRUPTED,
+        error if error.is_rate_limited() => ExitCode::LATER,
+        _ => ExitCode::CA,
+    }
+}
+
+fn of_store(error: &StoreError) -> ExitCode {
+    match error {
+        StoreError::Locked { .. } => ExitCode::LOCKED,
+        StoreError::Cancelled { .. } => ExitCode::INTERRUPTED,
+        StoreError::File(_) => ExitCode::USAGE,
+        _ => ExitCode::UNEXPECTED,
     }
 }

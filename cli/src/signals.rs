@@ -18,20 +18,29 @@ pub(crate) struct Signals {
 impl Signals {
     /// Begins to listen.
     pub(crate) fn listen() -> std::io::Result<Self> {
-        let signals = Self {
-            cancel: CancellationToken::new(),
-            came: Arc::new(OnceLock::new()),
-        };
+        let signals = Self::silent();
         let mut source = Source::new()?;
         let listener = signals.clone();
         tokio::spawn(async move {
-            let first = source.next().await;
-            let _ = listener.came.set(first);
-            listener.cancel.cancel();
+            listener.stop(source.next().await);
             let second = source.next().await;
             std::process::exit(second.into());
         });
         Ok(signals)
+    }
+
+    /// One that hears of nothing but [`Self::stop`].
+    pub(crate) fn silent() -> Self {
+        Self {
+            cancel: CancellationToken::new(),
+            came: Arc::new(OnceLock::new()),
+        }
+    }
+
+    /// What a signal does.
+    pub(crate) fn stop(&self, code: ExitCode) {
+        let _ = self.came.set(code);
+        self.cancel.cancel();
     }
 
     /// The status to end with, if a signal came.

@@ -107,6 +107,13 @@ pub enum What {
         #[serde(serialize_with = "as_millis")]
         elapsed: Duration,
     },
+    /// A program that serves a provider wrote a line to its log.
+    ProviderLog {
+        /// The kind of the provider.
+        provider: String,
+        /// The line, without secrets.
+        line: String,
+    },
     /// A challenge of one name has come one step further.
     Progress {
         /// The name of the certificate.

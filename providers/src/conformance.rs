@@ -8,6 +8,7 @@ mod bench;
 
 use std::fmt;
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::time::Duration;
 use std::time::Instant;
@@ -21,6 +22,15 @@ use crate::conformance::bench::Bench;
 
 /// Runs every case, one after the other.
 pub async fn run(provider: &dyn DnsProvider, options: &Options<'_>) -> Vec<CaseResult> {
+    run_each(provider, options, |_| ControlFlow::Continue(())).await
+}
+
+/// The same, telling each result as it comes; no further case begins after a break.
+pub async fn run_each(
+    provider: &dyn DnsProvider,
+    options: &Options<'_>,
+    mut tell: impl FnMut(&CaseResult) -> ControlFlow<()>,
+) -> Vec<CaseResult> {
     let mut results = Vec::with_capacity(Case::ALL.len());
     for case in Case::ALL {
         let began = Instant::now();
@@ -33,7 +43,7 @@ pub async fn run(provider: &dyn DnsProvider, options: &Options<'_>) -> Vec<CaseR
                 Err(verdict)
             }
         };
-        results.push(CaseResult {
+        let result = CaseResult {
             name: case.name(),
             outcome: match verdict {
                 Ok(()) => Outcome::Pass,
@@ -41,9 +51,19 @@ pub async fn run(provider: &dyn DnsProvider, options: &Options<'_>) -> Vec<CaseR
                 Err(Verdict::NotSupported(reason)) => Outcome::NotSupported(reason),
             },
             took: began.elapsed(),
-        });
+        };
+        let flow = tell(&result);
+        results.push(result);
+        if flow.is_break() {
+            break;
+        }
     }
     results
+}
+
+/// The names of all cases, in the order they run.
+pub fn cases() -> impl Iterator<Item = &'static str> {
+    Case::ALL.into_iter().map(Case::name)
 }
 
 /// Where to write, and how to look.

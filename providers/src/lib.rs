@@ -2,12 +2,14 @@
 //!
 //! A provider adds and removes single TXT values in a zone ([`dnseal_core::dns::DnsProvider`]). What it needs to be told is
 //! described by its [`Kind`]: the same description makes the help, the check of a configuration file and the names of the
-//! environment variables. Nothing here reads a file, an environment variable or the terminal; the caller hands everything over.
+//! environment variables. Nothing here reads a file, an environment variable or the terminal; the caller
+//! hands everything over. [`plugin`] alone looks for programs, and runs them.
 
 #![warn(missing_docs)]
 
 mod cloudflare;
 pub mod conformance;
+pub mod plugin;
 mod registry;
 mod rfc2136;
 #[cfg(feature = "route53")]
@@ -17,12 +19,15 @@ mod settings;
 pub use registry::BuildError;
 pub use registry::Context;
 pub use registry::Form;
+pub use registry::Integration;
 pub use registry::Kind;
 pub use registry::Setting;
 pub use registry::UnknownKind;
+pub use registry::any_plugin;
 pub use registry::build;
 pub use registry::kind;
 pub use registry::kinds;
 pub use settings::Settings;
 pub use settings::SettingsError;
 pub use settings::Value;
+pub use settings::words;

@@ -13,6 +13,7 @@ use dnseal_core::dns::WriteSafety;
 use dnseal_core::event::Events;
 
 use crate::cloudflare;
+use crate::plugin;
 use crate::rfc2136;
 #[cfg(feature = "route53")]
 use crate::route53;
@@ -37,6 +38,11 @@ pub fn kind(kind: &str) -> Result<&'static Kind, UnknownKind> {
         })
 }
 
+/// What is known of a plugin that has not been asked: it takes every setting.
+pub fn any_plugin() -> &'static Kind {
+    &ANY_PLUGIN
+}
+
 /// Makes a provider of `kind`, called `name` in messages, from its settings.
 ///
 /// Nothing is contacted.
@@ -46,15 +52,7 @@ pub fn build(
     settings: Settings,
     context: &Context,
 ) -> Result<Arc<dyn DnsProvider>, BuildError> {
-    let kind = self::kind(kind)?;
-    settings
-        .check(kind)
-        .and_then(|settings| (kind.build)(&settings, context))
-        .map_err(|source| BuildError::Settings {
-            kind: kind.kind,
-            name: name.to_owned(),
-            source,
-        })
+    self::kind(kind)?.build(name, settings, context)
 }
 
 /// What there is to know about a provider before it is made.
@@ -63,6 +61,8 @@ pub fn build(
 pub struct Kind {
     /// Where its interface is described.
     pub docs: &'static str,
+    /// How it comes to be served.
+    pub integration: Integration,
     /// The word in `kind:` and `--provider`.
     pub kind: &'static str,
     /// The least rights that suffice, with examples to copy; several lines.
@@ -78,11 +78,55 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// Makes a provider of this kind, called `name` in messages, from its settings.
+    ///
+    /// Nothing is contacted.
+    pub fn build(
+        &'static self,
+        name: &str,
+        settings: Settings,
+        context: &Context,
+    ) -> Result<Arc<dyn DnsProvider>, BuildError> {
+        settings
+            .check(self)
+            .and_then(|settings| (self.build)(&settings, context))
+            .map_err(|source| BuildError::Settings {
+                kind: self.kind,
+                name: name.to_owned(),
+                source,
+            })
+    }
+
     /// The setting called `key`, or that has it as an alias.
     pub fn setting(&self, key: &str) -> Option<&'static Setting> {
         self.settings
             .iter()
             .find(|s| s.covers(key) || s.aliases.contains(&key))
+    }
+}
+
+/// How a provider comes to be served.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Integration {
+    /// By a program that says itself what it is, and has not been asked yet.
+    AnyPlugin,
+    /// By the contract of another tool: its scripts, its server.
+    Hosted,
+    /// By this program.
+    Native,
+    /// By a program that has said what it is.
+    Plugin(&'static plugin::About),
+}
+
+impl Integration {
+    /// In one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AnyPlugin | Self::Plugin(_) => "plugin",
+            Self::Hosted => "hosted",
+            Self::Native => "native",
+        }
     }
 }
 
@@ -142,6 +186,8 @@ pub enum Form {
     Secret,
     /// Text.
     Text,
+    /// A program and its arguments: a list, kept as a JSON array, or words separated by blanks.
+    Words,
 }
 
 /// What providers get from their surroundings.
@@ -263,8 +309,11 @@ impl UnknownKind {
 
 pub(crate) type Build = fn(&Checked, &Context) -> Result<Arc<dyn DnsProvider>, SettingsError>;
 
+static ANY_PLUGIN: Kind = plugin::KIND;
+
 const KINDS: &[Kind] = &[
     cloudflare::KIND,
+    plugin::KIND,
     rfc2136::KIND,
     #[cfg(feature = "route53")]
     route53::KIND,
@@ -281,10 +330,10 @@ mod tests {
             "did you mean `rfc2136`?"
         );
         assert!(
-            kind("manual")
+            kind("telepathy")
                 .unwrap_err()
                 .hint()
-                .starts_with("there is cloudflare, rfc2136")
+                .starts_with("there is cloudflare, ")
         );
     }
 

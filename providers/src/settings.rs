@@ -105,6 +105,22 @@ impl Settings {
         }
     }
 
+    /// The same with every secret changed, so that a server must refuse it; `None` where there is no secret.
+    ///
+    /// A secret stays of its form: one character of it becomes another of the same sort.
+    pub fn with_bad_secrets(&self, kind: &Kind) -> Option<Self> {
+        let mut bad = self.clone();
+        let mut changed = false;
+        for (key, value) in &mut bad.values {
+            let is_secret = kind.setting(key).is_some_and(|s| s.form == Form::Secret);
+            if is_secret && let Some(other) = spoiled(value.expose()) {
+                *value = Value::Secret(other.into());
+                changed = true;
+            }
+        }
+        changed.then_some(bad)
+    }
+
     /// Refuses keys that `kind` does not know, and puts aliases under their proper key.
     pub(crate) fn check(self, kind: &'static Kind) -> Result<Checked, SettingsError> {
         let mut maps: BTreeMap<&'static str, Vec<(String, Value)>> = BTreeMap::new();
@@ -147,7 +163,9 @@ impl Value {
     pub fn new(form: Form, value: String) -> Self {
         match form {
             Form::File | Form::Secret => Self::Secret(value.into()),
-            Form::Duration | Form::Flag | Form::Number | Form::Text => Self::Text(value),
+            Form::Duration | Form::Flag | Form::Number | Form::Text | Form::Words => {
+                Self::Text(value)
+            }
         }
     }
 
@@ -180,6 +198,10 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
+    pub(crate) fn kind(&self) -> &'static Kind {
+        self.kind
+    }
+
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.values.get(key).map(|v| v.expose().trim())
     }
@@ -247,6 +269,37 @@ impl Checked {
             Some(setting) => SettingsError::missing(setting),
             None => SettingsError::malformed("kind", format!("has no setting `{key}`")),
         }
+    }
+}
+
+/// Another text of the same form; `None` where nothing in it can be changed.
+fn spoiled(secret: &str) -> Option<String> {
+    let (at, letter) = secret
+        .char_indices()
+        .find(|(_, c)| c.is_ascii_alphanumeric())?;
+    let other = match letter {
+        'a' => 'b',
+        'A' => 'B',
+        '0' => '1',
+        c if c.is_ascii_digit() => '0',
+        c if c.is_ascii_lowercase() => 'a',
+        _ => 'A',
+    };
+    let mut spoiled = secret.to_owned();
+    spoiled.replace_range(at..=at, &other.to_string());
+    Some(spoiled)
+}
+
+/// The words of a [`Form::Words`] setting: a JSON array of texts, or what stands between blanks.
+pub fn words(text: &str) -> Result<Vec<String>, String> {
+    let words: Vec<String> = match text.trim_start().starts_with('[') {
+        true => serde_json::from_str(text)
+            .map_err(|_| "a list begins there that is none of texts".to_owned())?,
+        false => text.split_whitespace().map(str::to_owned).collect(),
+    };
+    match words {
+        words if words.is_empty() => Err("it names no program".to_owned()),
+        words => Ok(words),
     }
 }
 

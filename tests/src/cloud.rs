@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -52,8 +54,14 @@ impl Cloud {
 
     /// Cloudflare, whose name server has each change after a second.
     pub fn cloudflare() -> Self {
+        Self::cloudflare_at(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// The same with its API at this address.
+    pub fn cloudflare_at(address: IpAddr) -> Self {
         let runtime = runtime();
         let options = CloudflareOptions {
+            address: Some(address),
             lag: Duration::from_secs(1),
             ..CloudflareOptions::new([Self::NAMES, Self::VALUES], SECRET)
         };
@@ -66,9 +74,15 @@ impl Cloud {
 
     /// Route 53 with the documented rate, which says INSYNC after a second.
     pub fn route53() -> Self {
+        Self::route53_at(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// The same with its API at this address.
+    pub fn route53_at(address: IpAddr) -> Self {
         let runtime = runtime();
         let keys = (0..Self::CALLERS).map(|caller| (key_id(caller), SECRET.to_owned()));
         let options = Route53Options {
+            address,
             keys: keys.collect(),
             propagation: Duration::from_secs(1),
             ..Route53Options::default()

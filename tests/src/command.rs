@@ -18,7 +18,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    Peer,
+    Netns, Peer,
     process::{send_signal, wait_until},
 };
 
@@ -45,6 +45,8 @@ pub struct Dnseal {
     env: Vec<(OsString, OsString)>,
     stdin: Vec<u8>,
     faketime: Option<String>,
+    /// The host it runs on, as a program and its arguments that come before it.
+    host: Option<(PathBuf, Vec<String>)>,
     timeout: Duration,
 }
 
@@ -84,6 +86,7 @@ impl Dnseal {
             env: Vec::new(),
             stdin: Vec::new(),
             faketime: None,
+            host: None,
             timeout: RUN_TIMEOUT,
         }
     }
@@ -125,6 +128,14 @@ impl Dnseal {
         self
     }
 
+    /// Runs it on another host than the test.
+    #[must_use]
+    pub fn on(mut self, host: &Netns) -> Self {
+        let (program, args) = host.wrapper();
+        self.host = Some((program, args.into_iter().map(str::to_owned).collect()));
+        self
+    }
+
     /// How long it may take, instead of three minutes.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -145,15 +156,18 @@ impl Dnseal {
     pub fn spawn(&self) -> Running {
         let output = TempDir::with_prefix("dnseal-run-").unwrap();
         let file = |name: &str| File::create(output.path().join(name)).unwrap();
-        let mut command = match &self.faketime {
-            Some(time) => {
-                let mut command =
-                    Command::new(Peer::Faketime.path().expect("faketime is installed"));
-                command.args(["-f", time]).arg(&self.program);
-                command
-            }
-            None => Command::new(&self.program),
-        };
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some((program, args)) = &self.host {
+            words.push(program.into());
+            words.extend(args.iter().map(OsString::from));
+        }
+        if let Some(time) = &self.faketime {
+            words.push(Peer::Faketime.path().expect("faketime is installed").into());
+            words.extend(["-f", time].map(OsString::from));
+        }
+        words.push(self.program.clone().into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         command
             .args(&self.args)
             .current_dir(&self.home)

@@ -6,14 +6,13 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     thread,
     time::Duration,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -21,6 +20,7 @@ use crate::{
     Peer, Process,
     process::{self, free_addr},
     require,
+    tls::Authority,
 };
 
 const GOROUTINES_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,6 +29,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How a [`Pebble`] behaves.
 #[derive(Clone, Debug)]
 pub struct PebbleOptions {
+    /// Where it listens, at free ports.
+    pub address: IpAddr,
     /// The server that validations ask: a resolver, or an authoritative server that answers all of it.
     pub dns: SocketAddr,
     /// Refuse what a lenient server lets through: challenge bodies other than `{}`, a `resource` in the JWS.
@@ -97,6 +99,7 @@ impl PebbleOptions {
     /// Strict, fast and without chance: no sleeps, no rejected nonces, no reused authorizations.
     pub fn new(dns: SocketAddr) -> Self {
         Self {
+            address: Ipv4Addr::LOCALHOST.into(),
             dns,
             strict: true,
             eab: None,
@@ -141,8 +144,8 @@ impl Pebble {
     pub fn start(options: PebbleOptions) -> Option<Self> {
         let program = require(Peer::Pebble)?;
         Some(process::start("pebble", || {
-            let addr = free_addr();
-            let management = free_addr();
+            let [addr, management] = [free_addr(), free_addr()]
+                .map(|addr| SocketAddr::new(options.address, addr.port()));
             let dir = TempDir::with_prefix("dnseal-pebble-").unwrap();
             write_files(&options, addr, management, &dir);
             let mut command = Command::new(&program);
@@ -286,21 +289,9 @@ impl LoggedRequest {
 }
 
 fn write_files(options: &PebbleOptions, addr: SocketAddr, management: SocketAddr, dir: &TempDir) {
-    let mut root = CertificateParams::new([]).unwrap();
-    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    root.distinguished_name
-        .push(DnType::CommonName, "dnseal-tests root");
-    let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
-    fs::write(dir.path().join("root.pem"), root.pem()).unwrap();
-
-    let key = KeyPair::generate().unwrap();
-    let names = ["localhost".to_owned(), addr.ip().to_string()];
-    let certificate = CertificateParams::new(names)
-        .unwrap()
-        .signed_by(&key, &root)
-        .unwrap();
-    fs::write(dir.path().join("tls.pem"), certificate.pem()).unwrap();
-    fs::write(dir.path().join("tls.key"), key.serialize_pem()).unwrap();
+    let authority = Authority::new();
+    fs::write(dir.path().join("root.pem"), authority.pem()).unwrap();
+    authority.write(dir.path(), &["localhost", &addr.ip().to_string()]);
 
     let profiles: serde_json::Map<String, Value> = options
         .profiles

@@ -24,10 +24,16 @@ const DAEMON_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 pub enum Peer {
     /// `faketime`, which shows a program another time.
     Faketime,
+    /// iproute2's `ip`.
+    Ip,
+    /// jq, which the shell plugin reads JSON with.
+    Jq,
     /// Knot's `knotd`.
     Knotd,
     /// BIND's `named`.
     Named,
+    /// nftables' `nft`.
+    Nft,
     /// BIND's `nsupdate`.
     Nsupdate,
     /// OpenSSL's command line.
@@ -40,6 +46,8 @@ pub enum Peer {
     Pebble,
     /// SQLite's command line.
     Sqlite3,
+    /// Tinyproxy.
+    Tinyproxy,
     /// Unbound.
     Unbound,
 }
@@ -64,14 +72,18 @@ impl Peer {
     fn program(self) -> &'static str {
         match self {
             Self::Faketime => "faketime",
+            Self::Ip => "ip",
+            Self::Jq => "jq",
             Self::Knotd => "knotd",
             Self::Named => "named",
+            Self::Nft => "nft",
             Self::Nsupdate => "nsupdate",
             Self::Openssl => "openssl",
             Self::PdnsServer => "pdns_server",
             Self::Pdnsutil => "pdnsutil",
             Self::Pebble => "pebble",
             Self::Sqlite3 => "sqlite3",
+            Self::Tinyproxy => "tinyproxy",
             Self::Unbound => "unbound",
         }
     }
@@ -79,14 +91,18 @@ impl Peer {
     fn variable(self) -> &'static str {
         match self {
             Self::Faketime => "DNSEAL_FAKETIME",
+            Self::Ip => "DNSEAL_IP",
+            Self::Jq => "DNSEAL_JQ",
             Self::Knotd => "DNSEAL_KNOTD",
             Self::Named => "DNSEAL_NAMED",
+            Self::Nft => "DNSEAL_NFT",
             Self::Nsupdate => "DNSEAL_NSUPDATE",
             Self::Openssl => "DNSEAL_OPENSSL",
             Self::PdnsServer => "DNSEAL_PDNS_SERVER",
             Self::Pdnsutil => "DNSEAL_PDNSUTIL",
             Self::Pebble => "DNSEAL_PEBBLE",
             Self::Sqlite3 => "DNSEAL_SQLITE3",
+            Self::Tinyproxy => "DNSEAL_TINYPROXY",
             Self::Unbound => "DNSEAL_UNBOUND",
         }
     }
@@ -96,13 +112,17 @@ impl Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let package = match self {
             Self::Faketime => "faketime",
+            Self::Ip => "iproute2",
+            Self::Jq => "jq",
             Self::Knotd => "knot",
             Self::Named => "bind9",
+            Self::Nft => "nftables",
             Self::Nsupdate => "bind9-dnsutils",
             Self::Openssl => "openssl",
             Self::PdnsServer | Self::Pdnsutil => "pdns-server",
             Self::Pebble => "pebble 2.10 or newer",
             Self::Sqlite3 => "sqlite3",
+            Self::Tinyproxy => "tinyproxy",
             Self::Unbound => "unbound",
         };
         write!(f, "{package} ({})", self.program())

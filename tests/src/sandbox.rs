@@ -74,6 +74,11 @@ impl Sandbox {
         }
     }
 
+    /// The key that may update the zone.
+    pub fn tsig_key(&self) -> TsigKey {
+        self.server.key.clone()
+    }
+
     /// A workbench with a store of its own over the same CA and name server.
     pub fn another_workbench(&self) -> Workbench {
         workbench(&self.ca, &self.server)

@@ -11,15 +11,18 @@ use crate::{
     NameServer, Peer, Process,
     process::{self, free_addr},
     query, require,
+    tls::Authority,
 };
 
 /// What an [`Unbound`] resolves.
 #[derive(Clone, Debug, Default)]
-pub struct UnboundOptions {
+pub struct UnboundOptions<'a> {
     /// Zones, and the servers that it asks for each. It reaches nothing else.
     pub stubs: Vec<(String, Vec<SocketAddr>)>,
     /// Where it listens, instead of at a free port.
     pub listen: Option<SocketAddr>,
+    /// Serves DNS over HTTPS on port 443 and over TLS on port 853, too, with a certificate for its address.
+    pub(crate) tls: Option<&'a Authority>,
 }
 
 /// A running `unbound`.
@@ -29,7 +32,7 @@ pub struct Unbound {
     process: Process,
 }
 
-impl UnboundOptions {
+impl UnboundOptions<'_> {
     /// A resolver that asks one server for each of these zones.
     pub fn new<'a>(stubs: impl IntoIterator<Item = (&'a str, SocketAddr)>) -> Self {
         Self {
@@ -38,13 +41,14 @@ impl UnboundOptions {
                 .map(|(zone, addr)| (zone.to_owned(), vec![addr]))
                 .collect(),
             listen: None,
+            tls: None,
         }
     }
 }
 
 impl Unbound {
     /// Starts it and waits until it answers; `None` where Unbound is not installed.
-    pub fn start(options: UnboundOptions) -> Option<Self> {
+    pub fn start(options: UnboundOptions<'_>) -> Option<Self> {
         let program = require(Peer::Unbound)?;
         Some(process::start("unbound", || {
             let addr = options.listen.unwrap_or_else(free_addr);
@@ -54,6 +58,9 @@ impl Unbound {
                 config(&options, addr, &dir),
             )
             .unwrap();
+            if let Some(authority) = options.tls {
+                authority.write(dir.path(), &[&addr.ip().to_string()]);
+            }
             let process = Process::spawn(
                 "unbound",
                 dir,
@@ -92,7 +99,7 @@ fn parse_query(line: &str) -> Option<(String, String)> {
     Some((words.next()?.to_owned(), words.next()?.to_owned()))
 }
 
-fn config(options: &UnboundOptions, addr: SocketAddr, dir: &TempDir) -> String {
+fn config(options: &UnboundOptions<'_>, addr: SocketAddr, dir: &TempDir) -> String {
     let path = dir.path().display();
     let mut config = format!(
         r#"server:
@@ -118,6 +125,20 @@ fn config(options: &UnboundOptions, addr: SocketAddr, dir: &TempDir) -> String {
         ip = addr.ip(),
         port = addr.port(),
     );
+    if !addr.ip().is_loopback() {
+        config.push_str("    access-control: 0.0.0.0/0 allow\n    access-control: ::/0 allow\n");
+        // A flow that it answers must leave from the address it came to.
+        config.push_str("    interface-automatic: no\n");
+    }
+    if options.tls.is_some() {
+        let _ = write!(
+            config,
+            "    interface: {ip}@443\n    interface: {ip}@853\n    https-port: 443\n    tls-port: 853\n    \
+             tls-service-pem: \"{path}/tls.pem\"\n    tls-service-key: \"{path}/tls.key\"\n    \
+             http-notls-downstream: no\n",
+            ip = addr.ip(),
+        );
+    }
     // Unbound answers for these top-level domains by itself, with NXDOMAIN.
     for reserved in ["test.", "invalid."] {
         let _ = writeln!(config, "    local-zone: \"{reserved}\" nodefault");

@@ -175,6 +175,7 @@ impl Workbench {
             external_account: None,
             key_type: KeyType::default(),
             profile: None,
+            account: None,
             replace_names: false,
             force: false,
             timeouts: Timeouts::default(),

@@ -110,6 +110,10 @@ pub(crate) struct CaArgs {
     #[arg(long, value_name = "FILE", env = env_vars::CA_ROOT, hide_env_values = true)]
     pub(crate) ca_root: Vec<PathBuf>,
 
+    /// The account there, as `dnseal account list` names it [default: the one called after the CA]
+    #[arg(long, value_name = "ACCOUNT", env = env_vars::ACCOUNT, hide_env_values = true)]
+    pub(crate) account: Option<String>,
+
     /// Agree to the CA's terms of service
     #[arg(
         long, env = env_vars::AGREE_TOS, hide_env_values = true,

@@ -4,11 +4,13 @@
 //! that needs more than the word itself; [`crate::settings`] brings flags, variables and configuration together and makes
 //! checked values of them.
 
+mod account;
 mod dns;
 mod global;
 mod issue;
 mod provider;
 mod renew;
+mod revoke;
 
 use std::path::PathBuf;
 
@@ -16,6 +18,15 @@ use clap::Parser;
 use clap::Subcommand;
 use clap_complete::Shell;
 
+use crate::config::DurationText;
+
+pub(crate) use account::AccountCommand;
+pub(crate) use account::ExportArgs;
+pub(crate) use account::ImportArgs;
+pub(crate) use account::KeyForm;
+pub(crate) use account::ReachArgs;
+pub(crate) use account::SelectArgs;
+pub(crate) use account::UpdateArgs;
 pub(crate) use dns::CheckArgs;
 pub(crate) use dns::DnsCommand;
 pub(crate) use dns::GcArgs;
@@ -29,7 +40,9 @@ pub(crate) use issue::IssueArgs;
 pub(crate) use provider::ProbeArgs;
 pub(crate) use provider::ProviderArgs;
 pub(crate) use provider::ProviderCommand;
+pub(crate) use provider::TestArgs;
 pub(crate) use renew::RenewArgs;
+pub(crate) use revoke::RevokeArgs;
 
 /// Publicly trusted certificates by the DNS-01 challenge.
 #[derive(Debug, Parser)]
@@ -73,10 +86,22 @@ pub(crate) enum Command {
         after_help = "Example:\n  dnseal delete example.com\n\nValues that its runs left in DNS are withdrawn first. The certificate is not revoked."
     )]
     Delete(Box<DeleteArgs>),
+    /// Revoke a certificate, by its name or from a file
+    #[command(after_help = revoke::EXAMPLES)]
+    Revoke(Box<RevokeArgs>),
+    /// Accounts at CAs: make, show, change, end, and take them over
+    Account(AccountArgs),
     /// The zone side alone: write, remove, list and check values
     Dns(Box<DnsArgs>),
     /// The DNS providers there are, and what each needs
     Provider(ProviderCommandArgs),
+    /// Whom notices go to
+    Notify(NotifyArgs),
+    /// Say everything that a support ticket needs, without secrets
+    #[command(
+        after_help = "Example:\n  dnseal report > report.txt\n\nNothing is asked of any server, and nothing is changed. Read it before you send it: it has names of hosts and files."
+    )]
+    Report,
     /// Run a CA and a name server on this machine until Ctrl-C
     #[command(
         after_help = "Example:\n  dnseal sandbox --zone example.test\n\nIt prints the addresses and keys to use. Nobody trusts its certificates."
@@ -127,11 +152,33 @@ pub(crate) struct DnsArgs {
     pub(crate) command: DnsCommand,
 }
 
+/// Arguments of `account`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AccountArgs {
+    #[command(subcommand)]
+    pub(crate) command: AccountCommand,
+}
+
 /// Arguments of `provider`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProviderCommandArgs {
     #[command(subcommand)]
     pub(crate) command: ProviderCommand,
+}
+
+/// Arguments of `notify`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NotifyArgs {
+    #[command(subcommand)]
+    pub(crate) command: NotifyCommand,
+}
+
+/// What to do about notices.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NotifyCommand {
+    /// Send a test notice to everybody under `notify` in the configuration
+    #[command(after_help = "Example:\n  dnseal notify test")]
+    Test,
 }
 
 /// Arguments of `sandbox`.
@@ -146,6 +193,14 @@ pub(crate) struct SandboxArgs {
     /// Where the name server listens, over UDP and TCP
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub(crate) dns_listen: std::net::SocketAddr,
+    /// How long certificates live, such as `60s` or `144h` [default: 90 days]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) lifetime: Option<std::time::Duration>,
+}
+
+/// `60s`, `1h 30m`, or a number of seconds.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    text.parse().map(|DurationText(duration)| duration)
 }
 
 /// Arguments of `completions`.

@@ -77,10 +77,43 @@ pub(crate) enum ProviderCommand {
     #[command(after_help = "Example:\n  dnseal provider list")]
     List,
     /// Show what a kind of provider needs: settings, variables, permissions
-    #[command(after_help = "Example:\n  dnseal provider show rfc2136")]
+    #[command(
+        after_help = "Examples:\n  dnseal provider show rfc2136\n  dnseal provider show plugin --set command=/opt/dns/my-plugin"
+    )]
     Show {
-        /// The kind, as `dnseal provider list` has it
+        /// The kind, as `dnseal provider list` has it, or the name of a configured provider
         #[arg(value_name = "KIND")]
         kind: String,
+        /// A setting of the provider (repeatable): a plugin's `command` says which plugin
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
     },
+    /// Try a provider: every case of the contract that all providers keep, in a real zone
+    #[command(
+        after_help = "Examples:\n  dnseal provider test rfc2136 --zone test.example.com --set server=ns1.example.com\n  dnseal provider test corp --zone test.example.com --output json\n\n\
+                      Values are written at names of its own below the zone, and one at the zone's apex; each is removed again, and no other value is touched."
+    )]
+    Test(Box<TestArgs>),
+}
+
+/// Arguments of `provider test`.
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// A kind, as `dnseal provider list` has it, or the name of a configured provider
+    #[arg(value_name = "KIND")]
+    pub(crate) kind: String,
+    /// A zone that the account holds
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) zone: String,
+    /// A setting of the provider (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// A zone that the account holds inside of ZONE, to see that the deepest wins
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) deeper_zone: Option<String>,
+    /// How long a change may take to be seen at the name servers, such as 2m
+    #[arg(long, value_name = "DURATION", default_value = "1m")]
+    pub(crate) patience: String,
+    #[command(flatten)]
+    pub(crate) probe: ProbeArgs,
 }

@@ -59,6 +59,7 @@ pub(super) async fn run(
         places: Places {
             store: dir.join("store"),
             live: dir.join("live"),
+            local: dir.clone(),
         },
         printer: Printer {
             verbose: printer.verbose.max(1),
@@ -68,7 +69,7 @@ pub(super) async fn run(
     };
     let work = Work::begin(&app)?;
     let localhost = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let sandbox = Sandbox::start(&[base.base().clone()], localhost, localhost).await?;
+    let sandbox = Sandbox::start(&[base.base().clone()], localhost, localhost, None).await?;
     let order = Order {
         request: request(&sandbox, &base, &wildcard)?,
         ca: sandbox.ca.directory_url(),
@@ -147,6 +148,7 @@ fn request(
         id: CertId::from(base),
         names: vec![base.clone(), wildcard.clone()],
         ca: Ca::resolve(&sandbox.ca.directory_url(), KeyType::default())?,
+        account: None,
         contacts: Vec::new(),
         terms: Terms::Agreed,
         external_account: None,

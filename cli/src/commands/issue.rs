@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -14,6 +13,7 @@ use dnseal_core::issue::Terms;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::args::CaArgs;
 use crate::args::IssueArgs;
 use crate::commands::App;
 use crate::commands::after;
@@ -21,6 +21,7 @@ use crate::commands::again::Again;
 use crate::commands::batch;
 use crate::commands::batch::Batch;
 use crate::commands::batch::Job;
+use crate::commands::notices;
 use crate::commands::reason;
 use crate::commands::work::Engines;
 use crate::commands::work::Work;
@@ -28,12 +29,13 @@ use crate::error::CliError;
 use crate::exit_code::ExitCode;
 use crate::render::Progress;
 use crate::render::Report;
+use crate::render::confirm;
 use crate::settings;
 use crate::settings::Order;
 
 pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError> {
     let work = Work::begin(app)?;
-    let terms = terms(args, app, &work.progress);
+    let terms = terms(&args.ca, app, &work.progress);
     let orders = settings::orders(args, &app.config, &terms)?;
     for order in &orders {
         if let Some(warning) = &order.request.ca.warning {
@@ -63,7 +65,8 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
                 }
             }
             let jobs = jobs(&mut engines, orders)?;
-            let batch = Batch::new(args.at_once.concurrency());
+            let mut batch = Batch::new(args.at_once.concurrency());
+            batch.observers.extend(notices::observer(app, &work)?);
             let ended = batch.run(jobs, &work).await?;
             let interrupted = work.interrupted();
             let stats = work.finish().await;
@@ -212,8 +215,8 @@ fn plan_text(order: &Order, plan: &Plan, why: Option<&str>) -> String {
 }
 
 /// Agreed already, asked for on a terminal, or not agreed.
-fn terms(args: &IssueArgs, app: &App, progress: &Progress) -> Terms {
-    if args.ca.agree_tos || app.config.agree_tos {
+pub(super) fn terms(args: &CaArgs, app: &App, progress: &Progress) -> Terms {
+    if args.agree_tos || app.config.agree_tos {
         return Terms::Agreed;
     }
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
@@ -226,20 +229,11 @@ fn terms(args: &IssueArgs, app: &App, progress: &Progress) -> Terms {
         let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
         *answers
             .entry(url.to_owned())
-            .or_insert_with(|| progress.suspend(|| ask(url)))
+            .or_insert_with(|| progress.suspend(|| agreed(url)))
     }))
 }
 
-fn ask(url: &str) -> bool {
-    let mut stderr = std::io::stderr().lock();
-    let _ = write!(
-        stderr,
-        "The CA's terms of service: {url}\nDo you agree to them? [y/N] "
-    );
-    let _ = stderr.flush();
-    let mut answer = String::new();
-    match std::io::stdin().read_line(&mut answer) {
-        Ok(_) => matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"),
-        Err(_) => false,
-    }
+fn agreed(url: &str) -> bool {
+    let question = format!("The CA's terms of service: {url}\nDo you agree to them?");
+    confirm(&question).unwrap_or(false)
 }

@@ -16,6 +16,7 @@ use crate::render::Report;
 use crate::render::Table;
 use crate::render::day;
 use crate::render::in_days;
+use crate::settings::Places;
 
 pub(super) async fn run(app: &App) -> Result<Report, CliError> {
     let heads = heads(app).await?;
@@ -105,7 +106,14 @@ pub(super) fn joined(names: &[Identifier]) -> String {
 
 /// The heads of all certificates, by name; one that cannot be read keeps nobody from the others.
 pub(super) async fn heads(app: &App) -> Result<Vec<(CertId, Result<Head, StoreError>)>, CliError> {
-    let Some(store) = app.places.open_existing()? else {
+    heads_in(&app.places).await
+}
+
+/// The same of the store there.
+pub(super) async fn heads_in(
+    places: &Places,
+) -> Result<Vec<(CertId, Result<Head, StoreError>)>, CliError> {
+    let Some(store) = places.open_existing()? else {
         return Ok(Vec::new());
     };
     Ok(dnseal_core::store::heads(&store).await?)

@@ -1,5 +1,6 @@
 //! One module a command: each takes checked arguments and gives a [`Report`], or says why not.
 
+mod account;
 mod after;
 mod again;
 mod batch;
@@ -10,9 +11,13 @@ mod dns;
 mod issue;
 mod list;
 mod man;
+mod notices;
+mod notify;
 mod provider;
 mod reason;
 mod renew;
+mod report;
+mod revoke;
 mod sandbox;
 mod schema;
 mod show;
@@ -22,6 +27,7 @@ mod work;
 use crate::args::Cli;
 use crate::args::Command;
 use crate::args::GlobalArgs;
+use crate::args::NotifyCommand;
 use crate::args::ProviderCommand;
 use crate::config::Config;
 use crate::error::CliError;
@@ -62,11 +68,18 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
         Command::List => list::run(&app()?).await,
         Command::Show(args) => show::run(&app()?, &args.name).await,
         Command::Delete(args) => delete::run(&app()?, &args).await,
+        Command::Revoke(args) => revoke::run(&app()?, &args).await,
+        Command::Account(args) => account::run(&app()?, args.command).await,
         Command::Dns(args) => dns::run(&app()?, args.command).await,
         Command::Provider(args) => match args.command {
-            ProviderCommand::List => Ok(provider::list()),
-            ProviderCommand::Show { kind } => provider::show(&kind),
+            ProviderCommand::List => provider::list(&cli.global),
+            ProviderCommand::Show { kind, set } => provider::show(&cli.global, &kind, &set),
+            ProviderCommand::Test(args) => provider::test::run(&app()?, &args).await,
         },
+        Command::Notify(args) => match args.command {
+            NotifyCommand::Test => notify::test(&app()?).await,
+        },
+        Command::Report => report::run(&cli.global, printer).await,
         Command::Sandbox(args) => sandbox::run(printer, &args).await,
         Command::Completions(args) => Ok(completions::run(args.shell)),
         Command::Man(args) => man::run(args.dir.as_deref()),

@@ -1,33 +1,89 @@
-//! `dnseal provider list` and `dnseal provider show KIND`.
+//! `dnseal provider list`, `dnseal provider show KIND` and `dnseal provider test KIND`.
+
+pub(super) mod test;
 
 use std::fmt::Write;
 
 use dnseal_core::dns::WriteSafety;
 use dnseal_providers::Form;
+use dnseal_providers::Integration;
 use dnseal_providers::Kind;
 use dnseal_providers::Setting;
+use dnseal_providers::plugin::Plugins;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::args::GlobalArgs;
 use crate::error::CliError;
 use crate::render::Report;
 use crate::render::Table;
+use crate::settings;
 
-pub(super) fn list() -> Report {
-    let mut table = Table::new(&["KIND", "WHAT IT IS"]);
+pub(super) fn list(global: &GlobalArgs) -> Result<Report, CliError> {
+    let plugins = match settings::config(global) {
+        Ok(config) => config.plugins,
+        Err(error) if global.config.is_some() => return Err(error.into()),
+        // Whoever mends a configuration wants to know which kinds there are.
+        Err(_) => Plugins::default(),
+    };
+    let mut table = Table::new(&["KIND", "BY", "FLEETS", "WHAT IT IS"]);
+    let mut documents: Vec<Value> = Vec::new();
     for kind in dnseal_providers::kinds() {
-        table.row([kind.kind, kind.title]);
+        table.row([
+            kind.kind,
+            kind.integration.as_str(),
+            fleets(kind),
+            kind.title,
+        ]);
+        documents.push(json!({
+            "kind": kind.kind,
+            "title": kind.title,
+            "docs": kind.docs,
+            "integration": kind.integration.as_str(),
+            "write_safety": safety_word(kind),
+        }));
     }
-    let json: Vec<Value> = dnseal_providers::kinds()
-        .iter()
-        .map(|kind| json!({ "kind": kind.kind, "title": kind.title, "docs": kind.docs }))
-        .collect();
-    Report::new(table.render(""), json!({ "providers": json }))
+    // Listing runs no program: what each says of itself, `provider show` tells.
+    for (name, path) in plugins.list() {
+        let path = path.display().to_string();
+        table.row([name.as_str(), "plugin", "-", &path]);
+        documents.push(json!({ "kind": name, "integration": "plugin", "program": path }));
+    }
+    Ok(Report::new(
+        table.render(""),
+        json!({ "providers": documents, "plugin_dirs": plugins.dirs() }),
+    ))
 }
 
-pub(super) fn show(kind: &str) -> Result<Report, CliError> {
-    let kind = dnseal_providers::kind(kind)?;
+pub(super) fn show(global: &GlobalArgs, name: &str, set: &[String]) -> Result<Report, CliError> {
+    let kind = match dnseal_providers::kind(name) {
+        // Needs no configuration, which may be what is being written.
+        Ok(kind) if !is_any_plugin(kind) || set.is_empty() => kind,
+        _ => settings::kind_for(name, set, &settings::config(global)?)?,
+    };
     Ok(Report::new(text(kind), json(kind)))
+}
+
+fn is_any_plugin(kind: &Kind) -> bool {
+    matches!(kind.integration, Integration::AnyPlugin)
+}
+
+/// Whether several machines may write, in a word; a plugin has to be asked first.
+fn fleets(kind: &Kind) -> &'static str {
+    match kind.write_safety {
+        _ if is_any_plugin(kind) => "-",
+        WriteSafety::CompareAndSwap | WriteSafety::PerValue => "safe",
+        WriteSafety::ReadModifyWrite => "unsafe",
+    }
+}
+
+fn safety_word(kind: &Kind) -> Option<&'static str> {
+    match kind.write_safety {
+        _ if is_any_plugin(kind) => None,
+        WriteSafety::CompareAndSwap => Some("compare-and-swap"),
+        WriteSafety::PerValue => Some("per-value"),
+        WriteSafety::ReadModifyWrite => Some("read-modify-write"),
+    }
 }
 
 fn text(kind: &Kind) -> String {
@@ -61,16 +117,27 @@ fn text(kind: &Kind) -> String {
             let _ = writeln!(text, "      environment: {}{files}", setting.env.join(", "));
         }
     }
-    let _ = writeln!(text, "\nWhat it needs to be allowed:\n");
+    if !kind.permissions.trim().is_empty() {
+        let _ = writeln!(text, "\nWhat it needs to be allowed:\n");
+    }
     for line in kind.permissions.trim_end().lines() {
         let _ = writeln!(text, "{}", format!("  {line}").trim_end());
     }
-    let _ = writeln!(
-        text,
-        "\nWriting from several machines: {}\nDocumentation: {}",
-        safety(kind.write_safety),
-        kind.docs
-    );
+    let safety = match is_any_plugin(kind) {
+        true => "the plugin says",
+        false => safety(kind.write_safety),
+    };
+    let _ = writeln!(text, "\nWriting from several machines: {safety}");
+    if !kind.docs.is_empty() {
+        let _ = writeln!(text, "Documentation: {}", kind.docs);
+    }
+    if let Integration::Plugin(about) = kind.integration {
+        let version = match about.version() {
+            "" => String::new(),
+            version => format!(", version {version}"),
+        };
+        let _ = writeln!(text, "Plugin: {}{version}", about.command().join(" "));
+    }
     text
 }
 
@@ -81,12 +148,13 @@ fn json(kind: &Kind) -> Value {
         "title": kind.title,
         "settings": settings,
         "permissions": kind.permissions,
-        "write_safety": match kind.write_safety {
-            WriteSafety::CompareAndSwap => "compare-and-swap",
-            WriteSafety::PerValue => "per-value",
-            WriteSafety::ReadModifyWrite => "read-modify-write",
-        },
+        "write_safety": safety_word(kind),
         "docs": kind.docs,
+        "integration": kind.integration.as_str(),
+        "plugin": match kind.integration {
+            Integration::Plugin(about) => json!({ "command": about.command(), "version": about.version() }),
+            _ => Value::Null,
+        },
     })
 }
 
@@ -110,6 +178,7 @@ fn form(form: Form) -> &'static str {
         Form::Number => "number",
         Form::Secret => "secret",
         Form::Text => "text",
+        Form::Words => "program and arguments",
     }
 }
 

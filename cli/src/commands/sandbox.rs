@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use dnseal_core::dns::DomainName;
 use dnseal_sandbox::ca::Ca;
@@ -29,7 +30,7 @@ pub(super) async fn run(printer: Printer, args: &SandboxArgs) -> Result<Report, 
         .iter()
         .map(|zone| zone.parse())
         .collect::<Result<Vec<DomainName>, _>>()?;
-    let sandbox = Sandbox::start(&zones, args.ca_listen, args.dns_listen).await?;
+    let sandbox = Sandbox::start(&zones, args.ca_listen, args.dns_listen, args.lifetime).await?;
     printer
         .report(&sandbox.report(&zones))
         .map_err(CliError::io("write to", "standard output"))?;
@@ -57,6 +58,7 @@ impl Sandbox {
         zones: &[DomainName],
         ca_listen: SocketAddr,
         dns_listen: SocketAddr,
+        lifetime: Option<Duration>,
     ) -> Result<Self, CliError> {
         let key = TsigKey::generate(KEY_NAME).map_err(|e| unexpected("make a TSIG key", &e))?;
         let mut server = DnsServer::builder().key(key.clone()).listen(dns_listen);
@@ -67,9 +69,11 @@ impl Sandbox {
             .start()
             .await
             .map_err(|e| unexpected("start the name server", &e))?;
-        let ca = Ca::builder()
-            .listen(ca_listen)
-            .dns(reachable(dns.addr()))
+        let mut ca = Ca::builder().listen(ca_listen).dns(reachable(dns.addr()));
+        if let Some(lifetime) = lifetime {
+            ca = ca.validity(lifetime);
+        }
+        let ca = ca
             .start()
             .await
             .map_err(|e| unexpected("start the CA", &e))?;

@@ -71,6 +71,10 @@ fn text(app: &App, head: &Head) -> String {
                 &format!("{until} ({})", in_days(now, version.not_after)),
             ]);
             table.row(["serial", &version.serial]);
+            if let Some(revoked) = &version.revoked {
+                let at = day(revoked.at);
+                table.row(["revoked", &format!("{at} ({})", revoked.reason)]);
+            }
             let dir = app.places.live.join(head.id.as_str());
             table.row(["files", &dir.display().to_string()]);
         }

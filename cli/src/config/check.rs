@@ -7,17 +7,22 @@ use std::net::SocketAddr;
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::notify::NoticeKind;
 use dnseal_core::renew::RenewBefore;
 use dnseal_core::renew::RenewBeforeError;
+use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
+use dnseal_providers::plugin::Plugins;
 
 use crate::config::Ca;
 use crate::config::Certificate;
 use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Eab;
+use crate::config::Notify;
+use crate::config::NotifyTarget;
 use crate::config::Place;
 use crate::config::Propagation;
 use crate::config::Provider;
@@ -33,10 +38,14 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
     let checker = Checker { source: &source };
     let top = |key: &str| Place::value([key]);
 
+    let plugins = match raw.plugin_dirs {
+        Some(dirs) => Plugins::in_dirs(dirs.iter().map(|dir| source.resolve(dir))),
+        None => Plugins::default(),
+    };
     let mut providers = Vec::new();
     for (name, provider) in raw.providers.0 {
         let place = top("providers").at(&name);
-        providers.push(checker.provider(&place, name, provider)?);
+        providers.push(checker.provider(&place, name, provider, &plugins)?);
     }
     let mut zones: Vec<Zone> = Vec::new();
     let mut suffixes = HashSet::new();
@@ -71,6 +80,13 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         emails: checker.emails(&top("email"), raw.email)?,
         key_type: checker.key_type(&top("key-type"), raw.key_type)?,
         live: raw.live.map(|path| source.resolve(&path)),
+        notify: raw
+            .notify
+            .into_iter()
+            .enumerate()
+            .map(|(index, notify)| checker.notify(&top("notify").at(index), notify))
+            .collect::<Result<_, _>>()?,
+        plugins,
         profile: raw.profile,
         propagation: checker.propagation(&top("propagation"), raw.propagation)?,
         providers,
@@ -94,6 +110,7 @@ impl Checker<'_> {
         let table = match ca {
             raw::Ca::NameOrUrl(name_or_url) => {
                 return Ok(Ca {
+                    account: None,
                     name_or_url,
                     roots: Vec::new(),
                     eab: None,
@@ -116,6 +133,11 @@ impl Checker<'_> {
                     .with_hint("add `url: https://…`".to_owned()));
             }
         };
+        let account = match table.account.as_deref().map(str::parse::<AccountId>) {
+            Some(Ok(account)) => Some(account),
+            Some(Err(error)) => return Err(self.error(&place.at("account"), error.to_string())),
+            None => None,
+        };
         let roots = table.root.map_or_else(Vec::new, |paths| paths.0);
         let eab = match table.eab {
             Some(eab) => Some(Eab {
@@ -125,6 +147,7 @@ impl Checker<'_> {
             None => None,
         };
         Ok(Ca {
+            account,
             name_or_url,
             roots: roots.iter().map(|path| self.source.resolve(path)).collect(),
             eab,
@@ -208,6 +231,51 @@ impl Checker<'_> {
         .transpose()
     }
 
+    fn notify(&self, place: &Place, raw: raw::Notify) -> Result<Notify, ConfigError> {
+        let to = match (raw.run, raw.webhook) {
+            (Some(words), None) => {
+                if words.first().is_none_or(String::is_empty) {
+                    return Err(self.error(
+                        &place.at("run"),
+                        "a command is a list: the program and its arguments",
+                    ));
+                }
+                NotifyTarget::Run(words)
+            }
+            (None, Some(webhook)) => {
+                let place = place.at("webhook");
+                NotifyTarget::Webhook {
+                    url: self.secret(&place.at("url"), webhook.url)?,
+                    secret: webhook
+                        .secret
+                        .map(|secret| self.secret(&place.at("secret"), secret))
+                        .transpose()?,
+                }
+            }
+            (Some(_), Some(_)) => {
+                return Err(self
+                    .error(
+                        &place.at("webhook").key(),
+                        "this has both a `run` and a `webhook`",
+                    )
+                    .with_hint("make two items of it".to_owned()));
+            }
+            (None, None) => {
+                return Err(self
+                    .error(place, "this has neither a `run` nor a `webhook`")
+                    .with_hint(
+                        "add `run: [PROGRAM, ARGUMENT, …]` or `webhook: { url: https://… }`"
+                            .to_owned(),
+                    ));
+            }
+        };
+        Ok(Notify {
+            to,
+            events: raw.events.into_iter().map(NoticeKind::from).collect(),
+            timeout: raw.timeout.map(|timeout| timeout.0),
+        })
+    }
+
     fn propagation(
         &self,
         place: &Place,
@@ -229,16 +297,24 @@ impl Checker<'_> {
         place: &Place,
         name: String,
         raw: raw::Provider,
+        plugins: &Plugins,
     ) -> Result<Provider, ConfigError> {
-        let kind = dnseal_providers::kind(&raw.kind).map_err(|e| {
-            self.error(&place.at("kind"), e.to_string())
-                .with_hint(e.hint())
-        })?;
+        let (kind, plugin) = match (dnseal_providers::kind(&raw.kind), plugins.find(&raw.kind)) {
+            (Ok(kind), _) => (kind, None),
+            // What settings it has, it says when it is needed.
+            (Err(_), Some(path)) => (dnseal_providers::any_plugin(), Some((raw.kind, path))),
+            (Err(e), None) => {
+                return Err(self
+                    .error(&place.at("kind"), e.to_string())
+                    .with_hint(e.hint()));
+            }
+        };
         let mut settings = Vec::new();
         self.settings(place, kind, "", raw.settings, &mut settings)?;
         Ok(Provider {
             kind,
             name,
+            plugin,
             settings,
         })
     }
@@ -255,12 +331,6 @@ impl Checker<'_> {
         for (word, node) in nodes {
             let place = place.at(&word);
             let key = format!("{prefix}{word}");
-            if let (None, Node::Table(inner)) = (kind.setting(&key), &node)
-                && has_below(kind, &key)
-            {
-                self.settings(&place, kind, &format!("{key}."), inner.clone(), settings)?;
-                continue;
-            }
             if prefix.is_empty() && word == "propagation" {
                 return Err(self
                     .error(
@@ -270,6 +340,16 @@ impl Checker<'_> {
                     .with_hint(
                         "set it at the top for all, or `nameservers` of a zone".to_owned(),
                     ));
+            }
+            if let Node::Table(inner) = &node
+                && match kind.setting(&key) {
+                    None => has_below(kind, &key),
+                    // Whoever takes every key has not said which of them are tables.
+                    Some(setting) => setting.key == "*" && !is_reference(inner),
+                }
+            {
+                self.settings(&place, kind, &format!("{key}."), inner.clone(), settings)?;
+                continue;
             }
             let Some(setting) = kind.setting(&key) else {
                 let known: Vec<&str> = known_below(kind, prefix);
@@ -303,6 +383,9 @@ impl Checker<'_> {
         match (node, form) {
             (Node::Scalar(path), Form::File) => Ok(Secret::File(self.source.resolve(&path))),
             (Node::Scalar(text), _) => Ok(Secret::Literal(text.into())),
+            (Node::List(words), Form::Words) => {
+                Ok(Secret::Literal(serde_json::json!(words).to_string().into()))
+            }
             (Node::List(_), _) => Err(self.error(place, "this setting is a text, not a list")),
             (Node::Table(entries), _) => {
                 let reference = self.reference(place, entries)?;
@@ -406,6 +489,20 @@ impl Checker<'_> {
     }
 }
 
+impl From<raw::NoticeName> for NoticeKind {
+    fn from(name: raw::NoticeName) -> Self {
+        match name {
+            raw::NoticeName::AccountRefused => Self::AccountRefused,
+            raw::NoticeName::Deployed => Self::Deployed,
+            raw::NoticeName::DeployFailed => Self::DeployFailed,
+            raw::NoticeName::Expired => Self::Expired,
+            raw::NoticeName::Expiring => Self::Expiring,
+            raw::NoticeName::Failed => Self::Failed,
+            raw::NoticeName::Renewed => Self::Renewed,
+        }
+    }
+}
+
 /// `IP`, `IP:PORT` or `[IP]:PORT`; port 53 where none is given.
 pub(crate) fn parse_server(text: &str) -> Result<SocketAddr, String> {
     let bare = text
@@ -446,6 +543,14 @@ fn known_below(kind: &Kind, prefix: &str) -> Vec<&'static str> {
         .collect();
     words.dedup();
     words
+}
+
+/// Whether a table is `{ file: … }`, `{ env: … }` or `{ command: […] }`.
+fn is_reference(entries: &[(String, Node)]) -> bool {
+    !entries.is_empty()
+        && entries
+            .iter()
+            .all(|(key, _)| REFERENCES.contains(&key.as_str()))
 }
 
 const REFERENCES: [&str; 3] = ["command", "env", "file"];

@@ -159,6 +159,7 @@ const SHOWN_BLOCKS: &[&str] = &[
 
 /// Keys whose values are never secret.
 const SHOWN_KEYS: &[&str] = &[
+    "account",
     "agree-tos",
     "algorithm",
     "base-url",

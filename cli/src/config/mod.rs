@@ -11,6 +11,7 @@ mod forms;
 mod frame;
 mod locate;
 mod raw;
+mod redact;
 mod schema;
 mod secret;
 #[cfg(test)]
@@ -22,8 +23,11 @@ use std::time::Duration;
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::notify::NoticeKind;
 use dnseal_core::renew::RenewBefore;
+use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
+use dnseal_providers::plugin::Plugins;
 
 pub(crate) use check::parse_key_type;
 pub(crate) use check::parse_server;
@@ -38,6 +42,8 @@ pub(crate) use raw::Duration as DurationText;
 pub(crate) use raw::Family;
 pub(crate) use raw::Mode;
 pub(crate) use raw::Quorum;
+pub(crate) use redact::redacted;
+pub(crate) use redact::without_userinfo;
 pub(crate) use schema::schema;
 pub(crate) use secret::Secret;
 pub(crate) use secret::SecretError;
@@ -54,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) emails: Vec<String>,
     pub(crate) key_type: Option<KeyType>,
     pub(crate) live: Option<PathBuf>,
+    pub(crate) notify: Vec<Notify>,
+    pub(crate) plugins: Plugins,
     pub(crate) profile: Option<String>,
     pub(crate) propagation: Propagation,
     pub(crate) providers: Vec<Provider>,
@@ -110,6 +118,15 @@ impl Config {
                     .iter()
                     .flat_map(|p| p.settings.iter().map(|(_, secret)| secret)),
             )
+            .chain(
+                self.notify
+                    .iter()
+                    .flat_map(|notify| match &notify.to {
+                        NotifyTarget::Run(_) => [None, None],
+                        NotifyTarget::Webhook { url, secret } => [Some(url), secret.as_ref()],
+                    })
+                    .flatten(),
+            )
     }
 
     /// The provider called `name`.
@@ -121,6 +138,7 @@ impl Config {
 /// A CA, by name or by URL; `name_or_url` is parsed where CAs are known.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Ca {
+    pub(crate) account: Option<AccountId>,
     pub(crate) name_or_url: String,
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) eab: Option<Eab>,
@@ -144,11 +162,30 @@ pub(crate) struct Certificate {
     pub(crate) ca: Option<Ca>,
 }
 
+/// Somebody who is told what became of certificates.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Notify {
+    pub(crate) to: NotifyTarget,
+    /// Of what; empty means everything.
+    pub(crate) events: Vec<NoticeKind>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// How they are told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum NotifyTarget {
+    Run(Vec<String>),
+    Webhook { url: Secret, secret: Option<Secret> },
+}
+
 /// A DNS provider of the configuration.
 #[derive(Debug)]
 pub(crate) struct Provider {
     pub(crate) name: String,
+    /// What is known of it without running anything: a plugin has not been asked yet.
     pub(crate) kind: &'static dnseal_providers::Kind,
+    /// The word after `kind:`, and the program where it is a plugin's.
+    pub(crate) plugin: Option<(String, PathBuf)>,
     pub(crate) settings: Vec<(String, Secret)>,
 }
 

@@ -2,13 +2,17 @@
 //!
 //! The types here are the one definition: serde reads them, schemars makes the JSON Schema of them. There is no
 //! `flatten` and no `untagged`, because both lose the place of an error. Values that may be
-//! written in more than one way are read in `forms`; what a string means is checked in `check`.
+//! written in more than one way are read in `forms`; what a string means is checked in `check`. Everything is written, too, by
+//! `dnseal report`: what may hold a secret does so in the words of `redact`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::Serialize;
+
+use crate::config::redact;
 
 /// The configuration of dnseal.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -26,11 +30,16 @@ pub(crate) struct Config {
     /// Where store and live files are; a path relative to this file.
     pub(crate) dir: Option<String>,
     /// Where the CA may write to.
+    #[serde(serialize_with = "redact::addresses")]
     pub(crate) email: Option<OneOrMore>,
     /// The type of new keys.
     pub(crate) key_type: Option<KeyTypeName>,
     /// Where the newest files are, if not in `live` below `dir`.
     pub(crate) live: Option<String>,
+    /// Whom to tell what became of certificates.
+    pub(crate) notify: Vec<Notify>,
+    /// Where plugins are looked for, in place of the usual directories; paths relative to this file.
+    pub(crate) plugin_dirs: Option<Vec<String>>,
     /// The CA's profile.
     pub(crate) profile: Option<String>,
     /// How to see that a value is served.
@@ -53,9 +62,12 @@ pub(crate) enum Ca {
 }
 
 /// A CA with what it needs.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct CaTable {
+    /// The account to order with, as `dnseal account list` names it, instead of the one called after the CA.
+    #[serde(default)]
+    pub(crate) account: Option<String>,
     /// The external account, for a CA that wants one.
     #[serde(default)]
     pub(crate) eab: Option<Eab>,
@@ -71,7 +83,7 @@ pub(crate) struct CaTable {
 }
 
 /// An external account (RFC 8555 section 7.3.4).
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Eab {
     /// The HMAC key in base64url.
@@ -81,7 +93,7 @@ pub(crate) struct Eab {
 }
 
 /// One certificate.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Certificate {
     /// Another CA than the one for all.
@@ -101,8 +113,57 @@ pub(crate) struct Certificate {
     pub(crate) renew_before: Option<String>,
 }
 
+/// Somebody who is told what became of certificates: `run` or `webhook`.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+pub(crate) struct Notify {
+    /// Of what; everything where it is left out.
+    #[serde(default)]
+    pub(crate) events: Vec<NoticeName>,
+    /// A program and its arguments, which gets a JSON document on its standard input.
+    #[serde(default, serialize_with = "redact::program")]
+    pub(crate) run: Option<Vec<String>>,
+    /// How long one notice may take, repetitions included; 30s where it is left out.
+    #[serde(default)]
+    pub(crate) timeout: Option<Duration>,
+    /// A URL that gets a JSON document by POST.
+    #[serde(default)]
+    pub(crate) webhook: Option<Webhook>,
+}
+
+/// A URL that is told, and what the notices are signed with.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+pub(crate) struct Webhook {
+    /// The secret of the signature (Standard Webhooks): `whsec_` and base64, or any other text.
+    #[serde(default)]
+    pub(crate) secret: Option<Secret>,
+    /// The URL, which may be a secret itself.
+    pub(crate) url: Secret,
+}
+
+/// What somebody may want to be told.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum NoticeName {
+    /// The CA refuses the account, or what stands behind it has lapsed.
+    AccountRefused,
+    /// A new version is where it was to be deployed to.
+    Deployed,
+    /// A new version could not be deployed.
+    DeployFailed,
+    /// A certificate is not valid any more.
+    Expired,
+    /// A certificate is about to expire.
+    Expiring,
+    /// A certificate could not be issued or renewed.
+    Failed,
+    /// There is a new version.
+    Renewed,
+}
+
 /// Which provider serves a zone.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Zone {
     /// How to see that a value is served, for this zone.
@@ -113,7 +174,7 @@ pub(crate) struct Zone {
 }
 
 /// How to see that a value is served.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -138,7 +199,7 @@ pub(crate) struct Propagation {
 }
 
 /// What can be said of one zone about propagation.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -151,7 +212,7 @@ pub(crate) struct ZonePropagation {
 }
 
 /// Which addresses of the servers to ask.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Family {
     Both,
@@ -160,7 +221,7 @@ pub(crate) enum Family {
 }
 
 /// What is evidence that a value is served.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
     /// Every authoritative server, which is all there is so far.
@@ -170,7 +231,7 @@ pub(crate) enum Mode {
 }
 
 /// How many servers must have the value.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Quorum {
     /// Every usable one, and each name server by some address.
@@ -207,7 +268,7 @@ pub(crate) enum Secret {
 }
 
 /// Where a secret is; exactly one of these.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
     default,
     deny_unknown_fields,
@@ -217,6 +278,7 @@ pub(crate) enum Secret {
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub(crate) struct SecretReference {
     /// A program and its arguments that prints it.
+    #[serde(serialize_with = "redact::program")]
     pub(crate) command: Option<Vec<String>>,
     /// An environment variable that holds it.
     pub(crate) env: Option<String>,
@@ -225,7 +287,7 @@ pub(crate) struct SecretReference {
 }
 
 /// The name of a key type, checked later.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct KeyTypeName(pub(crate) String);
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use dnseal_core::acme::KeyType;
 use dnseal_providers::Form;
+use dnseal_providers::Integration;
 use dnseal_providers::Kind;
 use dnseal_providers::Setting;
 use dnseal_providers::kinds;
@@ -121,6 +122,7 @@ impl JsonSchema for Provider {
         let of_kinds: Vec<Value> = kinds()
             .iter()
             .map(|kind| kind_schema(kind, generator))
+            .chain([plugin_schema()])
             .collect();
         json_schema!({ "description": "A DNS provider.", "anyOf": of_kinds })
     }
@@ -129,7 +131,7 @@ impl JsonSchema for Provider {
 fn kind_schema(kind: &Kind, generator: &mut SchemaGenerator) -> Value {
     let mut properties = Map::new();
     properties.insert("kind".into(), json!({ "const": kind.kind }));
-    for setting in kind.settings {
+    for setting in kind.settings.iter().filter(|s| s.key != "*") {
         let schema = setting_schema(setting, generator);
         for key in setting.aliases.iter().chain([&setting.key]) {
             let path: Vec<&str> = key.split('.').collect();
@@ -141,7 +143,21 @@ fn kind_schema(kind: &Kind, generator: &mut SchemaGenerator) -> Value {
         "type": "object",
         "properties": properties,
         "required": ["kind"],
-        "additionalProperties": false,
+        "additionalProperties": matches!(kind.integration, Integration::AnyPlugin),
+    })
+}
+
+/// A plugin that has a name: what it can be told, it says itself.
+fn plugin_schema() -> Value {
+    let built_in: Vec<&str> = kinds().iter().map(|kind| kind.kind).collect();
+    json!({
+        "title": "a plugin, by its name",
+        "type": "object",
+        "properties": {
+            "kind": { "type": "string", "pattern": "^[a-z0-9-]+$", "not": { "enum": built_in } },
+        },
+        "required": ["kind"],
+        "additionalProperties": true,
     })
 }
 
@@ -167,6 +183,7 @@ fn setting_schema(setting: &Setting, generator: &mut SchemaGenerator) -> Value {
         Form::Flag => json!({ "type": ["string", "boolean"] }),
         Form::File => json!({ "type": "string", "description": "A path, relative to this file." }),
         Form::Secret | Form::Text => json!({ "type": ["string", "number"] }),
+        Form::Words => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
     };
     let mut schema = json!({ "description": setting.help, "anyOf": [written, reference] });
     if let (Some(default), Some(schema)) = (setting.default, schema.as_object_mut()) {

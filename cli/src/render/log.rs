@@ -118,6 +118,7 @@ pub(super) fn describe(what: &What) -> (Detail, String) {
             );
             (Detail::Verbose, text)
         }
+        What::ProviderLog { provider, line } => (Detail::Verbose, format!("{provider}: {line}")),
         What::Progress { identifier, step } => (
             Detail::Verbose,
             format!("{identifier} {}", step_words(*step)),

@@ -3,6 +3,7 @@
 //! Colour never carries meaning, and is used only on a terminal that wants it. A reader that goes away early
 //! (`dnseal list | head -1`) is no error.
 
+mod confirm;
 mod error;
 mod log;
 mod progress;
@@ -23,6 +24,7 @@ use crate::env_vars;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
 
+pub(crate) use confirm::confirm;
 pub(crate) use log::LogFile;
 pub(crate) use progress::Progress;
 pub(crate) use stats::Stats;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use dnseal_core::acme::Ca;
 use dnseal_core::acme::ExternalAccount;
 use dnseal_core::acme::KeyType;
+use dnseal_core::store::AccountId;
 use secrecy::SecretString;
 
 use crate::args::CaArgs;
@@ -18,6 +19,7 @@ use crate::error::CliError;
 /// A CA with everything that a request there needs.
 #[derive(Debug)]
 pub(crate) struct ChosenCa {
+    pub(crate) account: Option<AccountId>,
     pub(crate) ca: Ca,
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) external_account: Option<ExternalAccount>,
@@ -35,6 +37,7 @@ pub(crate) fn ca(
     let named = named(args, of_certificate, config, key_type)?;
     Ok(ChosenCa {
         external_account: external_account(args, named.configured.and_then(|ca| ca.eab.as_ref()))?,
+        account: named.account,
         ca: named.ca,
         roots: named.roots,
     })
@@ -43,6 +46,7 @@ pub(crate) fn ca(
 /// A CA, without the secrets that a request there may need.
 #[derive(Debug)]
 pub(super) struct NamedCa<'a> {
+    pub(super) account: Option<AccountId>,
     pub(super) ca: Ca,
     pub(super) name_or_url: String,
     pub(super) roots: Vec<PathBuf>,
@@ -81,7 +85,12 @@ pub(super) fn named<'a>(
             _ => CliError::Ca(error),
         }
     })?;
+    let account = match args.account.as_deref().filter(|id| !id.is_empty()) {
+        Some(id) => Some(id.parse()?),
+        None => configured.and_then(|ca| ca.account.clone()),
+    };
     Ok(NamedCa {
+        account,
         ca,
         name_or_url: name_or_url.to_owned(),
         roots: match given_roots.is_empty() {
@@ -99,13 +108,15 @@ pub(crate) fn contacts(args: &CaArgs, config: &Config) -> Vec<String> {
         true => config.emails.iter().collect(),
         false => given,
     };
-    emails
-        .into_iter()
-        .map(|email| match email.starts_with("mailto:") {
-            true => email.clone(),
-            false => format!("mailto:{email}"),
-        })
-        .collect()
+    emails.into_iter().map(|email| mailto(email)).collect()
+}
+
+/// An address as the URL that CAs want.
+pub(crate) fn mailto(email: &str) -> String {
+    match email.starts_with("mailto:") {
+        true => email.to_owned(),
+        false => format!("mailto:{email}"),
+    }
 }
 
 fn external_account(
@@ -162,6 +173,7 @@ mod tests {
     fn config() -> Config {
         Config {
             ca: Some(config::Ca {
+                account: Some("work".parse().unwrap()),
                 name_or_url: "https://ca.test/dir".into(),
                 roots: vec!["ca.pem".into()],
                 eab: Some(config::Eab {
@@ -182,6 +194,7 @@ mod tests {
         assert_eq!(chosen.ca.url.as_str(), "https://ca.test/dir");
         assert_eq!(chosen.roots, [PathBuf::from("ca.pem")]);
         assert_eq!(chosen.external_account.unwrap().kid(), "kid");
+        assert_eq!(chosen.account.unwrap().to_string(), "work");
 
         let args = CaArgs {
             ca: Some("letsencrypt-staging".into()),
@@ -190,6 +203,7 @@ mod tests {
         let chosen = ca(&args, None, &config(), KeyType::default()).unwrap();
         assert!(chosen.roots.is_empty());
         assert!(chosen.external_account.is_none());
+        assert_eq!(chosen.account, None);
     }
 
     #[test]

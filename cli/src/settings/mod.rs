@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 pub(crate) use ca::ca;
 pub(crate) use ca::contacts;
+pub(crate) use ca::mailto;
 pub(crate) use orders::Order;
 pub(crate) use orders::Sketch;
 pub(crate) use orders::orders;
@@ -20,6 +21,9 @@ pub(crate) use places::Places;
 pub(crate) use probe::Probing;
 pub(crate) use probe::probing;
 pub(crate) use provider::Providers;
+pub(crate) use provider::Tested;
+pub(crate) use provider::kind_for;
+pub(crate) use provider::one_provider;
 pub(crate) use provider::providers;
 pub(crate) use recipe::Recipes;
 

@@ -221,7 +221,11 @@ impl<'a> Sketch<'a> {
             key_type: self.key_type,
             profile: self.profile.clone(),
             directory: self.ca.ca.url.to_string(),
-            account: AccountId::for_directory(&self.ca.ca.url),
+            account: self
+                .ca
+                .account
+                .clone()
+                .unwrap_or_else(|| AccountId::for_directory(&self.ca.ca.url)),
         }
     }
 
@@ -236,6 +240,7 @@ impl<'a> Sketch<'a> {
                 id: self.id,
                 names: self.names,
                 ca: chosen.ca,
+                account: chosen.account,
                 contacts: settings::contacts(&args.ca, config),
                 terms: terms.clone(),
                 external_account: chosen.external_account,

@@ -17,6 +17,8 @@ pub(crate) struct Places {
     pub(crate) store: PathBuf,
     /// The newest files.
     pub(crate) live: PathBuf,
+    /// What concerns this machine only.
+    pub(crate) local: PathBuf,
 }
 
 impl Places {
@@ -34,9 +36,15 @@ impl Places {
             None if store.is_some() && live.is_some() => PathBuf::new(),
             None => default_dir()?,
         };
+        let live = absolute(live.unwrap_or_else(|| dir.join("live")))?;
         Ok(Self {
             store: absolute(store.unwrap_or_else(|| dir.join("store")))?,
-            live: absolute(live.unwrap_or_else(|| dir.join("live")))?,
+            // Where both were placed apart, there is no directory of ours around them.
+            local: match dir.as_os_str().is_empty() {
+                true => live.clone(),
+                false => absolute(dir)?,
+            },
+            live,
         })
     }
 

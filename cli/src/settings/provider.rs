@@ -8,11 +8,15 @@ use dnseal_core::dns::DomainName;
 use dnseal_providers::BuildError;
 use dnseal_providers::Context;
 use dnseal_providers::Form;
+use dnseal_providers::Integration;
 use dnseal_providers::Kind;
 use dnseal_providers::Setting;
 use dnseal_providers::Settings;
 use dnseal_providers::SettingsError;
 use dnseal_providers::Value;
+use dnseal_providers::plugin::PluginError;
+use dnseal_providers::plugin::Plugins;
+use dnseal_providers::plugin::describe;
 use secrecy::ExposeSecret;
 
 use crate::args::ProviderArgs;
@@ -62,14 +66,14 @@ pub(crate) fn providers(
         let provider = match config.provider(named) {
             Some(configured) => build(
                 &configured.name,
-                configured.kind,
+                kind_of(config, configured, &set)?,
                 Some((config, configured)),
                 set,
                 context,
                 &mut warnings,
             )?,
             None => {
-                let kind = dnseal_providers::kind(named)?;
+                let kind = kind_named(config, named, &set)?;
                 build(named, kind, None, set, context, &mut warnings)?
             }
         };
@@ -99,7 +103,7 @@ pub(crate) fn providers(
             let configured = Some((config, p));
             let provider = build(
                 &p.name,
-                p.kind,
+                kind_of(config, p, &[])?,
                 configured,
                 Vec::new(),
                 context,
@@ -125,6 +129,105 @@ pub(crate) fn providers(
     })
 }
 
+/// The kind called `named`, or of the provider that the configuration calls so.
+pub(crate) fn kind_for(
+    named: &str,
+    set: &[String],
+    config: &Config,
+) -> Result<&'static Kind, CliError> {
+    let set = set_values(&ProviderArgs {
+        provider: Some(named.to_owned()),
+        set: set.to_vec(),
+        ..ProviderArgs::default()
+    })?;
+    match config.provider(named) {
+        Some(provider) => kind_of(config, provider, &set),
+        None => kind_named(config, named, &set),
+    }
+}
+
+/// The kind called `named`: a plugin's is asked for what it says of itself.
+fn kind_named(
+    config: &Config,
+    named: &str,
+    set: &[(String, String)],
+) -> Result<&'static Kind, CliError> {
+    match dnseal_providers::kind(named) {
+        Ok(kind) if matches!(kind.integration, Integration::AnyPlugin) => {
+            let setting = kind.setting(COMMAND);
+            let command = value_of(COMMAND, set).or_else(|| {
+                setting.and_then(|s| s.env.iter().find_map(|name| env_vars::get(name)))
+            });
+            match command {
+                Some(command) => described(&command),
+                None => Err(CliError::usage(
+                    "`command` is missing",
+                    "add `--set command=/PATH/TO/PLUGIN`",
+                )),
+            }
+        }
+        Ok(kind) => Ok(kind),
+        Err(unknown) => match config.plugins.kind(named) {
+            Some(kind) => Ok(kind?),
+            None => Err(unknown.into()),
+        },
+    }
+}
+
+/// The kind of a configured provider; the place in the file is part of what goes wrong.
+fn kind_of(
+    config: &Config,
+    provider: &Provider,
+    set: &[(String, String)],
+) -> Result<&'static Kind, CliError> {
+    let place = Place::value(["providers", provider.name.as_str()]);
+    let in_file = |error: PluginError, key: &str| {
+        config
+            .error_at(&place.at(key), error.to_string(), error.hint())
+            .map_or_else(|| CliError::Plugin(error), CliError::Config)
+    };
+    if let Some((kind, path)) = &provider.plugin {
+        return Plugins::kind_at(kind, path).map_err(|error| in_file(error, "kind"));
+    }
+    if !matches!(provider.kind.integration, Integration::AnyPlugin) {
+        return Ok(provider.kind);
+    }
+    let written = provider.settings.iter().find(|(key, _)| key == COMMAND);
+    match (value_of(COMMAND, set), written) {
+        (Some(command), _) => described(&command),
+        (None, Some((_, secret))) => {
+            let command = secret.resolve().map_err(|source| CliError::Secret {
+                what: format!("`{COMMAND}` of provider `{}`", provider.name),
+                source,
+            })?;
+            let words = words(command.expose_secret())?;
+            describe(provider.kind.kind, words).map_err(|error| in_file(error, COMMAND))
+        }
+        (None, None) => kind_named(config, provider.kind.kind, set),
+    }
+}
+
+fn described(command: &str) -> Result<&'static Kind, CliError> {
+    Ok(describe(
+        dnseal_providers::any_plugin().kind,
+        words(command)?,
+    )?)
+}
+
+fn words(command: &str) -> Result<Vec<String>, CliError> {
+    dnseal_providers::words(command).map_err(|problem| {
+        CliError::usage(
+            format!("`{COMMAND}`: {problem}"),
+            "write the whole path of a program, and its arguments",
+        )
+    })
+}
+
+fn value_of(key: &str, set: &[(String, String)]) -> Option<String> {
+    let mut values = set.iter().filter(|(k, _)| k == key).map(|(_, v)| v.clone());
+    values.next_back()
+}
+
 /// `--set` beats the configuration, which beats the environment: a variable says nothing about which of
 /// several providers of one kind is meant.
 fn build(
@@ -135,6 +238,60 @@ fn build(
     context: &Context,
     warnings: &mut Vec<(String, String)>,
 ) -> Result<Arc<dyn DnsProvider>, CliError> {
+    let settings = gather(name, kind, configured, set, warnings)?;
+    kind.build(name, settings, context).map_err(|error| {
+        configured
+            .and_then(|(config, provider)| in_file(config, provider, kind, &error))
+            .map_or_else(|| error.into(), CliError::Config)
+    })
+}
+
+/// One provider by name or kind, with everything that it is told: what `provider test` works with.
+pub(crate) fn one_provider(
+    named: &str,
+    set: &[String],
+    config: &Config,
+    context: &Context,
+    warnings: &mut Vec<(String, String)>,
+) -> Result<Tested, CliError> {
+    let set = set_values(&ProviderArgs {
+        provider: Some(named.to_owned()),
+        set: set.to_vec(),
+        ..ProviderArgs::default()
+    })?;
+    let configured = config.provider(named).map(|p| (config, p));
+    let kind = match configured {
+        Some((config, provider)) => kind_of(config, provider, &set)?,
+        None => kind_named(config, named, &set)?,
+    };
+    let settings = gather(named, kind, configured, set.clone(), warnings)?;
+    let impostor = match settings.with_bad_secrets(kind) {
+        Some(bad) => Some(kind.build(named, bad, context)?),
+        None => None,
+    };
+    Ok(Tested {
+        impostor,
+        kind,
+        provider: build(named, kind, configured, set, context, &mut Vec::new())?,
+    })
+}
+
+/// A provider, and the same with credentials that are not good.
+#[derive(Debug)]
+pub(crate) struct Tested {
+    pub(crate) impostor: Option<Arc<dyn DnsProvider>>,
+    pub(crate) kind: &'static Kind,
+    pub(crate) provider: Arc<dyn DnsProvider>,
+}
+
+/// What a provider is told, from all sources.
+fn gather(
+    name: &str,
+    kind: &'static Kind,
+    configured: Option<(&Config, &Provider)>,
+    set: Vec<(String, String)>,
+    warnings: &mut Vec<(String, String)>,
+) -> Result<Settings, CliError> {
     let mut settings = Settings::new();
     for (key, text) in set {
         let form = kind.setting(&key).map_or(Form::Text, |s| s.form);
@@ -154,6 +311,16 @@ fn build(
             if let (Secret::File(path), Form::File | Form::Secret) = (secret, form) {
                 warnings.extend(readable_by_others(path));
             }
+            let path = match (secret, form, config.source.as_ref()) {
+                // Only the plugin knows that it is the path of a file, and it has been asked since.
+                (Secret::Literal(path), Form::File, Some(source)) => {
+                    let path = source.resolve(path.expose_secret());
+                    warnings.extend(readable_by_others(&path));
+                    Some(Secret::File(path))
+                }
+                _ => None,
+            };
+            let secret = path.as_ref().unwrap_or(secret);
             let text = secret.resolve().map_err(|source| {
                 let what = format!("`{key}` of provider `{name}`");
                 let place = key
@@ -186,11 +353,7 @@ fn build(
             },
         )?;
     settings.fill_from(environment);
-    dnseal_providers::build(kind.kind, name, settings, context).map_err(|error| {
-        configured
-            .and_then(|(config, provider)| in_file(config, provider, &error))
-            .map_or_else(|| error.into(), CliError::Config)
-    })
+    Ok(settings)
 }
 
 /// The files with secrets that the environment names.
@@ -230,12 +393,18 @@ fn readable_by_others(_: &Path) -> Option<(String, String)> {
 }
 
 /// The error with its place in the file.
-fn in_file(config: &Config, provider: &Provider, error: &BuildError) -> Option<ConfigError> {
+fn in_file(
+    config: &Config,
+    provider: &Provider,
+    kind: &Kind,
+    error: &BuildError,
+) -> Option<ConfigError> {
     let BuildError::Settings { source, .. } = error else {
         return None;
     };
     let key = match source {
         SettingsError::Malformed { key, .. } | SettingsError::Twice { key, .. } => Some(*key),
+        SettingsError::Unknown { key, .. } => Some(key.as_str()),
         _ => None,
     };
     let written = key.and_then(|key| {
@@ -243,7 +412,7 @@ fn in_file(config: &Config, provider: &Provider, error: &BuildError) -> Option<C
             .settings
             .iter()
             .map(|(written, _)| written)
-            .find(|written| canonical(provider.kind, written) == key)
+            .find(|written| canonical(kind, written) == key)
     });
     let mut place = Place::value(["providers", provider.name.as_str()]);
     place = match written {
@@ -308,3 +477,6 @@ pub(super) fn set_values(args: &ProviderArgs) -> Result<Vec<(String, String)>, C
         })
         .collect()
 }
+
+/// The setting of a plugin that names its program.
+const COMMAND: &str = "command";

@@ -20,6 +20,7 @@ use crate::config;
 use crate::config::Config;
 use crate::env_vars;
 use crate::error::CliError;
+use crate::settings::provider::kind_for;
 use crate::settings::provider::set_values;
 
 /// What to write down of `args`; `ca` is the CA that was chosen.
@@ -37,6 +38,11 @@ pub(super) fn recipe(args: &IssueArgs, config: &Config, ca: &str) -> Result<Valu
         .eab_hmac_key_file
         .or_else(|| env_vars::get(env_vars::EAB_HMAC_KEY_FILE).map(PathBuf::from))
         .map(|path| absolute(&path));
+    // Half of a binding would be refused, and an account that is registered needs none.
+    kept.ca.eab_kid = kept
+        .ca
+        .eab_kid
+        .filter(|_| kept.ca.eab_hmac_key_file.is_some());
     kept.provider = of_provider(&args.provider, config, &env_vars::get)?;
     let mut value = serde_json::to_value(&kept).unwrap_or_default();
     prune(&mut value);
@@ -53,10 +59,7 @@ fn of_provider(
         return Ok(ProviderArgs::default());
     };
     let configured = config.provider(name);
-    let kind = match configured {
-        Some(configured) => configured.kind,
-        None => dnseal_providers::kind(name)?,
-    };
+    let kind = kind_for(name, &args.set, config)?;
     let mut kept = ProviderArgs {
         provider: Some(name.to_owned()),
         set: Vec::new(),
@@ -160,6 +163,10 @@ impl<'a> Recipes<'a> {
             if let Some(head) = head {
                 let wanted = &head.wanted;
                 args.ca.ca.get_or_insert_with(|| wanted.directory.clone());
+                // Renewal goes to the account that ordered.
+                args.ca
+                    .account
+                    .get_or_insert_with(|| wanted.account.to_string());
                 args.key_type
                     .get_or_insert_with(|| wanted.key_type.to_string());
                 args.profile = args.profile.or_else(|| wanted.profile.clone());
@@ -175,6 +182,9 @@ impl<'a> Recipes<'a> {
         }
         if configured_ca.is_none_or(|ca| ca.roots.is_empty()) && args.ca.ca_root.is_empty() {
             args.ca.ca_root = kept.ca.ca_root;
+        }
+        if configured_ca.is_none_or(|ca| ca.account.is_none()) {
+            fill(&mut args.ca.account, kept.ca.account);
         }
         if configured_ca.is_none_or(|ca| ca.eab.is_none()) {
             fill(&mut args.ca.eab_kid, kept.ca.eab_kid);

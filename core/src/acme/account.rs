@@ -332,7 +332,11 @@ impl Account {
         result.err().map(|error| (url.to_owned(), error))
     }
 
-    async fn post(&self, target: Target<'_>, payload: &Payload) -> Result<Answer, AcmeError> {
+    pub(super) async fn post(
+        &self,
+        target: Target<'_>,
+        payload: &Payload,
+    ) -> Result<Answer, AcmeError> {
         let signer = Signer {
             key: &self.key,
             account: Some(&self.url),

@@ -19,6 +19,8 @@ pub struct Ca {
     pub url: Url,
     /// Its name, where we know it.
     pub known: Option<KnownCa>,
+    /// Where it gives the credentials of an external account for an e-mail address.
+    pub eab_by_email: Option<Url>,
     /// What somebody should know before ordering.
     pub warning: Option<String>,
 }
@@ -35,6 +37,7 @@ impl Ca {
                 Some(url) => Ok(Self {
                     url: parse(url)?,
                     known: Some(known),
+                    eab_by_email: known.eab_by_email(),
                     warning: None,
                 }),
                 None => Err(CaError::Buypass),
@@ -69,6 +72,7 @@ impl Ca {
             .flatten();
         Ok(Self {
             url,
+            eab_by_email: known.and_then(KnownCa::eab_by_email),
             known,
             warning,
         })
@@ -171,9 +175,18 @@ impl KnownCa {
             Self::SslCom => {
                 "get account key and HMAC key from the API credentials page at https://secure.ssl.com"
             }
-            Self::ZeroSsl => "get a pair from https://app.zerossl.com/developer",
+            Self::ZeroSsl => {
+                "give `--email`, and a pair is fetched for it, or get one from https://app.zerossl.com/developer"
+            }
             Self::Buypass | Self::LetsEncrypt | Self::LetsEncryptStaging => return None,
         })
+    }
+
+    fn eab_by_email(self) -> Option<Url> {
+        match self {
+            Self::ZeroSsl => Url::parse(ZEROSSL_EAB).ok(),
+            _ => None,
+        }
     }
 
     /// Whose server it is.
@@ -289,7 +302,7 @@ fn parse(text: &str) -> Result<Url, CaError> {
     }
 }
 
-pub(super) fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
@@ -312,6 +325,9 @@ fn ssl_com_mismatch(url: &Url, key_type: KeyType) -> Option<String> {
         )
     })
 }
+
+/// ZeroSSL's own form, beside ACME.
+const ZEROSSL_EAB: &str = "https://api.zerossl.com/acme/eab-credentials-email";
 
 #[cfg(test)]
 mod tests {

@@ -346,7 +346,7 @@ fn crl_url(leaf: &X509Certificate<'_>) -> Option<String> {
 }
 
 /// The common name, or the whole name where there is none.
-fn name(name: &X509Name<'_>) -> String {
+pub(super) fn name(name: &X509Name<'_>) -> String {
     let common = name.iter_common_name().find_map(|cn| cn.as_str().ok());
     printable(
         common
@@ -368,7 +368,7 @@ fn encode(ders: &[Vec<u8>]) -> String {
         .collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
 
     bytes.iter().fold(String::new(), |mut text, byte| {

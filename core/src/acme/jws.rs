@@ -1,12 +1,14 @@
 //! Account keys, and the requests they sign: flattened JSON with ES256 (RFC 8555 section 6.2, RFC 7515).
 //!
-//! ES256 is the one algorithm that every CA has to take. A request is signed anew for every nonce, and its URL goes
+//! ES256 is the one algorithm that every CA has to take, and what our accounts have; other keys sign through [`JwsKey`], too. A request is signed anew for every nonce, and its URL goes
 //! into the signature exactly as the server wrote it.
 
 use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use aws_lc_rs::encoding::AsBigEndian;
+use aws_lc_rs::encoding::EcPrivateKeyBin;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
 use aws_lc_rs::signature::EcdsaKeyPair;
@@ -60,6 +62,23 @@ impl AccountKey {
     /// The DER of the PKCS#8 document, in base64url without padding.
     pub fn pkcs8_base64(&self) -> SecretString {
         BASE64_URL_SAFE_NO_PAD.encode(&*self.0.pkcs8).into()
+    }
+
+    /// The whole key as a JWK (RFC 7517), as certbot keeps it.
+    pub fn to_private_jwk(&self) -> SecretString {
+        let mut jwk = self.jwk();
+        let private = self.0.pair.private_key();
+        let private: Result<EcPrivateKeyBin<'_>, _> = private.as_be_bytes();
+        if let Ok(d) = private {
+            jwk["d"] = json!(base64url(d.as_ref()));
+        }
+        jwk.to_string().into()
+    }
+
+    /// The whole key as one PEM block `PRIVATE KEY` (PKCS#8), as lego and acme.sh read it.
+    pub fn to_pem(&self) -> SecretString {
+        let block = pem::Pem::new("PRIVATE KEY", self.0.pkcs8.to_vec());
+        pem::encode_config(&block, super::key::LF).into()
     }
 
     /// The thumbprint of the public key (RFC 7638), in base64url.
@@ -126,10 +145,39 @@ pub enum AccountKeyError {
     Pem,
 }
 
+/// A key that signs requests.
+pub(super) trait JwsKey: fmt::Debug + Send + Sync {
+    /// The name of what it signs with (RFC 7518 section 3.1).
+    fn algorithm(&self) -> &'static str;
+
+    /// The public half as a JWK, its members sorted.
+    fn jwk(&self) -> Value;
+
+    /// A signature in the form of RFC 7518 section 3.
+    fn sign(&self, input: &[u8]) -> Result<Vec<u8>, AcmeError>;
+}
+
+impl JwsKey for AccountKey {
+    fn algorithm(&self) -> &'static str {
+        "ES256"
+    }
+
+    fn jwk(&self) -> Value {
+        Self::jwk(self)
+    }
+
+    fn sign(&self, input: &[u8]) -> Result<Vec<u8>, AcmeError> {
+        match self.0.pair.sign(&SystemRandom::new(), input) {
+            Ok(signature) => Ok(signature.as_ref().to_vec()),
+            Err(_) => Err(AcmeError::Local("the account key does not sign".to_owned())),
+        }
+    }
+}
+
 /// Who signs: an account, or, before there is one, the key alone (RFC 8555 section 6.2).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Signer<'a> {
-    pub(super) key: &'a AccountKey,
+    pub(super) key: &'a dyn JwsKey,
     pub(super) account: Option<&'a str>,
 }
 
@@ -141,14 +189,12 @@ impl Signer<'_> {
         nonce: &str,
         payload: &Payload,
     ) -> Result<Bytes, AcmeError> {
+        let alg = self.key.algorithm();
         let header = match self.account {
-            Some(kid) => json!({ "alg": "ES256", "kid": kid, "nonce": nonce, "url": url }),
-            None => json!({ "alg": "ES256", "jwk": self.key.jwk(), "nonce": nonce, "url": url }),
+            Some(kid) => json!({ "alg": alg, "kid": kid, "nonce": nonce, "url": url }),
+            None => json!({ "alg": alg, "jwk": self.key.jwk(), "nonce": nonce, "url": url }),
         };
-        let flattened = flattened(&header, payload, |input| {
-            let signature = self.key.0.pair.sign(&SystemRandom::new(), input);
-            signature.map_err(|_| AcmeError::Local("the account key does not sign".to_owned()))
-        })?;
+        let flattened = flattened(&header, payload, |input| self.key.sign(input))?;
         Ok(Bytes::from(flattened.to_string()))
     }
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::digest;
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1_SIGNING;
@@ -215,6 +216,12 @@ impl CertificateKey {
             .map_err(failed)?;
         let csr = params.serialize_request(&self.pair).map_err(failed)?;
         Ok(csr.der().to_vec())
+    }
+
+    /// SHA-256 over the DER of its public key (SubjectPublicKeyInfo), in hexadecimal: by this a key is marked as compromised.
+    pub fn spki_sha256(&self) -> String {
+        let spki = self.pair.subject_public_key_info();
+        super::chain::hex(digest::digest(&digest::SHA256, &spki).as_ref())
     }
 
     /// The content of the public key's bit string.

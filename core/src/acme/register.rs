@@ -12,11 +12,15 @@ use super::client::Client;
 use super::client::Target;
 use super::directory::Meta;
 use super::eab::ExternalAccount;
+use super::eab_by_email::EabByEmailError;
 use super::error::AcmeError;
 use super::error::Refusal;
+use super::error::host;
 use super::jws::AccountKey;
+use super::jws::JwsKey;
 use super::jws::Payload;
 use super::jws::Signer;
+use super::manage::is_closed;
 use super::problem::printable;
 use super::retry::Retries;
 use super::retry::heed;
@@ -35,6 +39,11 @@ pub struct Registration<'a> {
 impl Client {
     /// The URL of the account with this key, if the CA has one.
     pub async fn find_account(&self, key: &AccountKey) -> Result<Option<String>, AccountError> {
+        self.find(key).await
+    }
+
+    /// The same for any key that signs.
+    pub(super) async fn find(&self, key: &dyn JwsKey) -> Result<Option<String>, AccountError> {
         let payload = Payload::Json(json!({ "onlyReturnExisting": true }));
         match self.new_account(key, &payload, Retries::Idempotent).await {
             Ok(url) => Ok(Some(url)),
@@ -93,12 +102,7 @@ impl Client {
     fn registration(&self, key: &AccountKey, registration: &Registration<'_>) -> Value {
         let mut payload = json!({ "termsOfServiceAgreed": registration.terms_agreed });
         let contacts = registration.contacts.iter();
-        let contacts: Vec<_> = contacts
-            .map(|contact| match contact.starts_with("mailto:") {
-                true => contact.clone(),
-                false => format!("mailto:{contact}"),
-            })
-            .collect();
+        let contacts: Vec<_> = contacts.map(|contact| mailto(contact)).collect();
         if !contacts.is_empty() {
             payload["contact"] = json!(contacts);
         }
@@ -110,7 +114,7 @@ impl Client {
 
     async fn new_account(
         &self,
-        key: &AccountKey,
+        key: &dyn JwsKey,
         payload: &Payload,
         retries: Retries,
     ) -> Result<String, AccountError> {
@@ -120,12 +124,20 @@ impl Client {
         let url = answer.location()?;
         // Some CAs answer an empty body; the Location is what counts.
         let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        match body.get("status").and_then(Value::as_str) {
-            Some(status @ ("deactivated" | "revoked")) => Err(AccountError::Deactivated {
+        match is_closed(&body) {
+            Some(status) => Err(AccountError::Deactivated {
                 detail: format!("the CA says that {} is {status}", printable(&url)),
             }),
-            _ => Ok(url),
+            None => Ok(url),
         }
+    }
+}
+
+/// An e-mail address as a URL.
+pub(super) fn mailto(contact: &str) -> String {
+    match contact.starts_with("mailto:") {
+        true => contact.to_owned(),
+        false => format!("mailto:{contact}"),
     }
 }
 
@@ -142,6 +154,9 @@ pub enum AccountError {
         /// What the CA said.
         detail: String,
     },
+    /// The credentials of an external account could not be had for the e-mail address.
+    #[error(transparent)]
+    ExternalAccountByEmail(#[from] EabByEmailError),
     /// The CA does not accept the external account binding.
     #[error("the CA does not accept the external account binding: {0}")]
     ExternalAccountRefused(Box<Refusal>),
@@ -150,6 +165,15 @@ pub enum AccountError {
     ExternalAccountRequired {
         /// Where the CA may say how to get one.
         website: Option<String>,
+    },
+    /// The CA gives accounts no other key.
+    #[error(
+        "{} has no key change, so an account there keeps the key it has",
+        host(directory)
+    )]
+    NoKeyChange {
+        /// The directory.
+        directory: String,
     },
     /// Any other failure of a request.
     #[error(transparent)]
@@ -175,7 +199,11 @@ pub enum AccountError {
 impl AccountError {
     /// Whether trying again later may help.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Request(error) if error.is_retryable())
+        match self {
+            Self::ExternalAccountByEmail(error) => error.is_retryable(),
+            Self::Request(error) => error.is_retryable(),
+            _ => false,
+        }
     }
 
     /// How long the CA asked to be left alone.
@@ -189,6 +217,10 @@ impl AccountError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::ExternalAccountByEmail(error) => error.hint(),
+            Self::NoKeyChange { .. } => {
+                Some("register another account there, with a new key".to_owned())
+            }
             Self::Contact(_) => Some("give one plain e-mail address, or none".to_owned()),
             Self::Deactivated { .. } => {
                 Some("a closed account cannot be opened again; make a new one with another key".to_owned())
@@ -222,7 +254,7 @@ impl AccountError {
         }
     }
 
-    fn from_refusal(refusal: Box<Refusal>, bound: bool, meta: &Meta) -> Self {
+    pub(super) fn from_refusal(refusal: Box<Refusal>, bound: bool, meta: &Meta) -> Self {
         let problem = refusal.problem.clone().unwrap_or_default();
         match problem.short_kind() {
             "externalAccountRequired" if !bound => Self::ExternalAccountRequired {

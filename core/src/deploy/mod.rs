@@ -4,11 +4,15 @@
 //! opens the directory once reads files that belong together. What is written here comes from the store and can be
 //! made again from it at any time; nothing here is ever read back as truth.
 
+mod said;
+
 use std::path::Path;
 use std::path::PathBuf;
 
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
+
+pub use said::Said;
 
 use crate::store::CertId;
 use crate::store::Dir;

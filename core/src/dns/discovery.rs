@@ -20,6 +20,7 @@ use hickory_proto::rr::RecordType;
 
 pub use self::error::DiscoveryError;
 pub use self::error::Tried;
+pub use self::resolve::system_resolvers;
 pub(in crate::dns) use self::walk::Answer;
 use self::zones::Cache;
 pub(in crate::dns) use self::zones::Known;

@@ -24,6 +24,7 @@ pub use discovery::DiscoveryOptions;
 pub use discovery::NameServer;
 pub use discovery::Tried;
 pub use discovery::ZoneServers;
+pub use discovery::system_resolvers;
 /// The types of DNS records, as the question functions take them.
 pub use hickory_proto::rr::RecordType;
 pub use name::DomainName;

@@ -36,6 +36,7 @@ use tokio::time::Instant;
 use tokio::time::timeout;
 
 use crate::dns::DomainName;
+use crate::dns::TxtValue;
 use crate::event::Events;
 use crate::event::What;
 
@@ -284,6 +285,18 @@ impl Reply {
         self.answers
             .iter()
             .any(|record| matches!(record.record_type(), RecordType::CNAME | RecordType::DNAME))
+    }
+
+    /// The TXT values that stand at `owner` itself: the end of an alias that the server followed is another name.
+    pub fn txt_values(&self, owner: &DomainName) -> Vec<TxtValue> {
+        self.answers
+            .iter()
+            .filter(|record| from_wire(&record.name).as_ref() == Some(owner))
+            .filter_map(|record| match &record.data {
+                RData::TXT(txt) => TxtValue::from_bytes(txt.txt_data.concat()).ok(),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Whether the response code is NOERROR or NXDOMAIN, the two that say something about the name.

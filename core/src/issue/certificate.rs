@@ -19,6 +19,7 @@ use crate::deploy::Bundle;
 use crate::deploy::LiveFiles;
 use crate::event::Stage;
 use crate::event::What;
+use crate::store::CompromisedKey;
 use crate::store::Key;
 use crate::store::StoreError;
 use crate::store::StoredAccount;
@@ -246,7 +247,10 @@ impl KeyInTheMaking {
 
     async fn stored(self, walk: &Walk<'_>) -> Result<(u32, CertificateKey), IssueError> {
         let key = match self {
-            Self::Stored(number, key) => return Ok((number, key)),
+            Self::Stored(number, key) => {
+                check_not_compromised(walk, &key).await?;
+                return Ok((number, key));
+            }
             Self::Making(making) => match making.await {
                 Ok(key) => key.map_err(IssueError::Key)?,
                 Err(_) => return Err(IssueError::Cancelled),
@@ -266,6 +270,18 @@ impl KeyInTheMaking {
         let store_key = Key::version(&walk.request.id, number, VersionFile::Key);
         walk.engine.store.put_if_absent(&store_key, content).await?;
         Ok((number, key))
+    }
+}
+
+/// A key that was marked when a certificate was revoked is in no certificate again.
+async fn check_not_compromised(walk: &Walk<'_>, key: &CertificateKey) -> Result<(), IssueError> {
+    let mark = CompromisedKey::load(&*walk.engine.store, &key.spki_sha256()).await?;
+    match mark {
+        Some(mark) => Err(IssueError::CompromisedKey {
+            id: walk.request.id.clone(),
+            since: mark.since,
+        }),
+        None => Ok(()),
     }
 }
 

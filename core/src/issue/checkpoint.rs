@@ -12,7 +12,7 @@ pub trait Checkpoints: fmt::Debug + Send + Sync {
     async fn reached(&self, point: Checkpoint);
 }
 
-/// A point of the walk.
+/// A point of the walk, or of a rollover.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Checkpoint {
     /// The values stand in the head, and not in DNS.
@@ -31,10 +31,17 @@ pub enum Checkpoint {
     BeforeStore,
     /// The certificate is in the store, and not projected.
     BeforeProjection,
+    /// The new key of an account is stored, and the CA has not heard of it.
+    RolloverStored,
+    /// The CA has been told of the new key of an account, and which one it has is not verified.
+    RolloverSent,
 }
 
 impl Checkpoint {
-    /// All of them, in the order in which they are reached.
+    /// Those of a rollover, in the order in which they are reached.
+    pub const ROLLOVER: [Self; 2] = [Self::RolloverStored, Self::RolloverSent];
+
+    /// All of an order, in the order in which they are reached.
     pub const ALL: [Self; 8] = [
         Self::HeadWritten,
         Self::DnsWritten,
@@ -57,6 +64,8 @@ impl Checkpoint {
             Self::Finalized => "finalized",
             Self::BeforeStore => "before-store",
             Self::BeforeProjection => "before-projection",
+            Self::RolloverStored => "rollover-stored",
+            Self::RolloverSent => "rollover-sent",
         }
     }
 }
@@ -67,6 +76,7 @@ impl FromStr for Checkpoint {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Self::ALL
             .into_iter()
+            .chain(Self::ROLLOVER)
             .find(|point| point.name() == name)
             .ok_or(UnknownCheckpoint)
     }

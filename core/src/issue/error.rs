@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use crate::account::AccountsError;
 use crate::acme::AccountError;
 use crate::acme::AccountKeyError;
 use crate::acme::AcmeError;
@@ -29,6 +32,9 @@ pub enum IssueError {
     /// The key of the account in the store cannot be used.
     #[error(transparent)]
     AccountKey(AccountKeyError),
+    /// The record of the account does not fit.
+    #[error(transparent)]
+    Accounts(AccountsError),
     /// An authorization of a new order is neither pending nor valid.
     #[error("the CA's authorization for {identifier} is {status}: {url}")]
     Authorization {
@@ -56,6 +62,16 @@ pub enum IssueError {
     /// Something on disk.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Somebody else has, or may have, the key that the certificate was to be for.
+    #[error(
+        "the key for {id} was marked as compromised on {since:.0}, when a certificate with it was revoked"
+    )]
+    CompromisedKey {
+        /// The certificate.
+        id: CertId,
+        /// When it was marked.
+        since: Timestamp,
+    },
     /// A key could not be made, read or used.
     #[error(transparent)]
     Key(CertificateKeyError),
@@ -204,7 +220,12 @@ impl IssueError {
             | Self::NoDnsChallenge { .. }
             | Self::Order(_)
             | Self::Validation { .. } => ErrorKind::Ca,
-            Self::NamesDiffer { .. }
+            Self::Accounts(error) => match error.request() {
+                Some(error) => kind_of(error),
+                None => ErrorKind::Usage,
+            },
+            Self::CompromisedKey { .. }
+            | Self::NamesDiffer { .. }
             | Self::NoNames { .. }
             | Self::NoSuchCertificate { .. }
             | Self::Redundant { .. } => ErrorKind::Usage,
@@ -234,10 +255,24 @@ impl IssueError {
         }
     }
 
+    /// Whether the CA refuses the account, or what stands behind it has lapsed: nothing can be ordered before somebody acts there.
+    pub fn is_about_account(&self) -> bool {
+        match self {
+            Self::Account(AccountError::Request(error)) => refuses_account(error),
+            Self::Account(_) => true,
+            Self::Order(error) => error.request().is_some_and(refuses_account),
+            _ => false,
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Account(error) => error.hint(),
+            Self::Accounts(error) => error.hint(),
+            Self::CompromisedKey { .. } => {
+                Some("take another key: leave out what names this one".to_owned())
+            }
             Self::Chain { source, .. } => source.hint(),
             Self::Directory(error) => error.hint(),
             Self::File(error) | Self::Projection { source: error, .. } => error.hint(),
@@ -270,6 +305,7 @@ impl IssueError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Account(error) => error.is_retryable(),
+            Self::Accounts(error) => error.is_retryable(),
             Self::Directory(error) => error.is_retryable(),
             Self::Order(error) | Self::Validation { source: error, .. } => error.is_retryable(),
             Self::Place { source, .. } => source.is_retryable(),
@@ -284,6 +320,7 @@ impl IssueError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Account(error) => error.retry_after(),
+            Self::Accounts(error) => error.retry_after(),
             Self::Directory(error) => error.retry_after(),
             Self::Order(error) | Self::Validation { source: error, .. } => error.retry_after(),
             Self::Place { source, .. } => source.retry_after(),
@@ -329,6 +366,19 @@ impl IssueError {
     }
 }
 
+impl From<AccountsError> for IssueError {
+    fn from(error: AccountsError) -> Self {
+        match error {
+            AccountsError::Account(error) => Self::Account(error),
+            AccountsError::AccountKey(error) => Self::AccountKey(error),
+            AccountsError::Cancelled => Self::Cancelled,
+            AccountsError::Directory(error) => Self::Directory(error),
+            AccountsError::Store(error) => Self::Store(error),
+            other => Self::Accounts(other),
+        }
+    }
+}
+
 fn kind_of(error: &AcmeError) -> ErrorKind {
     match error {
         AcmeError::Cancelled { .. } => ErrorKind::Cancelled,
@@ -365,4 +415,16 @@ fn writes(errors: &[(Identifier, WriteError)]) -> String {
         [(_, error)] => error.to_string(),
         [(_, error), rest @ ..] => format!("{error} (and {} more)", rest.len()),
     }
+}
+
+/// What a CA answers to an account that it does not serve (RFC 8555 section 6.7).
+fn refuses_account(error: &AcmeError) -> bool {
+    [
+        "accountDoesNotExist",
+        "externalAccountRequired",
+        "unauthorized",
+        "userActionRequired",
+    ]
+    .iter()
+    .any(|kind| error.is(kind))
 }

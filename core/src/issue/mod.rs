@@ -19,7 +19,6 @@ mod recover;
 mod walk;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -38,6 +37,7 @@ pub use plan::Plan;
 pub use plan::PlanAction;
 pub use plan::PlannedName;
 
+pub use crate::account::Terms;
 use crate::acme::Ca;
 use crate::acme::ExternalAccount;
 use crate::acme::KeyType;
@@ -174,6 +174,8 @@ pub struct Request {
     pub names: Vec<Identifier>,
     /// The CA.
     pub ca: Ca,
+    /// The name of the account there; without, the one that is called after the CA.
+    pub account: Option<AccountId>,
     /// Contacts for a new account, such as `mailto:ops@example.com`.
     pub contacts: Vec<String>,
     /// Whether the CA's terms are agreed to.
@@ -208,6 +210,14 @@ pub struct Renewing {
 }
 
 impl Request {
+    /// The name of the account that orders.
+    pub fn account_id(&self) -> AccountId {
+        match &self.account {
+            Some(id) => id.clone(),
+            None => AccountId::for_directory(&self.ca.url),
+        }
+    }
+
     /// What the head is told to want.
     pub fn wanted(&self) -> Wanted {
         Wanted {
@@ -215,7 +225,7 @@ impl Request {
             key_type: self.key_type,
             profile: self.profile.clone(),
             directory: self.ca.url.to_string(),
-            account: AccountId::for_directory(&self.ca.url),
+            account: self.account_id(),
         }
     }
 
@@ -244,27 +254,6 @@ impl Request {
             );
         }
         Ok(())
-    }
-}
-
-/// Whether the terms of a CA are agreed to.
-#[derive(Clone)]
-pub enum Terms {
-    /// They are, whatever they say.
-    Agreed,
-    /// Somebody is asked, with the URL of the terms.
-    Ask(Arc<dyn Fn(&str) -> bool + Send + Sync>),
-    /// Nobody has agreed.
-    NotAgreed,
-}
-
-impl fmt::Debug for Terms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Agreed => "Agreed",
-            Self::Ask(_) => "Ask",
-            Self::NotAgreed => "NotAgreed",
-        })
     }
 }
 

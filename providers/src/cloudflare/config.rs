@@ -20,6 +20,7 @@ use crate::cloudflare::api::DEFAULT_BASE;
 use crate::cloudflare::zones::Configured;
 use crate::registry::Context;
 use crate::registry::Form;
+use crate::registry::Integration;
 use crate::registry::Kind;
 use crate::registry::Setting;
 use crate::settings::Checked;
@@ -28,6 +29,7 @@ use crate::settings::SettingsError;
 /// What there is to know about the provider.
 pub(crate) const KIND: Kind = Kind {
     docs: "https://developers.cloudflare.com/api/resources/dns/subresources/records/",
+    integration: Integration::Native,
     kind: "cloudflare",
     permissions: PERMISSIONS,
     settings: &[

@@ -13,6 +13,7 @@ use secrecy::SecretString;
 
 use crate::registry::Context;
 use crate::registry::Form;
+use crate::registry::Integration;
 use crate::registry::Kind;
 use crate::registry::Setting;
 use crate::rfc2136::Rfc2136;
@@ -28,6 +29,7 @@ use crate::settings::SettingsError;
 /// What there is to know about the provider.
 pub(crate) const KIND: Kind = Kind {
     docs: "https://www.rfc-editor.org/rfc/rfc2136",
+    integration: Integration::Native,
     kind: "rfc2136",
     permissions: PERMISSIONS,
     settings: &[

@@ -9,6 +9,7 @@ use dnseal_core::dns::WriteSafety;
 
 use crate::registry::Context;
 use crate::registry::Form;
+use crate::registry::Integration;
 use crate::registry::Kind;
 use crate::registry::Setting;
 use crate::route53::Route53;
@@ -26,6 +27,7 @@ use crate::settings::SettingsError;
 /// What there is to know about the provider.
 pub(crate) const KIND: Kind = Kind {
     docs: "https://docs.aws.amazon.com/Route53/latest/APIReference/",
+    integration: Integration::Native,
     kind: "route53",
     permissions: PERMISSIONS,
     settings: &[

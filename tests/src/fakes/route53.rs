@@ -15,7 +15,7 @@
 //! Written from the API reference (2013-04-01) and the developer guide's pages on quotas, record types, names and policy
 //! conditions. The words of refusals are those that users of the service quote in their reports.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ mod state;
 /// How the service behaves.
 #[derive(Clone, Debug)]
 pub struct Route53Options {
+    /// Where the API listens, at a free port.
+    pub address: IpAddr,
     /// Requests that may come at once after a pause.
     pub burst: u32,
     /// How long the service works at one change of a zone, refusing others of that zone.
@@ -53,6 +55,7 @@ pub struct Route53Options {
 impl Default for Route53Options {
     fn default() -> Self {
         Self {
+            address: Ipv4Addr::LOCALHOST.into(),
             burst: 50,
             busy: Duration::ZERO,
             keys: vec![(KEY_ID.to_owned(), KEY_SECRET.to_owned())],
@@ -101,8 +104,8 @@ impl Route53 {
             .start()
             .await
             .unwrap();
+        let listener = TcpListener::bind((options.address, 0)).await.unwrap();
         let state = Arc::new(Mutex::new(State::new(options, primary.clone())));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = serve::router(Arc::clone(&state));
         let serving = tokio::spawn(async move { axum::serve(listener, router).await });

@@ -244,7 +244,8 @@ fn addresses(reply: &Reply) -> Vec<IpAddr> {
         .collect()
 }
 
-fn system_resolvers() -> Result<Vec<SocketAddr>, DiscoveryError> {
+/// The recursive resolvers of this machine's configuration.
+pub fn system_resolvers() -> Result<Vec<SocketAddr>, DiscoveryError> {
     let (config, _) = hickory_resolver::system_conf::read_system_conf().map_err(|error| {
         DiscoveryError::NoResolver {
             detail: error.to_string(),

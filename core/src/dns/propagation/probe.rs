@@ -8,7 +8,6 @@ use hickory_proto::rr::RecordType;
 use super::Wanted;
 use super::verdict::Unusable;
 use super::verdict::Verdict;
-use crate::dns::TxtValue;
 use crate::dns::query::AskError;
 use crate::dns::query::Asker;
 use crate::dns::query::Problem;
@@ -47,12 +46,7 @@ fn judge(reply: &Reply, wanted: &Wanted) -> Verdict {
             .iter()
             .filter(|record| from_wire(&record.name).as_ref() == Some(&wanted.owner))
     };
-    let values: Vec<TxtValue> = at_owner()
-        .filter_map(|record| match &record.data {
-            RData::TXT(txt) => TxtValue::from_bytes(txt.txt_data.concat()).ok(),
-            _ => None,
-        })
-        .collect();
+    let values = reply.txt_values(&wanted.owner);
     let alias = at_owner().find_map(|record| match &record.data {
         RData::CNAME(target) => Some(target.0.to_ascii().trim_end_matches('.').to_owned()),
         _ => None,

@@ -13,6 +13,8 @@ mod server;
 mod store;
 
 use std::io;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -37,6 +39,8 @@ use store::Store;
 /// What a fake begins with.
 #[derive(Clone, Debug, Default)]
 pub struct CloudflareOptions {
+    /// Where the API listens, at a free port; 127.0.0.1 unless given.
+    pub address: Option<IpAddr>,
     /// How long it takes until a change is served over DNS.
     pub lag: Duration,
     /// How many requests each credential may make; none means no limit.
@@ -100,7 +104,8 @@ impl FakeCloudflare {
                 .await
                 .map_err(io::Error::other)?,
         };
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let listener =
+            TcpListener::bind((options.address.unwrap_or(Ipv4Addr::LOCALHOST.into()), 0)).await?;
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
             options: options.clone(),

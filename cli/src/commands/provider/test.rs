@@ -1,0 +1,207 @@
+//! `dnseal provider test KIND --zone ZONE`: the conformance suite against a real service.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dnseal_core::dns::Asker;
+use dnseal_core::dns::DomainName;
+use dnseal_core::dns::RecordType;
+use dnseal_core::dns::TxtValue;
+use dnseal_core::dns::ZoneServers;
+use dnseal_providers::conformance;
+use dnseal_providers::conformance::CaseResult;
+use dnseal_providers::conformance::Outcome;
+use serde_json::Value;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::args::TestArgs;
+use crate::commands::App;
+use crate::commands::work::Work;
+use crate::config::DurationText;
+use crate::error::CliError;
+use crate::exit_code::ExitCode;
+use crate::render::Report;
+use crate::render::duration;
+use crate::settings;
+use crate::settings::Tested;
+
+pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> {
+    let zone: DomainName = args.zone.parse()?;
+    let deeper_zone: Option<DomainName> = match &args.deeper_zone {
+        Some(text) => Some(text.parse()?),
+        None => None,
+    };
+    let patience: DurationText = args.patience.parse().map_err(|problem: String| {
+        CliError::usage(format!("`--patience`: {problem}"), "write for example 2m")
+    })?;
+    let work = Work::begin(app)?;
+    let mut warnings = Vec::new();
+    let tested = settings::one_provider(
+        &args.kind,
+        &args.set,
+        &app.config,
+        &work.context(app.config.roots())?,
+        &mut warnings,
+    )?;
+    for (message, hint) in warnings {
+        work.events.warn(message, Some(hint));
+    }
+    let probing = settings::probing(&args.probe, &app.config)?;
+    let (asker, discovery, _) = work.look(&probing);
+    let below = zone.child("_acme-challenge")?;
+    let found = tokio::select! {
+        found = discovery.locate(&below) => found?,
+        () = work.cancel().cancelled() => {
+            return Err(CliError::Interrupted(work.interrupted().unwrap_or(ExitCode::INTERRUPTED)));
+        }
+    };
+    let servers = Arc::new(found.zone);
+    let read = move |owner: DomainName| -> conformance::Reading {
+        let (asker, servers) = (asker.clone(), servers.clone());
+        Box::pin(async move { agreed(&asker, &servers, &owner, patience.0).await })
+    };
+    let options = conformance::Options {
+        base: zone.clone(),
+        deeper_zone,
+        foreign: FOREIGN.parse()?,
+        impostor: tested.impostor.as_deref(),
+        patience: patience.0,
+        read: &read,
+    };
+    let results = conformance::run_each(&*tested.provider, &options, |result| {
+        if !app.printer.quiet {
+            work.progress.say(&line(result));
+        }
+        match work.cancel().is_cancelled() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    })
+    .await;
+    let interrupted = work.interrupted();
+    work.finish().await;
+    Ok(report(&zone, &tested, &results, interrupted))
+}
+
+/// The values that every server has; waits until they agree.
+async fn agreed(
+    asker: &Asker,
+    servers: &ZoneServers,
+    owner: &DomainName,
+    patience: Duration,
+) -> Result<Vec<TxtValue>, String> {
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let mut asked = JoinSet::new();
+        for &address in servers.servers.iter().flat_map(|s| &s.addresses) {
+            let (asker, owner) = (asker.clone(), owner.clone());
+            asked.spawn(async move {
+                let reply = asker.ask(address, &owner, RecordType::TXT).await;
+                let reply = reply.map_err(|error| format!("{address}: {error}"))?;
+                if !reply.is_conclusive() || !reply.authoritative {
+                    return Err(format!("{address} answered {}", reply.rcode_name()));
+                }
+                Ok((address, reply.txt_values(&owner)))
+            });
+        }
+        let mut answers = BTreeMap::new();
+        let mut problem = None;
+        for answer in asked.join_all().await {
+            match answer {
+                Ok((address, values)) => {
+                    answers.insert(address, values);
+                }
+                Err(what) => problem = Some(what),
+            }
+        }
+        let mut different: Vec<&Vec<TxtValue>> = answers.values().collect();
+        different.sort_unstable();
+        different.dedup();
+        if let ([only], None) = (different.as_slice(), &problem) {
+            return Ok((*only).clone());
+        }
+        if began.elapsed() >= patience {
+            return Err(problem
+                .unwrap_or_else(|| format!("the name servers of {} do not agree", servers.zone)));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+fn line(result: &CaseResult) -> String {
+    let (word, reason) = words(&result.outcome);
+    let took = duration(result.took);
+    match reason {
+        Some(reason) => format!(
+            "{word:<13}  {}  ({took})\n               {reason}",
+            result.name
+        ),
+        None => format!("{word:<13}  {}  ({took})", result.name),
+    }
+}
+
+fn words(outcome: &Outcome) -> (&'static str, Option<&str>) {
+    match outcome {
+        Outcome::Fail(reason) => ("fail", Some(reason)),
+        Outcome::NotSupported(reason) => ("not supported", Some(reason)),
+        Outcome::Pass => ("pass", None),
+    }
+}
+
+fn report(
+    zone: &DomainName,
+    tested: &Tested,
+    results: &[CaseResult],
+    interrupted: Option<ExitCode>,
+) -> Report {
+    let count = |word: &str| {
+        results
+            .iter()
+            .filter(|r| words(&r.outcome).0 == word)
+            .count()
+    };
+    let (passed, failed, not_supported) = (count("pass"), count("fail"), count("not supported"));
+    let endpoint = tested.provider.endpoint();
+    let documents: Vec<Value> = results
+        .iter()
+        .map(|result| {
+            let (word, reason) = words(&result.outcome);
+            json!({
+                "case": result.name,
+                "outcome": word.replace(' ', "-"),
+                "reason": reason,
+                "elapsed_ms": u64::try_from(result.took.as_millis()).unwrap_or(u64::MAX),
+            })
+        })
+        .collect();
+    Report {
+        text: format!(
+            "{} in the zone {zone}, through {endpoint}: {passed} passed, {failed} failed, {not_supported} not supported\n",
+            tested.kind.kind
+        ),
+        json: json!({
+            "kind": tested.kind.kind,
+            "endpoint": endpoint,
+            "zone": zone,
+            "results": documents,
+            "passed": passed,
+            "failed": failed,
+            "not_supported": not_supported,
+            "complete": results.len() == conformance::cases().count(),
+        }),
+        exit: match (interrupted, failed) {
+            (Some(code), _) if results.len() < conformance::cases().count() => code,
+            (_, 0) => ExitCode::DONE,
+            _ => ExitCode::PROVIDER,
+        },
+    }
+}
+
+/// A name that no account holds (RFC 2606 section 2).
+const FOREIGN: &str = "_acme-challenge.dnseal-conformance.invalid";

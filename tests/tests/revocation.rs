@@ -1,0 +1,305 @@
+//! Revocation through the binary against Pebble, whose management interface has the last word.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dnseal_tests::{Dnseal, Run, Shop};
+use serde_json::Value;
+
+fn serial(shop: &Shop, name: &str) -> String {
+    let head = shop.head(name).unwrap();
+    head["current"]["serial"].as_str().unwrap().to_owned()
+}
+
+fn status(shop: &Shop, serial: &str) -> Value {
+    shop.pebble.cert_status(serial)
+}
+
+fn revoke(shop: &Shop, words: &[&str]) -> Dnseal {
+    shop.command("revoke")
+        .args(words)
+        .args(["--output", "json", "--ca-root"])
+        .arg(shop.pebble.ca_pem_path())
+}
+
+fn failed(run: &Run, code: i32, wanted: &[&str]) {
+    assert_eq!(run.status.code(), Some(code), "{}", run.stderr);
+    for wanted in wanted {
+        assert!(
+            run.stderr.contains(wanted),
+            "no {wanted:?} in {}",
+            run.stderr
+        );
+    }
+}
+
+/// A copy of two live files that outlives what is done to the store.
+fn copies(shop: &Shop, name: &str) -> (PathBuf, PathBuf) {
+    let copy = |file: &str| {
+        let to = shop.home().join(format!("{name}-{file}"));
+        fs::copy(shop.live(name, file), &to).unwrap();
+        to
+    };
+    (copy("fullchain.pem"), copy("privkey.pem"))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn by_the_account() {
+    let Some(shop) = Shop::open() else { return };
+    shop.issue(&["example.test"]).run().success();
+    let serial = serial(&shop, "example.test");
+    assert_eq!(status(&shop, &serial)["Status"], "Valid");
+    let done = revoke(&shop, &["example.test", "--reason", "superseded"]);
+    let done = done.run().success().json();
+    assert_eq!(done["signed_by"], "account", "{done:#}");
+    assert_eq!(done["already_revoked"], false);
+    assert_eq!(done["key_marked_compromised"], false);
+    let at_ca = status(&shop, &serial);
+    assert_eq!(at_ca["Status"], "Revoked", "{at_ca:#}");
+    assert_eq!(at_ca["Reason"], 4, "{at_ca:#}");
+    let head = shop.head("example.test").unwrap();
+    assert_eq!(head["current"]["revoked"]["reason"], "superseded");
+
+    let again = revoke(&shop, &["example.test"]).run().success().json();
+    assert_eq!(again["already_revoked"], true);
+    let head = shop.head("example.test").unwrap();
+    assert_eq!(head["current"]["revoked"]["reason"], "superseded");
+
+    // Asked for, there is a new one at once, and it is not revoked.
+    shop.issue(&["example.test"]).run().success();
+    let head = shop.head("example.test").unwrap();
+    assert_eq!(head["current"]["number"], 2);
+    assert_eq!(head["current"].get("revoked"), None);
+    // The older version by its number, and nothing about the one in force changes.
+    let older = revoke(&shop, &["example.test", "--cert-version", "1"]);
+    assert_eq!(older.run().success().json()["already_revoked"], true);
+    let head = shop.head("example.test").unwrap();
+    assert_eq!(head["current"].get("revoked"), None);
+}
+
+#[test]
+fn by_the_key_of_the_certificate() {
+    let Some(shop) = Shop::open() else { return };
+    for (name, kind) in [
+        ("a.example.test", "ecdsa-p256"),
+        ("b.example.test", "ecdsa-p384"),
+        ("c.example.test", "rsa-2048"),
+    ] {
+        shop.issue(&[name])
+            .args(["--key-type", kind])
+            .run()
+            .success();
+        let serial = serial(&shop, name);
+        let (cert, key) = copies(&shop, name);
+        // Without a store, from anywhere.
+        let run = revoke(
+            &shop,
+            &[
+                "--cert-path",
+                text(&cert),
+                "--key-path",
+                text(&key),
+                "--ca",
+                &shop.pebble.directory_url(),
+                "--reason",
+                "keyCompromise",
+                "--dir",
+                text(&shop.home().join(name)),
+            ],
+        );
+        let run = Dnseal::clone(&run).run();
+        failed(&run, 2, &["--dir"]);
+        let done = Dnseal::new(shop.home())
+            .args([
+                "revoke",
+                "--cert-path",
+                text(&cert),
+                "--key-path",
+                text(&key),
+            ])
+            .args(["--reason", "keyCompromise", "--output", "json"])
+            .args([
+                "--ca",
+                &shop.pebble.directory_url(),
+                "--dir",
+                name,
+                "--ca-root",
+            ])
+            .arg(shop.pebble.ca_pem_path())
+            .run()
+            .success()
+            .json();
+        assert_eq!(done["signed_by"], "certificate-key", "{done:#}");
+        assert_eq!(done["account"], Value::Null);
+        assert_eq!(done["key_marked_compromised"], true);
+        assert_eq!(status(&shop, &serial)["Status"], "Revoked", "{kind}");
+        assert!(!shop.home().join(name).join("store/accounts").exists());
+    }
+}
+
+#[test]
+fn by_its_own_key_where_the_account_is_gone_or_closed() {
+    let Some(shop) = Shop::open() else { return };
+    shop.issue(&["a.example.test"]).run().success();
+    shop.issue(&["b.example.test"]).run().success();
+    shop.issue(&["c.example.test"]).run().success();
+    let made = shop.pebble.count("POST", "/sign-me-up");
+
+    // Closed behind our back, and then with our knowledge.
+    let accounts = shop.dir().join("store/accounts");
+    let record = fs::read_dir(&accounts)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let before = fs::read(&record).unwrap();
+    let root = shop.pebble.ca_pem_path();
+    shop.command("account deactivate --yes --ca-root")
+        .arg(&root)
+        .run()
+        .success();
+    let marked = fs::read(&record).unwrap();
+    fs::write(&record, before).unwrap();
+    let serial_a = serial(&shop, "a.example.test");
+    let done = revoke(&shop, &["a.example.test"]).run().success().json();
+    assert_eq!(done["signed_by"], "certificate-key", "{done:#}");
+    let why = done["instead_of_account"].as_str().unwrap();
+    assert!(why.contains("the CA refuses the account"), "{why}");
+    assert_eq!(status(&shop, &serial_a)["Status"], "Revoked");
+
+    fs::write(&record, marked).unwrap();
+    let done = revoke(&shop, &["b.example.test"]).run().success().json();
+    let why = done["instead_of_account"].as_str().unwrap();
+    assert!(why.contains("was deactivated on"), "{why}");
+
+    fs::remove_dir_all(&accounts).unwrap();
+    let serial_c = serial(&shop, "c.example.test");
+    let run = shop
+        .command("revoke c.example.test --ca-root")
+        .arg(&root)
+        .run()
+        .success();
+    assert!(
+        run.stdout
+            .contains("signed by its own key, because the account it was ordered with"),
+        "{run:?}"
+    );
+    assert_eq!(status(&shop, &serial_c)["Status"], "Revoked");
+    assert!(!accounts.exists());
+    assert_eq!(shop.pebble.count("POST", "/sign-me-up"), made);
+
+    // Nobody is left who could ask.
+    let version = shop
+        .dir()
+        .join("store/certificates/c.example.test/versions/0001.privkey.pem");
+    fs::remove_file(version).unwrap();
+    let run = revoke(&shop, &["c.example.test"]).run();
+    failed(
+        &run,
+        2,
+        &["nobody can ask for the revocation", "--key-path"],
+    );
+}
+
+#[test]
+fn a_compromised_key_stays_marked_when_the_certificate_is_deleted() {
+    let Some(shop) = Shop::open() else { return };
+    shop.issue(&["example.test"]).run().success();
+    let serial = serial(&shop, "example.test");
+    let words = ["example.test", "--reason", "key-compromise", "--delete"];
+    let done = revoke(&shop, &words).run().success().json();
+    assert_eq!(done["deleted"], true, "{done:#}");
+    assert_eq!(status(&shop, &serial)["Status"], "Revoked");
+    assert_eq!(shop.head("example.test"), None);
+    assert!(!shop.live("example.test", "").exists());
+    let marks = fs::read_dir(shop.dir().join("store/compromised-keys")).unwrap();
+    let marks: Vec<Value> = marks
+        .map(|entry| serde_json::from_slice(&fs::read(entry.unwrap().path()).unwrap()).unwrap())
+        .collect();
+    assert_eq!(marks.len(), 1);
+    assert_eq!(marks[0]["serial"], serial);
+    assert_eq!(marks[0]["certificate"], "example.test");
+}
+
+#[test]
+fn a_file_that_the_store_has_is_the_stores() {
+    let Some(shop) = Shop::open() else { return };
+    shop.issue(&["example.test"])
+        .args(["--account", "work"])
+        .run()
+        .success();
+    let (cert, _) = copies(&shop, "example.test");
+    // No CA is named: the store knows it.
+    let done = revoke(&shop, &["--cert-path", text(&cert)])
+        .run()
+        .success()
+        .json();
+    assert_eq!(done["name"], "example.test", "{done:#}");
+    assert_eq!(done["signed_by"], "account");
+    assert_eq!(done["account"]["id"], "work");
+    let head = shop.head("example.test").unwrap();
+    assert!(head["current"]["revoked"].is_object(), "{head:#}");
+}
+
+#[test]
+fn what_cannot_be_revoked_says_why() {
+    let Some(shop) = Shop::open() else { return };
+    shop.issue(&["example.test"]).run().success();
+    shop.issue(&["other.example.test"]).run().success();
+    let (cert, _) = copies(&shop, "example.test");
+    let (_, other_key) = copies(&shop, "other.example.test");
+    let run = |words: &[&str]| revoke(&shop, words).run();
+    failed(&run(&["nobody.test"]), 2, &["no certificate nobody.test"]);
+    failed(
+        &run(&["example.test", "--reason", "hold"]),
+        2,
+        &["is no reason", "superseded"],
+    );
+    failed(
+        &run(&["example.test", "--cert-version", "7"]),
+        2,
+        &["no version 7"],
+    );
+    failed(
+        &run(&["--cert-path", text(&cert), "--key-path", text(&other_key)]),
+        2,
+        &["is not the key of the certificate"],
+    );
+    failed(
+        &run(&["example.test", "--key-path", text(&cert)]),
+        2,
+        &["no private key"],
+    );
+    failed(
+        &run(&["--cert-path", text(&other_key)]),
+        2,
+        &["no block CERTIFICATE"],
+    );
+    failed(&run(&["--cert-path", "missing.pem"]), 2, &["missing.pem"]);
+    failed(&run(&[]), 2, &["--cert-path"]);
+
+    let empty = |more: &[&str]| {
+        Dnseal::new(shop.home())
+            .args(["revoke", "--cert-path", text(&cert), "--dir", "empty"])
+            .args(more)
+            .arg("--ca-root")
+            .arg(shop.pebble.ca_pem_path())
+            .run()
+    };
+    failed(&empty(&[]), 2, &["its CA has to be named", "--ca"]);
+    let url = shop.pebble.directory_url();
+    failed(
+        &empty(&["--ca", &url]),
+        2,
+        &["there is no account", "--key-path"],
+    );
+    let serial = serial(&shop, "example.test");
+    assert_eq!(status(&shop, &serial)["Status"], "Valid");
+}
