@@ -1,6 +1,7 @@
 //! Every way in which a command can fail, with what to do about it and the status that the process ends with.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use dnseal_core::account::AccountsError;
 use dnseal_core::account::ForeignError;
@@ -11,6 +12,8 @@ use dnseal_core::acme::EabError;
 use dnseal_core::acme::LeafError;
 use dnseal_core::acme::ReasonError;
 use dnseal_core::acme::TransportError;
+use dnseal_core::deploy::HookKind;
+use dnseal_core::deploy::TargetError;
 use dnseal_core::dns::DiscoveryError;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::NameError;
@@ -58,6 +61,11 @@ pub(crate) enum CliError {
     Eab(#[from] EabError),
     #[error(transparent)]
     File(#[from] FileError),
+    #[error("a {} hook failed: {source}", kind.as_str())]
+    Hook {
+        kind: HookKind,
+        source: Box<TargetError>,
+    },
     #[error("interrupted")]
     Interrupted(ExitCode),
     #[error("cannot {action} {}: {source}", path.display())]
@@ -103,6 +111,11 @@ pub(crate) enum CliError {
     Settings { name: String, source: SettingsError },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("cannot deploy to {target}: {source}")]
+    Target {
+        target: String,
+        source: Arc<TargetError>,
+    },
     #[error(transparent)]
     Transport(#[from] TransportError),
     #[error(transparent)]
@@ -182,6 +195,8 @@ impl CliError {
             Self::Discovery(error) => error.hint(),
             Self::Eab(error) => error.hint(),
             Self::File(error) => error.hint(),
+            Self::Hook { source, .. } => source.hint(),
+            Self::Target { source, .. } => source.hint(),
             Self::Interrupted(_) => Some(
                 "run the same command again: it finishes or cleans up what was begun".to_owned(),
             ),
@@ -238,6 +253,7 @@ impl CliError {
             Self::Accounts(error) => of_accounts(error),
             Self::Revocation(error) => of_revocation(error),
             Self::Discovery(_) => ExitCode::PROVIDER,
+            Self::Hook { .. } | Self::Target { .. } => ExitCode::DEPLOY,
             Self::Interrupted(code) => *code,
             Self::Issue(error) => match error.kind() {
                 ErrorKind::Ca => ExitCode::CA,
@@ -252,7 +268,7 @@ impl CliError {
             },
             Self::Place { source, .. } => match source {
                 PlaceError::Route(_) => ExitCode::USAGE,
-                source if source.retry_after().is_some() => ExitCode::LATER,
+                PlaceError::Provider(ProviderError::RateLimited { .. }) => ExitCode::LATER,
                 _ => ExitCode::PROVIDER,
             },
             Self::Propagation(PropagationError::Cancelled)
@@ -287,6 +303,8 @@ impl CliError {
                     .collect();
                 Some(lines.join("\n"))
             }
+            Self::Hook { source, .. } => source.output().map(indented),
+            Self::Target { source, .. } => source.output().map(indented),
             _ => None,
         }
     }
@@ -345,4 +363,10 @@ fn of_store(error: &StoreError) -> ExitCode {
         StoreError::File(_) => ExitCode::USAGE,
         _ => ExitCode::UNEXPECTED,
     }
+}
+
+/// What a program wrote, beside what we say.
+fn indented(output: &str) -> String {
+    let lines: Vec<String> = output.lines().map(|line| format!("  {line}")).collect();
+    lines.join("\n")
 }

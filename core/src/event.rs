@@ -73,6 +73,18 @@ pub enum What {
         #[serde(serialize_with = "as_millis")]
         elapsed: Duration,
     },
+    /// A command of this machine's configuration ended.
+    Hook {
+        /// The command.
+        command: String,
+        /// Why it did not do what it is for.
+        error: Option<String>,
+        /// The last lines that it wrote.
+        output: String,
+        /// How long it took.
+        #[serde(serialize_with = "as_millis")]
+        elapsed: Duration,
+    },
     /// A new version is in the store.
     Issued {
         /// The version.
@@ -125,6 +137,13 @@ pub enum What {
     Stage {
         /// Which.
         stage: Stage,
+    },
+    /// A target on this machine has this version now.
+    TargetDeployed {
+        /// The label of the target.
+        target: String,
+        /// The version.
+        version: u32,
     },
     /// A server's verdict about one owner name has changed.
     Verdict {

@@ -4,7 +4,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::{Form, Json, Router, routing::post};
+use axum::{Router, routing::post};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use dnseal_core::account::{Accounts, AccountsError, Foreign, How, Obtained, Terms, Wish};
 use dnseal_core::acme::{
     AccountError, AccountKey, Ca, ExtraRoot, KeyType, Transport, TransportOptions,
@@ -12,7 +13,7 @@ use dnseal_core::acme::{
 use dnseal_core::event::Events;
 use dnseal_core::store::{AccountId, DirectoryStore, StoredAccount};
 use dnseal_sandbox::ca::{self, Answer, CaBuilder, ErrorKind, Fault, Resource};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -228,18 +229,19 @@ async fn credentials_for_an_email_address() {
     const HMAC: [u8; 32] = [7; 32];
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let log = asked.clone();
-    let form = post(move |Form(form): Form<Value>| async move {
-        let email = form["email"].as_str().unwrap().to_owned();
-        let refused = !email.contains('@');
-        log.lock().unwrap().push(email);
-        Json(match refused {
-            true => json!({ "success": false, "error": { "code": 2900, "type": "invalid_email" } }),
-            false => json!({
-                "success": true,
-                "eab_kid": "kid-by-email",
-                "eab_hmac_key": base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, HMAC),
-            }),
-        })
+    let form = post(move |body: String| async move {
+        let form: reqwest::Url = format!("http://form/?{body}").parse().unwrap();
+        let (name, email) = form.query_pairs().next().unwrap();
+        assert_eq!(name, "email");
+        log.lock().unwrap().push(email.to_string());
+        let key = BASE64_URL_SAFE_NO_PAD.encode(HMAC);
+        match email.contains('@') {
+            true => json!({ "success": true, "eab_kid": "kid-by-email", "eab_hmac_key": key }),
+            false => {
+                json!({ "success": false, "error": { "code": 2900, "type": "invalid_email" } })
+            }
+        }
+        .to_string()
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!(

@@ -112,8 +112,8 @@ fn legos_files_and_bare_keys() {
     let url = shop.pebble.directory_url();
     let register = |name: &str| {
         let run = shop
-            .command("account register --agree-tos --output json --account")
-            .args([name, "--ca", &url, "--ca-root"])
+            .command("account register --agree-tos --output json")
+            .args(["--account", name, "--ca", &url, "--ca-root"])
             .arg(shop.pebble.ca_pem_path())
             .run();
         run.success().json()
@@ -202,10 +202,10 @@ fn keys_of_other_kinds_and_a_kill_in_between() {
         assert!(made.status.success(), "{made:?}");
         register_with(&shop.pebble, &file);
         let name = &kind[..2];
-        let words = [file.to_str().unwrap(), "--account", name, "--ca"];
+        let words = [file.to_str().unwrap(), "--account", name];
         let url = shop.pebble.directory_url();
         let running = import(&shop, &words)
-            .arg(&url)
+            .env("DNSEAL_CA", &url)
             .env("DNSEAL_TEST_PAUSE_AT", "rollover-sent")
             .spawn();
         running.wait_stderr("paused at rollover-sent");

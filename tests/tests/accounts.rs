@@ -225,7 +225,8 @@ fn a_new_key_orders_and_the_old_one_does_not() {
     let file = shop.home().join("old.pem");
     fs::write(&file, old).unwrap();
     let import = shop
-        .command("account import old.pem --account old --ca")
+        .command("account import old.pem --account old")
+        .arg("--ca")
         .arg(shop.pebble.directory_url())
         .arg("--ca-root")
         .arg(shop.pebble.ca_pem_path())
@@ -238,7 +239,8 @@ fn a_rollover_that_was_killed_harms_nothing_and_is_finished() {
     let Some(shop) = Shop::open() else { return };
     shop.issue(&["example.test"]).run().success();
     let rollover = || {
-        shop.command("account rollover --output json --ca-root")
+        shop.command("account rollover --output json")
+            .arg("--ca-root")
             .arg(shop.pebble.ca_pem_path())
     };
     for point in Checkpoint::ROLLOVER {

@@ -5,8 +5,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dnseal_tests::{Dnseal, Run, Shop};
+use std::sync::Arc;
+
+use dnseal_core::acme::{ExtraRoot, Revocation, RevocationReason, Transport, TransportOptions};
+use dnseal_core::event::Events;
+use dnseal_core::revoke::{Outcome, Request, RevocationError, Revoker, Subject, Way};
+use dnseal_core::store::DirectoryStore;
+use dnseal_sandbox::ca::{Answer, ErrorKind, Fault, Resource};
+use dnseal_tests::{Dnseal, Run, Sandbox, Shop};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 fn serial(shop: &Shop, name: &str) -> String {
     let head = shop.head(name).unwrap();
@@ -161,7 +169,8 @@ fn by_its_own_key_where_the_account_is_gone_or_closed() {
         .path();
     let before = fs::read(&record).unwrap();
     let root = shop.pebble.ca_pem_path();
-    shop.command("account deactivate --yes --ca-root")
+    shop.command("account deactivate --yes")
+        .arg("--ca-root")
         .arg(&root)
         .run()
         .success();
@@ -182,7 +191,8 @@ fn by_its_own_key_where_the_account_is_gone_or_closed() {
     fs::remove_dir_all(&accounts).unwrap();
     let serial_c = serial(&shop, "c.example.test");
     let run = shop
-        .command("revoke c.example.test --ca-root")
+        .command("revoke c.example.test")
+        .arg("--ca-root")
         .arg(&root)
         .run()
         .success();
@@ -302,4 +312,83 @@ fn what_cannot_be_revoked_says_why() {
     );
     let serial = serial(&shop, "example.test");
     assert_eq!(status(&shop, &serial)["Status"], "Valid");
+}
+
+async fn at_sandbox(
+    sandbox: &Sandbox,
+    reason: RevocationReason,
+) -> Result<Outcome, RevocationError> {
+    let options = TransportOptions {
+        extra_roots: vec![ExtraRoot {
+            name: "sandbox".to_owned(),
+            pem: sandbox.ca.tls_root_pem().as_bytes().to_vec(),
+        }],
+        ..TransportOptions::default()
+    };
+    let transport = Transport::new(options, Events::silent()).unwrap();
+    let store = DirectoryStore::open(&sandbox.workbench.home().join("store")).unwrap();
+    let request = Request {
+        subject: Subject::Stored {
+            id: "example.test".parse().unwrap(),
+            version: None,
+        },
+        reason,
+        account: None,
+        key: None,
+    };
+    Revoker::new(Arc::new(store), transport, Events::silent())
+        .revoke(&request, &CancellationToken::new())
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_and_lost_answers() {
+    let sandbox = Sandbox::start().await;
+    let issued = sandbox.issue(&["example.test"]).await.unwrap();
+    let superseded = RevocationReason::Superseded;
+
+    // What is not about the account is not asked for by the key.
+    let no = Answer::problem(400, ErrorKind::BadRevocationReason, "not that one");
+    sandbox
+        .ca
+        .faults()
+        .next(Resource::Revoke, no.with_nonce(true));
+    let error = at_sandbox(&sandbox, superseded).await.unwrap_err();
+    let text = format!("{error} {}", error.hint().unwrap());
+    assert!(
+        text.contains("superseded") && text.contains("not that one"),
+        "{text}"
+    );
+    assert!(text.contains("--reason"), "{text}");
+    assert_eq!(sandbox.ca.requests(Resource::Revoke), 1);
+    let head = sandbox.workbench.head(&issued.id).await.unwrap();
+    assert_eq!(head.current.unwrap().revoked, None);
+
+    // The CA has done it, and nobody heard.
+    sandbox.ca.faults().next(Resource::Revoke, Fault::DropAfter);
+    let outcome = at_sandbox(&sandbox, superseded).await.unwrap();
+    assert_eq!(outcome.revocation, Revocation::Already);
+    assert!(
+        matches!(outcome.way, Way::Account { .. }),
+        "{:?}",
+        outcome.way
+    );
+    let head = sandbox.workbench.head(&issued.id).await.unwrap();
+    assert_eq!(head.current.unwrap().revoked.unwrap().reason, superseded);
+    assert!(sandbox.ca.issued().iter().all(|c| c.revoked.is_some()));
+
+    // The CA takes the account for somebody else's.
+    let again = sandbox
+        .run(&sandbox.request(&["example.test"]))
+        .await
+        .unwrap();
+    assert!(again.issued_now);
+    let refused = Answer::problem(403, ErrorKind::Unauthorized, "not your certificate");
+    sandbox
+        .ca
+        .faults()
+        .next(Resource::Revoke, refused.with_nonce(true));
+    let outcome = at_sandbox(&sandbox, superseded).await.unwrap();
+    assert_eq!(outcome.way, Way::CertificateKey);
+    assert!(outcome.instead.unwrap().contains("not your certificate"));
 }

@@ -75,6 +75,9 @@ pub(crate) enum Command {
     /// Renew the certificates that are due
     #[command(after_help = RENEW_EXAMPLES)]
     Renew(RenewArgs),
+    /// Bring certificates to where they are needed on this machine
+    #[command(after_help = DEPLOY_EXAMPLES)]
+    Deploy(DeployArgs),
     /// List the certificates in the store
     #[command(after_help = "Example:\n  dnseal list --output json")]
     List,
@@ -143,6 +146,17 @@ pub(crate) struct DeleteArgs {
     pub(crate) provider: ProviderArgs,
     #[command(flatten)]
     pub(crate) probe: ProbeArgs,
+}
+
+/// Arguments of `deploy`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeployArgs {
+    /// The certificates, as `dnseal list` has them [default: all]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Deploy again what is deployed already
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// Arguments of `dns`.
@@ -218,6 +232,14 @@ pub(crate) struct ManArgs {
     #[arg(value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 }
+
+const DEPLOY_EXAMPLES: &str = "\
+Examples:
+  dnseal deploy
+  dnseal deploy example.com --force
+
+What `deploy:` and `hooks:` in the configuration say is done after every `issue` and `renew` by itself. This does it
+without ordering anything. A target that failed is tried again by every run.";
 
 const ISSUE_EXAMPLES: &str = "\
 Examples:

@@ -13,11 +13,7 @@ use crate::env_vars;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RevokeArgs {
     /// The name of the certificate, as `dnseal list` has it
-    #[arg(
-        value_name = "NAME",
-        required_unless_present = "cert_path",
-        conflicts_with = "cert_path"
-    )]
+    #[arg(value_name = "NAME", conflicts_with = "cert_path")]
     pub(crate) name: Option<String>,
 
     /// A file with the certificate instead, PEM or DER; the first one in it counts

@@ -1,5 +1,6 @@
 //! `dnseal delete NAME`.
 
+use dnseal_core::deploy::LocalState;
 use dnseal_core::store::CertId;
 use serde_json::json;
 
@@ -33,6 +34,7 @@ pub(super) async fn run(app: &App, args: &DeleteArgs) -> Result<Report, CliError
     let interrupted = work.interrupted();
     work.finish().await;
     result.map_err(|error| CliError::issue(error, interrupted))?;
+    LocalState::new(&app.places.state()).forget(&id).await?;
     Ok(Report::new(
         format!(
             "removed {id} from {} and {}\n",

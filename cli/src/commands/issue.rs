@@ -21,6 +21,7 @@ use crate::commands::again::Again;
 use crate::commands::batch;
 use crate::commands::batch::Batch;
 use crate::commands::batch::Job;
+use crate::commands::deploying::Deploying;
 use crate::commands::notices;
 use crate::commands::reason;
 use crate::commands::work::Engines;
@@ -66,6 +67,10 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
             }
             let jobs = jobs(&mut engines, orders)?;
             let mut batch = Batch::new(args.at_once.concurrency());
+            let ids = jobs.iter().map(|job| &job.id);
+            let deploying = Deploying::new(app, &work, engines.store(), ids)?;
+            deploying.look(app, &jobs).await?;
+            batch.observers.push(Box::new(deploying));
             batch.observers.extend(notices::observer(app, &work)?);
             let ended = batch.run(jobs, &work).await?;
             let interrupted = work.interrupted();

@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::commands::App;
+use crate::commands::deploying::Standings;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
 use crate::render::Report;
@@ -24,6 +25,8 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
     let mut table = Table::new(&["NAME", "VALID UNTIL", "", "KEY", "NAMES"]);
     let mut json: Vec<Value> = Vec::new();
     let mut broken = false;
+    let standings = Standings::read(app)?;
+    let mut notes = String::new();
     for (id, head) in &heads {
         let head = match head {
             Ok(head) => head,
@@ -43,7 +46,11 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
                 continue;
             }
         };
-        json.push(summary(app, head));
+        let mut document = summary(app, head);
+        let states = standings.of(head)?;
+        notes.push_str(&Standings::notes(&head.id, &states));
+        document["deployments"] = json!(states);
+        json.push(document);
         let is = Is::of(head);
         let (until, left) = match &head.current {
             Some(version) => (day(version.not_after), in_days(now, version.not_after)),
@@ -59,7 +66,8 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
     }
     let text = match heads.is_empty() {
         true => format!("no certificates in {}\n", app.places.store.display()),
-        false => table.render(""),
+        false if notes.is_empty() => table.render(""),
+        false => format!("{}\n{notes}", table.render("")),
     };
     Ok(Report {
         exit: match broken {

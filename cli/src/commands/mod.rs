@@ -7,6 +7,8 @@ mod batch;
 mod completions;
 mod delete;
 mod demo;
+mod deploy;
+mod deploying;
 mod dns;
 mod issue;
 mod list;
@@ -23,6 +25,8 @@ mod schema;
 mod show;
 mod standing;
 mod work;
+
+use dnseal_core::deploy::Live;
 
 use crate::args::Cli;
 use crate::args::Command;
@@ -58,10 +62,27 @@ impl App {
     }
 }
 
+impl App {
+    /// The files that servers read.
+    fn live(&self) -> Result<Live, CliError> {
+        let mut live = Live::new(&self.places.live)?.with_access(self.config.access.clone());
+        if self.places.live == self.places.local.join("live") {
+            live = live.within(&self.places.local);
+        }
+        for certificate in &self.config.certificates {
+            if !certificate.access.is_empty() {
+                live = live.with_access_of(&certificate.id, certificate.access.clone());
+            }
+        }
+        Ok(live)
+    }
+}
+
 /// Does what the command line says.
 pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> {
     let app = || App::new(cli.global.clone(), printer);
     match cli.command {
+        Command::Deploy(args) => deploy::run(&app()?, &args).await,
         Command::Demo(args) => demo::run(&cli.global, printer, &args).await,
         Command::Issue(args) => issue::run(&app()?, &args).await,
         Command::Renew(args) => renew::run(&app()?, &args).await,

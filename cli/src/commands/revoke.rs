@@ -111,7 +111,13 @@ pub(super) async fn run(app: &App, args: &RevokeArgs) -> Result<Report, CliError
 /// What is named; a file that the store has as well is the store's.
 async fn subject(app: &App, args: &RevokeArgs, store: &dyn Store) -> Result<Subject, CliError> {
     let Some(path) = &args.cert_path else {
-        let id: CertId = args.name.as_deref().unwrap_or_default().parse()?;
+        let Some(name) = &args.name else {
+            return Err(CliError::usage(
+                "there is nothing to revoke",
+                "name a certificate of the store, or a file with `--cert-path`",
+            ));
+        };
+        let id: CertId = name.parse()?;
         return Ok(Subject::Stored {
             id,
             version: args.cert_version,

@@ -1,11 +1,14 @@
 //! `dnseal show NAME`.
 
+use dnseal_core::deploy::Standing;
+use dnseal_core::deploy::TargetState;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::commands::App;
+use crate::commands::deploying::Standings;
 use crate::commands::list;
 use crate::commands::list::Is;
 use crate::commands::list::joined;
@@ -23,7 +26,14 @@ pub(super) async fn run(app: &App, name: &str) -> Result<Report, CliError> {
         object.insert("published".into(), json!(head.published));
         object.insert("order".into(), json!(head.order));
     }
-    Ok(Report::new(text(app, &head), json))
+    let standings = Standings::read(app)?.of(&head)?;
+    json["deployments"] = json!(standings);
+    let mut text = text(app, &head);
+    if !standings.is_empty() {
+        text.push('\n');
+        text.push_str(&targets(&standings));
+    }
+    Ok(Report::new(text, json))
 }
 
 /// The head of `id`, which must be there.
@@ -32,6 +42,32 @@ pub(super) async fn head(app: &App, id: &CertId) -> Result<Head, CliError> {
     let store = app.places.open_existing()?.ok_or_else(missing)?;
     let (head, _) = Head::load(&store, id).await?.ok_or_else(missing)?;
     Ok(head)
+}
+
+/// How each target stands on this machine.
+fn targets(states: &[TargetState]) -> String {
+    let mut table = Table::new(&["TARGET", "STATE", "VERSION", "SINCE"]);
+    for state in states {
+        let (word, since) = match &state.standing {
+            Standing::Deployed => ("deployed".to_owned(), state.at),
+            Standing::Due => ("due".to_owned(), state.at),
+            Standing::Failed {
+                error, attempts, ..
+            } => {
+                let error = error.lines().next().unwrap_or_default();
+                (format!("failed {attempts}x: {error}"), state.at)
+            }
+        };
+        table.row([
+            state.target.clone(),
+            word,
+            state
+                .version
+                .map_or_else(|| "-".to_owned(), |v| v.to_string()),
+            since.map_or_else(|| "-".to_owned(), day),
+        ]);
+    }
+    table.render("")
 }
 
 fn text(app: &App, head: &Head) -> String {

@@ -189,12 +189,17 @@ impl Engines {
             #[cfg(debug_assertions)]
             cancel: work.cancel().clone(),
             events: work.events.clone(),
-            live: Live::new(&app.places.live)?,
+            live: app.live()?,
             made: BTreeMap::new(),
             _nothing: nothing,
             store: Arc::new(store),
             zones,
         })
+    }
+
+    /// The store they all work on.
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
     }
 
     /// The engine that trusts these files.

@@ -29,6 +29,7 @@ use crate::config::Provider;
 use crate::config::Secret;
 use crate::config::Source;
 use crate::config::Zone;
+use crate::config::deploy;
 use crate::config::nearest;
 use crate::config::raw;
 use crate::config::raw::Node;
@@ -59,11 +60,15 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         }
         zones.push(zone);
     }
+    let timeout = deploy::timeout(&raw.hooks);
+    let deploy = checker.targets(&top("deploy"), raw.deploy, timeout)?;
+    let hooks = checker.hooks(&top("hooks"), raw.hooks)?;
+    let usual = deploy::access(raw.access.owner, raw.access.group, raw.access.mode);
     let mut certificates: Vec<Certificate> = Vec::new();
     let mut ids = HashSet::new();
     for (name, certificate) in raw.certificates.0 {
         let place = top("certificates").at(&name);
-        let certificate = checker.certificate(&place, &name, certificate)?;
+        let certificate = checker.certificate(&place, &name, certificate, timeout)?;
         if !ids.insert(certificate.id.clone()) {
             return Err(checker.error(
                 &place.key(),
@@ -72,12 +77,16 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         }
         certificates.push(certificate);
     }
+    checker.one_writer_a_file(&certificates, &deploy)?;
     Ok(Config {
+        access: usual,
         agree_tos: raw.agree_tos,
         ca: raw.ca.map(|ca| checker.ca(&top("ca"), ca)).transpose()?,
         certificates,
+        deploy,
         dir: raw.dir.map(|path| source.resolve(&path)),
         emails: checker.emails(&top("email"), raw.email)?,
+        hooks,
         key_type: checker.key_type(&top("key-type"), raw.key_type)?,
         live: raw.live.map(|path| source.resolve(&path)),
         notify: raw
@@ -97,12 +106,12 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
     })
 }
 
-struct Checker<'a> {
-    source: &'a Source,
+pub(super) struct Checker<'a> {
+    pub(super) source: &'a Source,
 }
 
 impl Checker<'_> {
-    fn error(&self, place: &Place, message: impl Into<String>) -> ConfigError {
+    pub(super) fn error(&self, place: &Place, message: impl Into<String>) -> ConfigError {
         ConfigError::at(self.source, place.find(self.source.text()), message)
     }
 
@@ -159,6 +168,7 @@ impl Checker<'_> {
         place: &Place,
         name: &str,
         raw: raw::Certificate,
+        timeout: std::time::Duration,
     ) -> Result<Certificate, ConfigError> {
         let id: CertId = name
             .parse()
@@ -186,6 +196,11 @@ impl Checker<'_> {
             profile: raw.profile,
             renew_before: self.renew_before(&place.at("renew-before"), raw.renew_before)?,
             ca: raw.ca.map(|ca| self.ca(&place.at("ca"), ca)).transpose()?,
+            access: deploy::access(raw.access.owner, raw.access.group, raw.access.mode),
+            deploy: raw
+                .deploy
+                .map(|targets| self.targets(&place.at("deploy"), targets, timeout))
+                .transpose()?,
         })
     }
 
@@ -433,7 +448,7 @@ impl Checker<'_> {
         Ok(reference)
     }
 
-    fn secret(&self, place: &Place, raw: raw::Secret) -> Result<Secret, ConfigError> {
+    pub(super) fn secret(&self, place: &Place, raw: raw::Secret) -> Result<Secret, ConfigError> {
         let reference = match raw {
             raw::Secret::Literal(text) => return Ok(Secret::Literal(text)),
             raw::Secret::Reference(reference) => reference,

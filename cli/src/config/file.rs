@@ -247,10 +247,6 @@ const OF_ALL_ZONES: &[&str] = &["family", "mode", "quorum", "resolvers", "settle
 /// Keys and values that the design has and this version has not, and what to do meanwhile.
 const LATER: &[(&str, &str)] = &[
     (
-        "deploy",
-        "let what calls dnseal reload the server after it, for example `dnseal issue && systemctl reload nginx`",
-    ),
-    (
         "doh",
         "port 53 must be open for now; `nameservers` and `resolvers` choose whom to ask",
     ),

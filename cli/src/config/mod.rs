@@ -5,6 +5,7 @@
 //! as `[redacted]` everywhere. Nothing here reads flags or environment variables, apart from `{ env: … }` of a secret.
 
 mod check;
+mod deploy;
 mod error;
 mod file;
 mod forms;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dnseal_core::acme::KeyType;
+use dnseal_core::deploy::Access;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
 use dnseal_core::notify::NoticeKind;
@@ -31,6 +33,11 @@ use dnseal_providers::plugin::Plugins;
 
 pub(crate) use check::parse_key_type;
 pub(crate) use check::parse_server;
+pub(crate) use deploy::Content;
+pub(crate) use deploy::File as TargetFile;
+pub(crate) use deploy::Hooks;
+pub(crate) use deploy::Target;
+pub(crate) use deploy::named;
 pub(crate) use error::ConfigError;
 pub(crate) use error::nearest;
 pub(crate) use file::Source;
@@ -53,11 +60,16 @@ pub(crate) use secret::SecretError;
 pub(crate) struct Config {
     /// The file it came from, where there is one.
     pub(crate) source: Option<Source>,
+    /// Whose the files in `live` are.
+    pub(crate) access: Access,
     pub(crate) agree_tos: bool,
     pub(crate) ca: Option<Ca>,
     pub(crate) certificates: Vec<Certificate>,
+    /// Where certificates go that say nothing themselves.
+    pub(crate) deploy: Vec<Target>,
     pub(crate) dir: Option<PathBuf>,
     pub(crate) emails: Vec<String>,
+    pub(crate) hooks: Hooks,
     pub(crate) key_type: Option<KeyType>,
     pub(crate) live: Option<PathBuf>,
     pub(crate) notify: Vec<Notify>,
@@ -160,6 +172,10 @@ pub(crate) struct Certificate {
     pub(crate) profile: Option<String>,
     pub(crate) renew_before: Option<RenewBefore>,
     pub(crate) ca: Option<Ca>,
+    /// Whose its files in `live` are.
+    pub(crate) access: Access,
+    /// Where it goes; `None` where it goes where all go.
+    pub(crate) deploy: Option<Vec<Target>>,
 }
 
 /// Somebody who is told what became of certificates.

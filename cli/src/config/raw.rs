@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use crate::config::redact;
 
+use crate::config::deploy::raw as deploy;
+
 /// The configuration of dnseal.
 #[derive(Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(
@@ -21,17 +23,23 @@ use crate::config::redact;
 )]
 #[schemars(title = "dnseal.yaml")]
 pub(crate) struct Config {
+    /// Whose the files in `live` are.
+    pub(crate) access: deploy::Access,
     /// Whether the CA's terms of service are agreed to.
     pub(crate) agree_tos: bool,
     /// The CA: a name, the URL of a directory, or both with what it needs.
     pub(crate) ca: Option<Ca>,
     /// The certificates to issue, by name.
     pub(crate) certificates: Table<Certificate>,
+    /// Where certificates go that say nothing themselves.
+    pub(crate) deploy: Vec<deploy::Target>,
     /// Where store and live files are; a path relative to this file.
     pub(crate) dir: Option<String>,
     /// Where the CA may write to.
     #[serde(serialize_with = "redact::addresses")]
     pub(crate) email: Option<OneOrMore>,
+    /// Commands around a run.
+    pub(crate) hooks: deploy::Hooks,
     /// The type of new keys.
     pub(crate) key_type: Option<KeyTypeName>,
     /// Where the newest files are, if not in `live` below `dir`.
@@ -96,9 +104,15 @@ pub(crate) struct Eab {
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub(crate) struct Certificate {
+    /// Whose its files in `live` are.
+    #[serde(default)]
+    pub(crate) access: deploy::Access,
     /// Another CA than the one for all.
     #[serde(default)]
     pub(crate) ca: Option<Ca>,
+    /// Where it goes on this machine, instead of what is said for all.
+    #[serde(default)]
+    pub(crate) deploy: Option<Vec<deploy::Target>>,
     /// The type of its key.
     #[serde(default)]
     pub(crate) key_type: Option<KeyTypeName>,

@@ -62,6 +62,14 @@ pub(super) fn program<S: Serializer>(words: &Option<Vec<String>>, s: S) -> Resul
     }
 }
 
+/// A text in which anything may stand.
+pub(super) fn text<S: Serializer>(text: &Option<String>, s: S) -> Result<S::Ok, S::Error> {
+    match text {
+        None => s.serialize_none(),
+        Some(_) => s.serialize_str(REDACTED),
+    }
+}
+
 /// Mail addresses: where, but not who.
 pub(super) fn addresses<S: Serializer>(
     emails: &Option<OneOrMore>,
@@ -194,6 +202,7 @@ providers:
   asks: { kind: rfc2136, server: ns1.test, tsig: { name: k, secret: { command: [pass, canary] } } }
   file: { kind: rfc2136, server: ns1.test, tsig: { name: k, secret: { file: /run/tsig } } }
 certificates:
+  b.test: { names: [b.test], deploy: [{ shell: curl canary }, { run: [x, canary], files: { pkcs12: { path: /p, password: canary } } }] }
   a.test: { names: [a.test], ca: { name: zerossl, eab: { kid: k2, hmac-key: { command: [pass, canary] } } } }
 notify:
   - { run: [mail, canary], events: [failed] }

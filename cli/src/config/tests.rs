@@ -112,7 +112,6 @@ const ERRORS: &[(&str, usize, usize, &str, &str)] = &[
     ("certificates:\n  a/b: { names: [a.test] }\n", 2, 3, "it may hold no `/`", ""),
     ("certificates:\n  a: { names: [a.test, \"*.*.test\"] }\n", 2, 24, "one `*.` at the very beginning", "one wildcard for each level"),
     ("certificates:\n  a: { names: [] }\n", 2, 15, "has no names", ""),
-    ("certificates:\n  a: { names: [a.test], deploy: [] }\n", 2, 25, "`deploy` is not supported yet", "systemctl reload"),
     ("certificates:\n  a: { names: [a.test] }\n  A: { names: [b.test] }\n", 3, 3, "stands here twice", ""),
     ("certificates:\n  a: { names: [a.test] }\n  a: { names: [b.test] }\n", 2, 3, "`a` stands here twice", ""),
     ("ca: x\nca: y\n", 1, 1, "duplicate field `ca`", ""),

@@ -103,6 +103,23 @@ pub(super) fn describe(what: &What) -> (Detail, String) {
             );
             (Detail::Everything, text)
         }
+        What::Hook {
+            command,
+            error,
+            output,
+            elapsed,
+        } => {
+            let took = elapsed.as_millis();
+            let mut text = match error {
+                Some(error) => format!("{error} after {took}ms"),
+                None => format!("ran `{command}` in {took}ms"),
+            };
+            for line in output.lines() {
+                text.push_str("\n  ");
+                text.push_str(line);
+            }
+            (Detail::Verbose, text)
+        }
         What::Issued { version } => (
             Detail::Verbose,
             format!("version {version} is in the store"),
@@ -147,6 +164,10 @@ pub(super) fn describe(what: &What) -> (Detail, String) {
             (Detail::Verbose, text)
         }
         What::Stage { stage } => (Detail::Normal, stage_words(*stage).to_owned()),
+        What::TargetDeployed { target, version } => (
+            Detail::Verbose,
+            format!("version {version} is deployed to {target}"),
+        ),
         What::Verdict {
             owner,
             server,

@@ -3,6 +3,7 @@
 //! Raw words become checked values here and nowhere else; what comes out needs no second look.
 
 mod ca;
+mod deploy;
 mod orders;
 mod places;
 mod probe;
@@ -14,6 +15,9 @@ use std::path::PathBuf;
 pub(crate) use ca::ca;
 pub(crate) use ca::contacts;
 pub(crate) use ca::mailto;
+pub(crate) use deploy::Destinations;
+pub(crate) use deploy::Passwords;
+pub(crate) use deploy::variables;
 pub(crate) use orders::Order;
 pub(crate) use orders::Sketch;
 pub(crate) use orders::orders;

@@ -48,6 +48,14 @@ impl Places {
         })
     }
 
+    /// What was deployed where on this machine. In `live` it has a directory of its own, because runs write there at once.
+    pub(crate) fn state(&self) -> PathBuf {
+        match self.local == self.live {
+            true => self.live.join(".local").join("local.json"),
+            false => self.local.join("local.json"),
+        }
+    }
+
     /// The store, made where it is missing.
     pub(crate) fn open(&self) -> Result<DirectoryStore, CliError> {
         Ok(DirectoryStore::open(&self.store)?)

@@ -176,7 +176,7 @@ impl AccountsError {
                 "both keys are in the store; `dnseal account rollover {id}` goes on"
             )),
             Self::UnknownKey { .. } => {
-                Some("name the CA that the account is at with `--ca`".to_owned())
+                Some("name the CA that the account is at with `--ca`; a key that was replaced there is of no more use".to_owned())
             }
             Self::AccountKey(_) | Self::Cancelled | Self::SigningKey(_) => None,
         }

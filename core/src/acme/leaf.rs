@@ -98,6 +98,13 @@ mod tests {
     use super::super::key::KeyType;
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn no_octets_are_a_reason_to_panic(octets in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = Leaf::read(&octets);
+        }
+    }
+
     #[test]
     fn a_certificate_knows_its_key_whatever_its_form() {
         for kind in [KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa2048] {

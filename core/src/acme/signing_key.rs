@@ -361,51 +361,51 @@ mod tests {
 
     use super::*;
 
-    /// The RSA key of RFC 7515 appendix A.2.1.
-    const RFC_RSA: &str = r#"{"kty":"RSA",
-        "n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
+    /// A key that josepy, certbot's library, has made, as certbot keeps it.
+    const CERTBOT_RSA: &str = r#"{"kty":"RSA",
+        "n":"rfOHNTqlIQviUCGoD_8S8ypdDQGpnw_-gq9u6OLO-SKWJc3O1sGXraqrmU_P2naw4Mqh22tpDJlCfCZPBZM9HW099mDJH7JOPtqKtG33fhKTqWbmc3Q53OaCsaHuWqy6eGBnvSNd3dAsabIccOFtpNmvJQvOzLsAaPQOH-g1eUuEP6s1KcDDDYQ9mI-H6LKPVaoeGx0T4izQ4-Tbz4DDXxumhKMxMywKeS8_GE9jLUCu1pH12sdZXJs0PLtvgYxYXkCDYqyQ7NPQUJZ3leqe_enqPUWcE2h6L3WzCJMNLfehCCJ3izf1F2UXo2uyfa7AuLyt_pyGFa2WBR-DzDPeqQ",
         "e":"AQAB",
-        "d":"Eq5xpGnNCivDflJsRQBXHx1hdR1k6Ulwe2JZD50LpXyWPEAeP88vLNO97IjlA7_GQ5sLKMgvfTeXZx9SE-7YwVol2NXOoAJe46sui395IW_GO-pWJ1O0BkTGoVEn2bKVRUCgu-GjBVaYLU6f3l9kJfFNS3E0QbVdxzubSu3Mkqzjkn439X0M_V51gfpRLI9JYanrC4D4qAdGcopV_0ZHHzQlBjudU2QvXt4ehNYTCBr6XCLQUShb1juUO1ZdiYoFaFQT5Tw8bGUl_x_jTj3ccPDVZFD9pIuhLhBOneufuBiB4cS98l2SR_RQyGWSeWjnczT0QU91p1DhOVRuOopznQ",
-        "p":"4BzEEOtIpmVdVEZNCqS7baC4crd0pqnRH_5IB3jw3bcxGn6QLvnEtfdUdiYrqBdss1l58BQ3KhooKeQTa9AB0Hw_Py5PJdTJNPY8cQn7ouZ2KKDcmnPGBY5t7yLc1QlQ5xHdwW1VhvKn-nXqhJTBgIPgtldC-KDV5z-y2XDwGUc",
-        "q":"uQPEfgmVtjL0Uyyx88GZFF1fOunH3-7cepKmtH4pxhtCoHqpWmT8YAmZxaewHgHAjLYsp1ZSe7zFYHj7C6ul7TjeLQeZD_YwD66t62wDmpe_HlB-TnBA-njbglfIsRLtXlnDzQkv5dTltRJ11BKBBypeeF6689rjcJIDEz9RWdc",
-        "dp":"BwKfV3Akq5_MFZDFZCnW-wzl-CCo83WoZvnLQwCTeDv8uzluRSnm71I3QCLdhrqE2e9YkxvuxdBfpT_PI7Yz-FOKnu1R6HsJeDCjn12Sk3vmAktV2zb34MCdy7cpdTh_YVr7tss2u6vneTwrA86rZtu5Mbr1C1XsmvkxHQAdYo0",
-        "dq":"h_96-mK1R_7glhsum81dZxjTnYynPbZpHziZjeeHcXYsXaaMwkOlODsWa7I9xXDoRwbKgB719rrmI2oKr6N3Do9U0ajaHF-NKJnwgjMd2w9cjz3_-kyNlxAr2v4IKhGNpmM5iIgOS1VZnOZ68m6_pbLBSp3nssTdlqvd0tIiTHU",
-        "qi":"IYd7DHOhrWvxkwPQsRM2tOgrjbcrfvtQJipd-DlcxyVuuMm9KFkM4LwV2owYNNnxyz7Z6gF7Oo0wVJz3mQ6wMVhR4LPy1LW_kgPDPhoUWn0YbFjMtgNuZKTKYaQ4GkHqhDbAQ7M4CAoJmFoLvD_bH2JvCsOD3XGTx7NhfVoUnYw"}"#;
+        "d":"AeggWGmmB3qUPp1d1J4OyL5TQoodAD66Qxe18yTQULwLsgqjXKiG13seUioFLN998RrbgxaWclJIP6jiVxzt77GDuzyEm922HJuD53YonzfIKVRUzJlurHCU6GpOXO1Vhm4FGRZHCEBIylhO1kBsVaEiubjbSZR3rM7XDEu88VFJVeGtbmnhzsHT8YIHLSKNjsZxpn3e82WWbwpz7FAM80obdF0CbxXdCL8l4ePVTWkzC5Is66aODX1QBkSmt-ZeLyLJF50J7ZoMtU50gpM6_l6cgsfkK-acU7n8Svt-Acw864kIS4tH7iPryVx55E-UsrtQ5ZdoxZNNsSk1rlouAQ",
+        "p":"3r7uH6GhzZJHyx2hvfU477PMTYIohzZIdyeV21fVmiMXIhzM9vyxRc2rpLFLpmZlGyeSWu5l4jjUZoZvqadI9Ajv9RybG142yVoEmDorscwroLeEjb67Ma85HHb9n2q3Ii_zKQgRt7mvwEMLsUjoN9LrKTRLND0VBWCuac9RXKk",
+        "q":"x-u7JXJFdL3IVgeoGXNIMvWQ3h4Xt0twPNMci5Nt851fWLesmwUP84lfTCr68COk75KW1qGNzeXF_yw7pwJeFsdzIWWxZ8mCgGZGY7w7zmDKOSsYbPlNvfrB8uv_XElsVtW1C-9Sb_9IDdI6Or69ti18eygyz4NPXxOSbtLtsgE",
+        "dp":"WuZ-FOiIOHVe2RQxomzFnIS6dlMMqQlND1tXO5kfsXRqh2BLgOvkiEEDsAUugyy8TBWdE4DAkU5x15k7TnfXPMe87UGMRuHu58LVpy3uEPPqRf8-l_3jNMZ2PxiMLheFvuzkhbUmTdz4TTTPO70uD0IC9-DAZAQdZQFsi_-wC2k",
+        "dq":"l5E6gztNOSKg_cg0Q4dJF4lhWWSLKmXBI_wRyift1iJbpRErhSOjYkmlvENhmCoN46vJO9OjhJRNNhY863M6Dh8MRCerBjqZ--qONxMAbIipCAqKLCQeMogn_pm5MihgQL0o03GPmGV8JS5bAyqU_cciduSVEQpGZJicDfVQTAE",
+        "qi":"Eeu3POWQi2Z1E4FV0uFsSugcj2PyjwdANxkBuALv2W2Q2p-jLD6vArjpD8A15a2zdE8Owy6N5veBxIE8tljM6chpdV0ve7MuNmsV99IyUqmQ0xsxjQxCFlGvjOhmXl4v6LpUPgLuWVytJzZ9evAj9z8bot3ugcJJYc4Wwcb1Qac"}"#;
 
     fn parse(text: &str) -> Result<SigningKey, SigningKeyError> {
         SigningKey::parse(&text.to_owned().into())
     }
 
     #[test]
-    fn an_rsa_key_signs_as_the_rfc_says() {
-        let key = parse(RFC_RSA).unwrap();
+    fn an_rsa_key_signs_as_others_do() {
+        let key = parse(CERTBOT_RSA).unwrap();
         assert_eq!(key.kind(), "RSA 2048");
         assert_eq!(key.algorithm(), "RS256");
-        // RFC 7515 appendix A.2.1: RS256 is deterministic.
-        let input = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
-        let signature = base64url(key.sign(input.as_bytes()).unwrap());
-        assert!(
-            signature.starts_with("cC4hiUPoj9Eetdgtv3hF80EGrhuB"),
-            "{signature}"
+        // RS256 is deterministic: this is what Python's cryptography makes of it.
+        let signature = base64url(key.sign(b"hello").unwrap());
+        assert_eq!(
+            signature,
+            "l00iWbIMu3FnkIA-OZ2xPgpOUwMsy3-x8VlwU9abPvfWVjMnu7AjRQxmluVwbWD46PEfSogSI_nWTqxBghBkWHUj7jEmP7YPhHMh1tnOv8pBKKc2wTtu6_3x5v06YSBMDW9yBHW-i_Ty5I449rXazlGnea_RgdhiDuRHlKvotwfVifiGqGnm_uq-pZkS75eD4WWR_DU0Wc5WtqB9nGdGy0dUCWzRDAyRBP4WEcDPMnq7IfDLgKUYa6qtGPt9pmfOckeZN3_2Jm-5Bydz59f4lwGWNuxaVy05U1TuszkFuswpzqYA99Dzp2j5_6yA__-_hBsMxEIlnvFG9O9bcPyJQw"
         );
         UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.public_key())
-            .verify(input.as_bytes(), &key.sign(input.as_bytes()).unwrap())
+            .verify(b"hello", &key.sign(b"hello").unwrap())
             .unwrap();
 
-        let n = key.jwk()["n"].as_str().unwrap().to_owned();
-        assert!(n.starts_with("ofgWCuLjybRl"), "{n}");
+        let wanted: Value = serde_json::from_str(CERTBOT_RSA).unwrap();
+        assert_eq!(key.jwk()["n"], wanted["n"]);
         assert_eq!(key.jwk()["e"], "AQAB");
+        assert_eq!(
+            key.thumbprint(),
+            "XVudvun2sUrNf-chwC7FEJTbx2X6gQsLDW-UWnrEYdQ"
+        );
         let stored = SigningKey::parse(&key.pkcs8_base64()).unwrap();
         assert_eq!(stored.thumbprint(), key.thumbprint());
         assert!(key.to_account_key().is_none());
-        assert!(!format!("{key:?}").contains("ofgW"));
+        assert!(!format!("{key:?}").contains(wanted["n"].as_str().unwrap()));
     }
 
     #[test]
-    fn thumbprints_of_the_rfc() {
-        // RFC 7638 section 3.1, of which the RFC gives only the public half: the JWK is the same form.
-        let public = json!({ "e": "AQAB", "kty": "RSA", "n": "0vx7" });
-        assert_eq!(public.to_string(), r#"{"e":"AQAB","kty":"RSA","n":"0vx7"}"#);
+    fn an_account_key_is_one_of_them() {
         let ours = AccountKey::generate().unwrap();
         assert_eq!(SigningKey::from(&ours).thumbprint(), ours.thumbprint());
     }
@@ -433,6 +433,16 @@ mod tests {
         let jwk = ours.to_private_jwk();
         let again = SigningKey::parse(&jwk).unwrap().to_account_key().unwrap();
         assert_eq!(again.thumbprint(), ours.thumbprint());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_a_reason_to_panic(text in ".{0,200}", member in "[A-Za-z0-9_-]{0,60}") {
+            let _ = parse(&text);
+            let _ = parse(&format!(r#"{{"kty":"EC","crv":"P-521","d":"{member}","x":"{member}","y":"AQ"}}"#));
+            let _ = parse(&CERTBOT_RSA.replacen("AQAB", &member, 1));
+            let _ = parse(&format!("-----BEGIN PRIVATE KEY-----\n{member}\n-----END PRIVATE KEY-----"));
+        }
     }
 
     #[test]

@@ -307,9 +307,12 @@ impl ProviderError {
             Self::Credentials { hint, .. }
             | Self::Misconfigured { hint, .. }
             | Self::Refused { hint, .. } => hint.clone(),
-            Self::Unreachable { detail, .. } if detail.contains("connection refused") => Some(
-                "nothing listens there: is the server running, and are its address and port right?"
-                    .to_owned(),
+            Self::Unreachable { detail, .. } => Some(
+                match detail.to_ascii_lowercase().contains("connection refused") {
+                    true => "nothing listens there: is the server running, and are its address and port right?",
+                    false => "check its address and the network, or try again later; HTTP goes through the proxy in HTTPS_PROXY unless NO_PROXY names the host",
+                }
+                .to_owned(),
             ),
             Self::ZoneNotFound { held, .. } if !held.is_empty() => {
                 let held: Vec<&str> = held.iter().map(DomainName::as_str).collect();

@@ -188,7 +188,7 @@ impl Stored {
     fn bundle(&self) -> Bundle<'_> {
         let (cert, chain) = split_chain(&self.fullchain);
         Bundle {
-            privkey: &self.privkey,
+            privkey: Some(&self.privkey),
             cert,
             chain,
             fullchain: &self.fullchain,

@@ -186,40 +186,8 @@ impl Store for DirectoryStore {
                     .lock_file(&file_name)?)
             })
             .await?;
-        let started = Instant::now();
-        let mut pause = LOCK_FIRST_LOOK;
-        let mut told = false;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(e)) => {
-                    return Err(
-                        FileError::io("lock", self.root.path().join(name.as_str()), e).into(),
-                    );
-                }
-            }
-            let holder = holder_of(&file);
-            if !told {
-                (patience.on_wait)(&holder);
-                told = true;
-            }
-            let waited = started.elapsed();
-            if waited >= patience.at_most {
-                return Err(StoreError::Locked {
-                    holder,
-                    what,
-                    waited,
-                });
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause.min(patience.at_most - waited)) => {}
-                () = patience.cancel.cancelled() => return Err(StoreError::Cancelled { what }),
-            }
-            pause = (pause * 2).min(LOCK_SLOWEST_LOOK);
-        }
-        write_holder(&file);
-        Ok(Box::new(OsLock { _file: file }))
+        let at = self.root.path().join(name.as_str());
+        wait_for_lock(file, &at, what, patience).await
     }
 
     async fn tidy(&self, prefix: &Key) -> Result<(), StoreError> {
@@ -236,6 +204,47 @@ impl Store for DirectoryStore {
         })
         .await
     }
+}
+
+/// Waits for the operating system's lock on `file`, which is at `at`, and writes down who has it.
+pub(crate) async fn wait_for_lock(
+    file: File,
+    at: &Path,
+    what: String,
+    patience: Patience<'_>,
+) -> Result<Box<dyn LockGuard>, StoreError> {
+    let started = Instant::now();
+    let mut pause = LOCK_FIRST_LOOK;
+    let mut told = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(e)) => {
+                return Err(FileError::io("lock", at, e).into());
+            }
+        }
+        let holder = holder_of(&file);
+        if !told {
+            (patience.on_wait)(&holder);
+            told = true;
+        }
+        let waited = started.elapsed();
+        if waited >= patience.at_most {
+            return Err(StoreError::Locked {
+                holder,
+                what,
+                waited,
+            });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause.min(patience.at_most - waited)) => {}
+            () = patience.cancel.cancelled() => return Err(StoreError::Cancelled { what }),
+        }
+        pause = (pause * 2).min(LOCK_SLOWEST_LOOK);
+    }
+    write_holder(&file);
+    Ok(Box::new(OsLock { _file: file }))
 }
 
 /// The operating system lets go of the lock when the file is closed, also by a killed process.

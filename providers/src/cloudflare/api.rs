@@ -176,7 +176,9 @@ impl Api {
         }
         // What is cut off or mangled on the way may arrive whole the next time.
         let garbled = |error: serde_json::Error| {
-            CallError::Unreachable(format!("its answer cannot be read: {error}"))
+            CallError::Unreachable(format!(
+                "what came is no answer of this API, but perhaps of a proxy or login page in between: {error}"
+            ))
         };
         let envelope = envelope.map_err(garbled)?;
         Ok(Page {

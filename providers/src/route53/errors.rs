@@ -100,6 +100,15 @@ impl Asked<'_> {
             return self.unsigned(unsigned);
         }
         let endpoint = self.endpoint.to_owned();
+        if error
+            .raw_response()
+            .is_some_and(|answer| answer.status().is_success())
+        {
+            return ProviderError::Unreachable {
+                detail: "what came is no answer of this API, but perhaps of a proxy or login page in between".to_owned(),
+                endpoint,
+            };
+        }
         let detail = words(error);
         match (Next::after(error), code(error)) {
             (Next::SlowDown | Next::Busy, _) => ProviderError::RateLimited {
@@ -145,7 +154,10 @@ impl Asked<'_> {
     }
 
     fn unsigned(&self, error: &CredentialsError) -> ProviderError {
-        let detail = chain(error).join(": ");
+        // The chain says a line for each place where it has looked.
+        let detail = chain(error).join(": ").replace(NOT_ENABLED, "");
+        let lines: Vec<&str> = detail.lines().map(str::trim).collect();
+        let detail = lines.join("; ").replace(":; ", ": ");
         let (from, hint) = match self.profile {
             Some(profile) => (
                 format!("from the profile `{profile}`"),
@@ -203,6 +215,9 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
     let from = texts.len().saturating_sub(2);
     texts.split_off(from).join(": ")
 }
+
+/// What the SDK says before each reason.
+const NOT_ENABLED: &str = "the credential provider was not enabled: ";
 
 fn advice(code: &str) -> &'static str {
     match code {

@@ -101,8 +101,8 @@ fn failed(error: reqwest::Error) -> ConnectorError {
     }
 }
 
-/// As long as the API may think about one request.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// As long as the API may think about one request; it takes less than a second for most, and is asked again.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Instance metadata and the credential services of ECS and EKS.
 const METADATA: [&str; 5] = [
     "169.254.169.254",

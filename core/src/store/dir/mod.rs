@@ -15,12 +15,41 @@ use std::path::PathBuf;
 
 #[cfg(not(unix))]
 pub(crate) use portable::Dir;
+#[cfg(not(unix))]
+pub(crate) use portable::Staged;
+#[cfg(not(unix))]
+pub(crate) use portable::check_program;
 #[cfg(unix)]
 pub(crate) use unix::Dir;
+#[cfg(unix)]
+pub(crate) use unix::Staged;
+#[cfg(unix)]
+pub(crate) use unix::check_program;
+
+/// The mode of what is written; on systems without modes, nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[serde(transparent)]
+pub struct Mode(pub u32);
 
 /// Owner, group and mode of what is written; on systems without them, nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Mode(pub u32);
+pub(crate) struct Attributes {
+    pub(crate) mode: Mode,
+    /// The number of the user; this process's own where there is none.
+    pub(crate) owner: Option<u32>,
+    /// The number of the group.
+    pub(crate) group: Option<u32>,
+}
+
+impl Attributes {
+    pub(crate) const fn of_mode(mode: Mode) -> Self {
+        Self {
+            mode,
+            owner: None,
+            group: None,
+        }
+    }
+}
 
 impl Mode {
     /// Files only their owner reads.
@@ -99,6 +128,11 @@ impl FileError {
             )),
             Self::Unsafe { path, .. } => Some(format!("`chmod go-w {}`", path.display())),
         }
+    }
+
+    /// Whether this user may not do it.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
     }
 
     /// Whether the disk was full.

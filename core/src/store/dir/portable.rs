@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 
+use super::Attributes;
 use super::FileError;
 use super::Kind;
 use super::Mode;
@@ -40,6 +41,54 @@ impl Dir {
     /// The path, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Opens a directory by its path where there is one.
+    pub(crate) fn open_trusted(path: &Path, _: Option<u32>) -> Result<Option<Self>, FileError> {
+        Self::open_existing(path)
+    }
+
+    /// Access lists are the administrator's here.
+    pub(crate) fn attributes(&self) -> Result<Attributes, FileError> {
+        Ok(Attributes::of_mode(Mode::PRIVATE_DIR))
+    }
+
+    /// Access lists are the administrator's here.
+    pub(crate) fn set_attributes(&self, _: Attributes) -> Result<(), FileError> {
+        Ok(())
+    }
+
+    /// Whether there is a file `name`; a link is refused.
+    pub(crate) fn file_attributes(&self, name: &str) -> Result<Option<Attributes>, FileError> {
+        component(&self.path, name)?;
+        self.refuse_link(name)?;
+        let is_file = self.path.join(name).is_file();
+        Ok(is_file.then_some(Attributes::of_mode(Mode::PRIVATE_FILE)))
+    }
+
+    /// Writes the file `name`, replacing one at once.
+    pub(crate) fn replace_with(
+        &self,
+        name: &str,
+        content: &[u8],
+        attributes: Attributes,
+    ) -> Result<(), FileError> {
+        self.replace(name, content, attributes.mode)
+    }
+
+    /// Writes the new content of the file `name` beside it.
+    pub(crate) fn stage(
+        &self,
+        name: &str,
+        content: &[u8],
+        _: Attributes,
+    ) -> Result<Staged, FileError> {
+        component(&self.path, name)?;
+        Ok(Staged {
+            temporary: self.write_temporary(content)?,
+            dir: self.clone(),
+            name: name.to_owned(),
+        })
     }
 
     /// Access lists are the administrator's here.
@@ -93,6 +142,14 @@ impl Dir {
         let temporary = self.write_temporary(content)?;
         std::fs::rename(self.path.join(&temporary), self.path.join(name))
             .map_err(|e| FileError::io("write", self.path.join(name), e))
+    }
+
+    /// Gives the file `name` another name, replacing what had that.
+    pub(crate) fn rename(&self, name: &str, to: &str) -> Result<(), FileError> {
+        component(&self.path, name)?;
+        component(&self.path, to)?;
+        std::fs::rename(self.path.join(name), self.path.join(to))
+            .map_err(|e| FileError::io("rename", self.path.join(name), e))
     }
 
     /// Removes the file or link `name`; one that is not there is success.
@@ -195,6 +252,38 @@ impl Dir {
             }
         }
     }
+}
+
+/// The new content of a file, beside the old one.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    dir: Dir,
+    name: String,
+    temporary: String,
+}
+
+impl Staged {
+    /// Puts it in place.
+    pub(crate) fn put(&mut self) -> Result<(), FileError> {
+        std::fs::rename(
+            self.dir.path.join(&self.temporary),
+            self.dir.path.join(&self.name),
+        )
+        .map_err(|e| FileError::io("write", self.dir.path.join(&self.name), e))
+    }
+
+    /// Nothing to take back to here.
+    pub(crate) fn take_back(&mut self) {}
+
+    /// Nothing is left beside it.
+    pub(crate) fn finish(self) -> Result<(), FileError> {
+        Ok(())
+    }
+}
+
+/// Access lists are the administrator's here.
+pub(crate) fn check_program(path: &Path) -> Result<bool, FileError> {
+    Ok(path.is_file())
 }
 
 fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {

@@ -1,5 +1,7 @@
 //! A directory by its file descriptor.
 
+mod staged;
+
 use std::fs::File;
 use std::io;
 use std::io::Read;
@@ -11,16 +13,20 @@ use std::sync::Arc;
 
 use rustix::fs::AtFlags;
 use rustix::fs::FileType;
+use rustix::fs::Gid;
 use rustix::fs::Mode as RawMode;
 use rustix::fs::OFlags;
+use rustix::fs::Uid;
 use rustix::io::Errno;
 
+use super::Attributes;
 use super::FileError;
 use super::Kind;
 use super::Mode;
 use super::component;
 use super::is_temporary;
 use super::temporary_name;
+pub(crate) use staged::Staged;
 
 /// An open directory; cheap to clone.
 #[derive(Clone, Debug)]
@@ -69,25 +75,123 @@ impl Dir {
         &self.path
     }
 
+    /// Opens a directory by its absolute path, following no link anywhere in it; `None` where it is missing. Refused where somebody
+    /// other than root, this user and `trusted` may change the way to it or what is in it.
+    pub(crate) fn open_trusted(
+        path: &Path,
+        trusted: Option<u32>,
+    ) -> Result<Option<Self>, FileError> {
+        let mut names = path.components().filter_map(|component| match component {
+            std::path::Component::RootDir => None,
+            other => Some(other.as_os_str()),
+        });
+        let mut at = PathBuf::from("/");
+        let mut next = names.next();
+        let mut dir = Self::step(None, Path::new("/"), &at, next.is_none())?;
+        while let (Some(name), Some(parent)) = (next, &dir) {
+            next = names.next();
+            at.push(name);
+            let step = Self::step(Some(parent), Path::new(name), &at, next.is_none())?;
+            if let Some(step) = &step {
+                step.check_owner(trusted, next.is_some())?;
+            }
+            dir = step;
+        }
+        Ok(dir)
+    }
+
+    /// One step of [`Self::open_trusted`]: what is only walked through need not be readable.
+    fn step(
+        parent: Option<&Self>,
+        name: &Path,
+        at: &Path,
+        last: bool,
+    ) -> Result<Option<Self>, FileError> {
+        let how = match last {
+            true => OFlags::RDONLY,
+            false => PASSAGE,
+        };
+        let flags = how | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = match parent {
+            Some(parent) => rustix::fs::openat(&*parent.fd, name, flags, RawMode::empty()),
+            None => rustix::fs::open(name, flags, RawMode::empty()),
+        };
+        let link = || match parent {
+            Some(parent) => rustix::fs::readlinkat(&*parent.fd, name, Vec::new()).is_ok(),
+            None => false,
+        };
+        match opened {
+            Ok(fd) => Ok(Some(Self {
+                fd: Arc::new(fd),
+                path: at.to_owned(),
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::LOOP | Errno::NOTDIR) if link() => Err(FileError::Link {
+                path: at.to_owned(),
+            }),
+            Err(e) => Err(FileError::io("open the directory", at, e.into())),
+        }
+    }
+
     /// Refuses a directory that somebody other than root and this user may change.
     pub(crate) fn check_private(&self) -> Result<(), FileError> {
+        self.check_owner(None, false)
+    }
+
+    /// The same, with one more user who may. On the way to something a sticky directory (`/tmp`) will do: there nobody can replace what another owns.
+    fn check_owner(&self, trusted: Option<u32>, passage: bool) -> Result<(), FileError> {
         let stat = rustix::fs::fstat(&*self.fd)
             .map_err(|e| FileError::io("look at", &self.path, e.into()))?;
-        let me = rustix::process::geteuid().as_raw();
-        let unsafe_because = |detail: String| FileError::Unsafe {
-            path: self.path.clone(),
-            detail,
-        };
-        if stat.st_uid != me && stat.st_uid != 0 {
-            return Err(unsafe_because(format!("user {} owns it", stat.st_uid)));
+        let sticky = passage && stat.st_mode & 0o1000 != 0;
+        check_stat(&self.path, stat.st_uid, stat.st_mode, sticky, trusted)
+    }
+
+    /// Owner, group and mode of the directory itself.
+    pub(crate) fn attributes(&self) -> Result<Attributes, FileError> {
+        let stat = rustix::fs::fstat(&*self.fd)
+            .map_err(|e| FileError::io("look at", &self.path, e.into()))?;
+        Ok(Attributes {
+            mode: Mode(stat.st_mode & 0o777),
+            owner: Some(stat.st_uid),
+            group: Some(stat.st_gid),
+        })
+    }
+
+    /// Gives the directory itself these.
+    pub(crate) fn set_attributes(&self, attributes: Attributes) -> Result<(), FileError> {
+        let wrap = |e: Errno| FileError::io("change owner or mode of", &self.path, e.into());
+        let now = self.attributes()?;
+        let differs = |wanted: Option<u32>, is: Option<u32>| wanted.is_some() && wanted != is;
+        if differs(attributes.owner, now.owner) || differs(attributes.group, now.group) {
+            let (owner, group) = ids(attributes);
+            rustix::fs::fchown(&*self.fd, owner, group).map_err(wrap)?;
         }
-        if stat.st_mode & 0o022 != 0 {
-            return Err(unsafe_because(format!(
-                "its mode is {:04o}",
-                stat.st_mode & 0o7777
-            )));
+        if attributes.mode != now.mode {
+            rustix::fs::fchmod(&*self.fd, raw(attributes.mode)).map_err(wrap)?;
         }
         Ok(())
+    }
+
+    /// Owner, group and mode of the file `name`, where there is one; a link or anything but a plain file is refused.
+    pub(crate) fn file_attributes(&self, name: &str) -> Result<Option<Attributes>, FileError> {
+        component(&self.path, name)?;
+        let stat = match rustix::fs::statat(&*self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(self.error("look at", name, e)),
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(Some(Attributes {
+                mode: Mode(stat.st_mode & 0o777),
+                owner: Some(stat.st_uid),
+                group: Some(stat.st_gid),
+            })),
+            FileType::Symlink => Err(FileError::Link {
+                path: self.path.join(name),
+            }),
+            FileType::Directory => Err(self.error("replace the directory", name, Errno::ISDIR)),
+            _ => Err(self.error("replace, because it is no plain file,", name, Errno::INVAL)),
+        }
     }
 
     /// The directory `name` in this one, made where it is missing.
@@ -151,7 +255,8 @@ impl Dir {
         mode: Mode,
     ) -> Result<bool, FileError> {
         component(&self.path, name)?;
-        let temporary = self.write_temporary(content, mode)?;
+        let temporary = temporary_name();
+        self.write_temporary(&temporary, content, Attributes::of_mode(mode))?;
         let linked = rustix::fs::linkat(&*self.fd, &temporary, &*self.fd, name, AtFlags::empty());
         let removed = self.remove(&temporary);
         match linked {
@@ -167,12 +272,32 @@ impl Dir {
 
     /// Writes the file `name`, replacing one at once.
     pub(crate) fn replace(&self, name: &str, content: &[u8], mode: Mode) -> Result<(), FileError> {
+        self.replace_with(name, content, Attributes::of_mode(mode))
+    }
+
+    /// The same, with owner and group.
+    pub(crate) fn replace_with(
+        &self,
+        name: &str,
+        content: &[u8],
+        attributes: Attributes,
+    ) -> Result<(), FileError> {
         component(&self.path, name)?;
-        let temporary = self.write_temporary(content, mode)?;
+        let temporary = temporary_name();
+        self.write_temporary(&temporary, content, attributes)?;
         if let Err(e) = rustix::fs::renameat(&*self.fd, &temporary, &*self.fd, name) {
             let _ = self.remove(&temporary);
             return Err(self.error("write", name, e));
         }
+        self.sync()
+    }
+
+    /// Gives the file `name` another name, replacing what had that.
+    pub(crate) fn rename(&self, name: &str, to: &str) -> Result<(), FileError> {
+        component(&self.path, name)?;
+        component(&self.path, to)?;
+        rustix::fs::renameat(&*self.fd, name, &*self.fd, to)
+            .map_err(|e| self.error("rename", name, e))?;
         self.sync()
     }
 
@@ -287,25 +412,43 @@ impl Dir {
         })
     }
 
-    fn write_temporary(&self, content: &[u8], mode: Mode) -> Result<String, FileError> {
-        let name = temporary_name();
+    fn write_temporary(
+        &self,
+        name: &str,
+        content: &[u8],
+        attributes: Attributes,
+    ) -> Result<(), FileError> {
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&*self.fd, &name, flags, raw(mode))
+        let fd = rustix::fs::openat(&*self.fd, name, flags, raw(Mode::PRIVATE_FILE))
             .map_err(|e| self.error("create a file in", "", e))?;
         let mut file = File::from(fd);
-        // The umask may have taken bits that the caller wants.
-        let written = rustix::fs::fchmod(&file, raw(mode))
-            .map_err(io::Error::from)
-            .and_then(|()| file.write_all(content))
-            .and_then(|()| file.sync_all());
-        match written {
-            Ok(()) => Ok(name),
-            Err(e) => {
-                let _ = self.remove(&name);
-                Err(FileError::io("write to", &self.path, e))
+        let own = || match (attributes.owner, attributes.group) {
+            (None, None) => Ok(()),
+            _ => {
+                let (owner, group) = ids(attributes);
+                rustix::fs::fchown(&file, owner, group)
             }
+        };
+        // The umask may have taken bits that the caller wants, and a new owner takes some too.
+        let owned = own()
+            .and_then(|()| rustix::fs::fchmod(&file, raw(attributes.mode)))
+            .map_err(|e| {
+                FileError::io(
+                    "set owner, group or mode of a file in",
+                    &self.path,
+                    e.into(),
+                )
+            });
+        let written = owned.and_then(|()| {
+            file.write_all(content)
+                .and_then(|()| file.sync_all())
+                .map_err(|e| FileError::io("write to", &self.path, e))
+        });
+        if written.is_err() {
+            let _ = self.remove(name);
         }
+        written
     }
 
     fn sync(&self) -> Result<(), FileError> {
@@ -325,9 +468,53 @@ impl Dir {
     }
 }
 
+/// Refuses a program that somebody other than root and this user may change; gives whether it may be executed at all.
+pub(crate) fn check_program(path: &Path) -> Result<bool, FileError> {
+    let stat = rustix::fs::stat(path).map_err(|e| FileError::io("look at", path, e.into()))?;
+    check_stat(path, stat.st_uid, stat.st_mode, false, None)?;
+    let plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    Ok(plain && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
+}
+
+fn check_stat(
+    path: &Path,
+    owner: u32,
+    mode: u32,
+    sticky: bool,
+    trusted: Option<u32>,
+) -> Result<(), FileError> {
+    let me = rustix::process::geteuid().as_raw();
+    let unsafe_because = |detail: String| {
+        Err(FileError::Unsafe {
+            path: path.to_owned(),
+            detail,
+        })
+    };
+    if owner != me && owner != 0 && Some(owner) != trusted {
+        return unsafe_because(format!("user {owner} owns it"));
+    }
+    if mode & 0o022 != 0 && !sticky {
+        return unsafe_because(format!("its mode is {:04o}", mode & 0o7777));
+    }
+    Ok(())
+}
+
+fn ids(attributes: Attributes) -> (Option<Uid>, Option<Gid>) {
+    (
+        attributes.owner.map(Uid::from_raw),
+        attributes.group.map(Gid::from_raw),
+    )
+}
+
 fn raw(mode: Mode) -> RawMode {
     RawMode::from_raw_mode(mode.0)
 }
+
+/// How directories are opened that are only walked through.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const PASSAGE: OFlags = OFlags::PATH;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const PASSAGE: OFlags = OFlags::RDONLY;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,131 @@
+//! `dnseal deploy [NAME…]`: the step after issuing, by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dnseal_core::deploy::Live;
+use dnseal_core::deploy::Material;
+use dnseal_core::store::CertId;
+use dnseal_core::store::FileError;
+use dnseal_core::store::Head;
+use dnseal_core::store::LockName;
+use dnseal_core::store::Patience;
+use dnseal_core::store::Store;
+use dnseal_core::store::Version;
+use futures::future::join_all;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::DeployArgs;
+use crate::commands::App;
+use crate::commands::deploying::Deploying;
+use crate::commands::list;
+use crate::commands::work::Work;
+use crate::error::CliError;
+use crate::exit_code::ExitCode;
+use crate::render::Report;
+
+pub(super) async fn run(app: &App, args: &DeployArgs) -> Result<Report, CliError> {
+    let chosen = chosen(app, &args.names).await?;
+    let Some(store) = app.places.open_existing()? else {
+        return Ok(Report::new(
+            format!("no certificates in {}\n", app.places.store.display()),
+            json!({ "deployments": [] }),
+        ));
+    };
+    let store: Arc<dyn Store> = Arc::new(store);
+    let live = app.live()?;
+    let work = Work::begin(app)?;
+    let ids = chosen.iter().map(|(id, _)| id);
+    let deploying = Deploying::new(app, &work, store.clone(), ids)?;
+    let deployed = join_all(chosen.iter().map(|(id, version)| async {
+        // Commands read what is in `live`.
+        let in_live = project(&*store, &live, id, version, work.cancel()).await;
+        match in_live {
+            Ok(()) => deploying.deploy(id, version, args.force).await,
+            Err(error) => deploying.note(Some(id), Arc::new(error)),
+        }
+    }));
+    deployed.await;
+    let summary = deploying.end().await;
+    let interrupted = work.interrupted();
+    let stats = work.finish().await;
+    let text = match (summary.text(), summary.exit()) {
+        (text, None) if text.is_empty() && !app.printer.quiet => {
+            "nothing to deploy: every target has the newest version\n".to_owned()
+        }
+        (text, _) => text,
+    };
+    Ok(Report {
+        text,
+        json: json!({
+            "deployments": summary.json(app.printer),
+            "warnings": stats.warnings(),
+        }),
+        exit: interrupted.or(summary.exit()).unwrap_or(ExitCode::DONE),
+    })
+}
+
+/// The certificates that are named, or all, as far as they were ever issued.
+async fn chosen(app: &App, names: &[String]) -> Result<Vec<(CertId, Version)>, CliError> {
+    let mut chosen = Vec::new();
+    if names.is_empty() {
+        for (id, head) in list::heads(app).await? {
+            if let Some(version) = head?.current {
+                chosen.push((id, version));
+            }
+        }
+        return Ok(chosen);
+    }
+    let store = app.places.open_existing()?;
+    for name in names {
+        let id: CertId = name.parse()?;
+        let head = match &store {
+            Some(store) => Head::load(store, &id).await?,
+            None => None,
+        };
+        match head.and_then(|(head, _)| head.current) {
+            Some(version) if chosen.iter().all(|(known, _)| *known != id) => {
+                chosen.push((id, version));
+            }
+            Some(_) => {}
+            None => return Err(CliError::NoCertificate(id)),
+        }
+    }
+    Ok(chosen)
+}
+
+async fn project(
+    store: &dyn Store,
+    live: &Live,
+    id: &CertId,
+    version: &Version,
+    cancel: &CancellationToken,
+) -> Result<(), CliError> {
+    let material = Material::read(store, id, version).await?;
+    let bundle = material.bundle();
+    let in_place = || -> Result<bool, FileError> {
+        Ok(live.current(id)? == Some(version.number) && live.holds(id, &bundle)?)
+    };
+    if in_place()? {
+        return Ok(());
+    }
+    // A run that works on the certificate writes there itself.
+    let patience = Patience {
+        cancel,
+        at_most: LIVE_PATIENCE,
+        on_wait: &|_| {},
+    };
+    let _lock = store.lock(&LockName::certificate(id), patience).await?;
+    let newer = Head::load(store, id)
+        .await?
+        .and_then(|(head, _)| head.current)
+        .is_some_and(|current| current.number != version.number);
+    if !newer && !in_place()? {
+        live.project(id, version.number, &bundle)?;
+    }
+    Ok(())
+}
+
+/// Long enough for a run that is about to end.
+const LIVE_PATIENCE: Duration = Duration::from_secs(30);

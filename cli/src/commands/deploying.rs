@@ -1,0 +1,396 @@
+//! What follows certificates on this machine: files, commands, hooks.
+//!
+//! [`Deploying`] watches a [`Batch`](super::batch::Batch). Each certificate is deployed when it has come to its end, also one
+//! that was kept, because an earlier try may have failed; and one that could not be renewed has its old version
+//! deployed. Commands that certificates share run once, when all are over. Pre and post hooks run when something is to be ordered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use async_trait::async_trait;
+use dnseal_core::deploy::Deployer;
+use dnseal_core::deploy::Deployment;
+use dnseal_core::deploy::Done;
+use dnseal_core::deploy::Hook;
+use dnseal_core::deploy::HookKind;
+use dnseal_core::deploy::LocalState;
+use dnseal_core::deploy::Outcome as TargetOutcome;
+use dnseal_core::deploy::Snapshot;
+use dnseal_core::deploy::Standing;
+use dnseal_core::deploy::Target;
+use dnseal_core::deploy::TargetError;
+use dnseal_core::deploy::TargetState;
+use dnseal_core::deploy::run_hooks;
+use dnseal_core::event::Events;
+use dnseal_core::store::CertId;
+use dnseal_core::store::Head;
+use dnseal_core::store::Store;
+use dnseal_core::store::Version;
+use serde_json::Value;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::App;
+use crate::commands::batch::Job;
+use crate::commands::batch::Observer;
+use crate::commands::batch::Outcome;
+use crate::commands::batch::Remark;
+use crate::commands::reason;
+use crate::commands::work::Work;
+use crate::error::CliError;
+use crate::exit_code::ExitCode;
+use crate::render::Printer;
+use crate::settings;
+use crate::settings::Destinations;
+use crate::settings::Passwords;
+
+/// Deploys what a batch or a command hands over.
+#[derive(Debug)]
+pub(super) struct Deploying {
+    cancel: CancellationToken,
+    deployer: Deployer,
+    deployment: Deployment,
+    events: Events,
+    hooks: Hooks,
+    /// Whether something is to be ordered; else no hook runs.
+    ordering: Mutex<bool>,
+    printer: Printer,
+    results: Mutex<Results>,
+    store: Arc<dyn Store>,
+    targets: BTreeMap<CertId, Result<Vec<Target>, Arc<CliError>>>,
+}
+
+#[derive(Debug)]
+struct Hooks {
+    pre: Vec<Hook>,
+    post: Vec<Hook>,
+}
+
+/// What has come of targets so far.
+#[derive(Debug, Default)]
+struct Results {
+    targets: Vec<TargetOutcome>,
+    /// Failures that are no target's own.
+    others: Vec<(Option<CertId>, Arc<CliError>)>,
+}
+
+impl Deploying {
+    /// For these certificates.
+    pub(super) fn new<'a>(
+        app: &App,
+        work: &Work,
+        store: Arc<dyn Store>,
+        ids: impl IntoIterator<Item = &'a CertId>,
+    ) -> Result<Self, CliError> {
+        let deployer = deployer(app, work.events.clone(), store.clone())?;
+        let hooks = &app.config.hooks;
+        let scripts = |kind| -> Result<Vec<Hook>, CliError> {
+            let Some(directory) = &hooks.directory else {
+                return Ok(Vec::new());
+            };
+            let scripts = directory.scripts(kind)?;
+            Ok(scripts.into_iter().map(|(_, script)| script).collect())
+        };
+        let mut pre = scripts(HookKind::Pre)?;
+        pre.extend(hooks.pre.iter().cloned());
+        let mut post = scripts(HookKind::Post)?;
+        post.extend(hooks.post.iter().cloned());
+        let destinations = Destinations::read(&app.config)?;
+        let targets = ids
+            .into_iter()
+            .map(|id| {
+                let targets = destinations.targets(id, Passwords::Fetched);
+                (id.clone(), targets.map_err(Arc::new))
+            })
+            .collect();
+        Ok(Self {
+            cancel: work.cancel().clone(),
+            deployment: deployer.begin()?,
+            deployer,
+            events: work.events.clone(),
+            hooks: Hooks { pre, post },
+            ordering: Mutex::new(false),
+            printer: app.printer,
+            results: Mutex::default(),
+            store,
+            targets,
+        })
+    }
+
+    /// Looks which of the jobs are to be ordered; before the batch begins.
+    pub(super) async fn look(&self, app: &App, jobs: &[Job]) -> Result<(), CliError> {
+        for job in jobs {
+            if let Ok((_, request)) = &job.ready
+                && reason::reason(app, request).await?.is_some()
+            {
+                *self.ordering.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a version to where it belongs.
+    pub(super) async fn deploy(&self, id: &CertId, version: &Version, force: bool) {
+        let targets = match self.targets.get(id) {
+            Some(Ok(targets)) => targets,
+            Some(Err(error)) => return self.note(Some(id), error.clone()),
+            None => return,
+        };
+        if !force && !self.deployment.is_due(id, version, targets) {
+            return;
+        }
+        let deployed = self
+            .deployment
+            .certificate(id, version, targets, force, &self.cancel)
+            .await;
+        match deployed {
+            Ok(outcomes) => {
+                for outcome in &outcomes {
+                    self.tell(outcome);
+                }
+                self.results().targets.extend(outcomes);
+            }
+            Err(error) => self.note(Some(id), Arc::new(error.into())),
+        }
+    }
+
+    /// Runs the commands that certificates share, and says what came of everything.
+    pub(super) async fn end(&self) -> Summary {
+        match self.deployment.finish(&self.cancel).await {
+            Ok(outcomes) => {
+                for outcome in &outcomes {
+                    self.tell(outcome);
+                }
+                let mut results = self.results();
+                results
+                    .targets
+                    .retain(|known| !matches!(known.result, Ok(Done::Waiting)));
+                results.targets.extend(outcomes);
+            }
+            Err(error) => self.note(None, Arc::new(error.into())),
+        }
+        Summary {
+            results: std::mem::take(&mut *self.results()),
+        }
+    }
+
+    async fn run_hooks(&self, hooks: &[Hook], kind: HookKind, more: &[(&str, String)]) {
+        let mut variables = self.deployer.variables.clone();
+        variables.push(("DNSEAL_HOOK".to_owned(), kind.as_str().into()));
+        for (name, value) in more {
+            variables.push(((*name).to_owned(), value.into()));
+        }
+        for error in run_hooks(hooks, &variables, &self.events, &self.cancel).await {
+            let error = CliError::Hook {
+                kind,
+                source: Box::new(TargetError::Hook(error)),
+            };
+            self.note(None, Arc::new(error));
+        }
+    }
+
+    /// Says at once what went wrong with a target.
+    fn tell(&self, outcome: &TargetOutcome) {
+        if let Err(source) = &outcome.result {
+            let error = CliError::Target {
+                target: outcome.target.clone(),
+                source: source.clone(),
+            };
+            self.printer.failed(&outcome.id, &error);
+        }
+    }
+
+    pub(super) fn note(&self, id: Option<&CertId>, error: Arc<CliError>) {
+        match id {
+            Some(id) => self.printer.failed(id, &error),
+            None => self.printer.failed_besides(&error),
+        }
+        self.results().others.push((id.cloned(), error));
+    }
+
+    fn results(&self) -> std::sync::MutexGuard<'_, Results> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_ordering(&self) -> bool {
+        *self.ordering.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Observer for Deploying {
+    async fn begin(&self, _: &[Job]) -> Result<(), CliError> {
+        if self.is_ordering() {
+            // A certificate matters more than what was to be done before: a hook that fails keeps none from being ordered.
+            self.run_hooks(&self.hooks.pre, HookKind::Pre, &[]).await;
+        }
+        Ok(())
+    }
+
+    async fn ended(&self, outcome: &Outcome) {
+        match &outcome.result {
+            Ok(issued) => self.deploy(&issued.id, &issued.version, false).await,
+            Err(_) => {
+                if let Ok(Some((head, _))) = Head::load(&*self.store, &outcome.id).await
+                    && let Some(version) = head.current
+                {
+                    self.deploy(&outcome.id, &version, false).await;
+                }
+            }
+        }
+    }
+
+    async fn finish(&self, outcomes: &[Outcome]) -> Remark {
+        let mut summary = self.end().await;
+        if self.is_ordering() {
+            let renewed = |o: &&Outcome| o.result.as_ref().is_ok_and(|issued| issued.issued_now);
+            let failed = |o: &&Outcome| o.result.is_err();
+            let post = [
+                ("RENEWED_DOMAINS", names(outcomes.iter().filter(renewed))),
+                ("FAILED_DOMAINS", names(outcomes.iter().filter(failed))),
+            ];
+            self.run_hooks(&self.hooks.post, HookKind::Post, &post)
+                .await;
+            let others = std::mem::take(&mut self.results().others);
+            summary.results.others.extend(others);
+        }
+        Remark {
+            text: summary.text(),
+            json: vec![("deployments", summary.json(self.printer))],
+            exit: summary.exit(),
+        }
+    }
+}
+
+/// What came of all targets.
+#[derive(Debug)]
+pub(super) struct Summary {
+    results: Results,
+}
+
+impl Summary {
+    /// For people: what was deployed, and what was not. Why not has been told.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        for outcome in &self.results.targets {
+            if outcome.result.as_ref().is_ok_and(|d| *d == Done::Deployed) {
+                let (id, version, target) = (&outcome.id, outcome.version, &outcome.target);
+                text.push_str(&format!("deployed {id} (version {version}): {target}\n"));
+            }
+        }
+        for outcome in self.results.targets.iter().filter(|o| o.result.is_err()) {
+            let (id, version, target) = (&outcome.id, outcome.version, &outcome.target);
+            text.push_str(&format!(
+                "not deployed {id} (version {version}): {target}; the next run tries again, without an order\n"
+            ));
+        }
+        text
+    }
+
+    pub(super) fn json(&self, printer: Printer) -> Value {
+        let targets = self.results.targets.iter().map(|outcome| {
+            let (result, error) = match &outcome.result {
+                Ok(Done::Deployed) => ("deployed", Value::Null),
+                Ok(Done::Had) => ("had", Value::Null),
+                Ok(Done::Waiting) => ("due", Value::Null),
+                Err(source) => {
+                    let error = CliError::Target {
+                        target: outcome.target.clone(),
+                        source: source.clone(),
+                    };
+                    ("failed", printer.error_document(&error)["error"].clone())
+                }
+            };
+            json!({
+                "name": outcome.id,
+                "target": outcome.target,
+                "version": outcome.version,
+                "result": result,
+                "error": error,
+            })
+        });
+        let others = self.results.others.iter().map(|(id, error)| {
+            json!({
+                "name": id,
+                "target": Value::Null,
+                "version": Value::Null,
+                "result": "failed",
+                "error": printer.error_document(error)["error"],
+            })
+        });
+        targets.chain(others).collect()
+    }
+
+    pub(super) fn exit(&self) -> Option<ExitCode> {
+        let failed = self.results.targets.iter().any(|o| o.result.is_err());
+        (failed || !self.results.others.is_empty()).then_some(ExitCode::DEPLOY)
+    }
+}
+
+/// What deploying needs to know of this machine.
+pub(super) fn deployer(
+    app: &App,
+    events: Events,
+    store: Arc<dyn Store>,
+) -> Result<Deployer, CliError> {
+    Ok(Deployer {
+        events,
+        live: app.live()?,
+        state: LocalState::new(&app.places.state()),
+        store,
+        variables: settings::variables(&app.config),
+    })
+}
+
+/// How the targets of certificates stand on this machine, read once; for `list` and `show`.
+#[derive(Debug)]
+pub(super) struct Standings<'a> {
+    destinations: Destinations<'a>,
+    snapshot: Snapshot,
+}
+
+impl<'a> Standings<'a> {
+    pub(super) fn read(app: &'a App) -> Result<Self, CliError> {
+        Ok(Self {
+            destinations: Destinations::read(&app.config)?,
+            snapshot: LocalState::new(&app.places.state()).load()?,
+        })
+    }
+
+    /// Of one certificate; nothing where it was never issued or goes nowhere.
+    pub(super) fn of(&self, head: &Head) -> Result<Vec<TargetState>, CliError> {
+        let Some(version) = &head.current else {
+            return Ok(Vec::new());
+        };
+        let targets = self.destinations.targets(&head.id, Passwords::LeftAlone)?;
+        let states = self.snapshot.deployment_state(&head.id, version, &targets);
+        Ok(states)
+    }
+
+    /// What is not deployed, a line each, for people.
+    pub(super) fn notes(id: &CertId, states: &[TargetState]) -> String {
+        let mut text = String::new();
+        for state in states {
+            let target = &state.target;
+            match &state.standing {
+                Standing::Deployed => {}
+                Standing::Due => text.push_str(&format!("{id}: to be deployed to {target}\n")),
+                Standing::Failed { error, .. } => {
+                    let error = error.lines().next().unwrap_or_default();
+                    text.push_str(&format!("{id}: not deployed to {target}: {error}\n"));
+                }
+            }
+        }
+        text
+    }
+}
+
+/// The names of certificates, as certbot gives them to hooks.
+fn names<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> String {
+    let names: Vec<String> = outcomes
+        .flat_map(|outcome| outcome.names.iter().map(ToString::to_string))
+        .collect();
+    names.join(" ")
+}

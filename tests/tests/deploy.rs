@@ -1,0 +1,227 @@
+//! Deployment as a user meets it: the binary, a configuration, files and commands of this machine.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dnseal_tests::{Dnseal, Shop, wait_until};
+use serde_json::Value;
+
+/// A shop, and a configuration for its machine.
+struct Machine {
+    shop: Shop,
+    config: PathBuf,
+}
+
+impl Machine {
+    fn open(rest: &str) -> Option<Self> {
+        let shop = Shop::open()?;
+        let config = shop.home().join("dnseal.yaml");
+        fs::create_dir(shop.home().join("etc")).unwrap();
+        let machine = Self { shop, config };
+        machine.configure(rest);
+        Some(machine)
+    }
+
+    fn configure(&self, rest: &str) {
+        let home = self.home().display().to_string();
+        fs::write(&self.config, rest.replace("HOME", &home)).unwrap();
+    }
+
+    fn home(&self) -> &Path {
+        self.shop.home()
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.home().join(name)).unwrap_or_default()
+    }
+
+    fn issue(&self, names: &[&str]) -> Dnseal {
+        self.shop.issue(names).arg("--config").arg(&self.config)
+    }
+
+    fn deploy(&self) -> Dnseal {
+        self.shop
+            .command("deploy")
+            .arg("--config")
+            .arg(&self.config)
+    }
+
+    fn orders(&self) -> usize {
+        self.shop.pebble.count("POST", "/order-plz")
+    }
+
+    fn script(&self, name: &str, text: &str) {
+        let path = self.home().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(
+            &path,
+            format!("#!/bin/sh\n{text}\n").replace("HOME", &self.home().display().to_string()),
+        )
+        .unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+const CERTIFICATE: &str = "
+certificates:
+  shop:
+    names: [shop.example.test, www.example.test]
+    deploy:
+      - files:
+          combined: { path: 'HOME/etc/{name}.pem', mode: '0640' }
+          pkcs12: { path: HOME/etc/shop.p12, password: { file: HOME/password } }
+        run: [HOME/reload]
+";
+
+#[test]
+fn a_command_that_fails_twice_is_tried_by_the_next_runs_without_an_order() {
+    let Some(machine) = Machine::open(CERTIFICATE) else {
+        return;
+    };
+    fs::write(machine.home().join("password"), "secret\n").unwrap();
+    machine.script(
+        "reload",
+        "echo x >> HOME/tries; [ $(wc -l < HOME/tries) -ge 3 ] || { echo port in use >&2; exit 1; }",
+    );
+    let first = machine.issue(&["shop"]).run();
+    assert_eq!(first.status.code(), Some(8), "{first:?}");
+    assert!(first.stderr.contains("ended with status 1"), "{first:?}");
+    assert!(first.stderr.contains("  port in use"), "{first:?}");
+    assert!(first.stdout.contains("issued shop"), "{first:?}");
+    let requests = machine.shop.pebble.requests().len();
+    let orders = machine.orders();
+
+    let second = machine.issue(&["shop"]).args(["--output", "json"]).run();
+    assert_eq!(second.status.code(), Some(8), "{second:?}");
+    let document: Value = serde_json::from_str(&second.stdout).unwrap();
+    assert_eq!(
+        document["deployments"][0]["result"], "failed",
+        "{document:#}"
+    );
+    let third = machine.issue(&["shop"]).run().success();
+    assert!(
+        third.stdout.contains("deployed shop (version 1)"),
+        "{third:?}"
+    );
+    assert_eq!(
+        machine.shop.pebble.requests().len(),
+        requests,
+        "nobody was asked"
+    );
+    assert_eq!(machine.orders(), orders);
+
+    let fourth = machine.deploy().run().success();
+    assert!(fourth.stdout.contains("nothing to deploy"), "{fourth:?}");
+    machine.deploy().args(["shop", "--force"]).run().success();
+    assert_eq!(machine.text("tries").lines().count(), 4);
+
+    let combined = machine.text("etc/shop.pem");
+    let of_store = fs::read_to_string(machine.shop.live("shop", "fullchain.pem")).unwrap();
+    assert!(
+        combined.starts_with("-----BEGIN PRIVATE KEY-----"),
+        "{combined}"
+    );
+    assert!(combined.ends_with(&of_store));
+    let mode = fs::metadata(machine.home().join("etc/shop.pem"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o640);
+    let opened = std::process::Command::new("openssl")
+        .args(["pkcs12", "-nodes", "-passin", "pass:secret", "-in"])
+        .arg(machine.home().join("etc/shop.p12"))
+        .output()
+        .unwrap();
+    assert!(opened.status.success(), "{opened:?}");
+}
+
+#[test]
+fn hooks_around_a_run_and_what_they_see() {
+    let Some(machine) = Machine::open(
+        "
+hooks:
+  pre: [{ shell: 'echo pre >> HOME/order' }]
+  deploy: [{ shell: 'echo deploy $RENEWED_DOMAINS >> HOME/order' }]
+  post: [{ shell: 'echo post $RENEWED_DOMAINS / $FAILED_DOMAINS >> HOME/order' }]
+  directory: hooks.d
+certificates:
+  a: { names: [a.example.test] }
+  b: { names: [b.example.test] }
+  c: { names: [c.no-such-zone.invalid] }
+",
+    ) else {
+        return;
+    };
+    machine.script("hooks.d/pre/script", "echo pre.d >> HOME/order");
+    machine.script(
+        "hooks.d/deploy/script",
+        "[ -f $RENEWED_LINEAGE/privkey.pem ] && echo deploy.d $RENEWED_DOMAINS >> HOME/order; env > HOME/env",
+    );
+    machine.script("hooks.d/post/script", "echo post.d >> HOME/order");
+    let run = machine.issue(&[]).env("DNSEAL_CANARY", "secret").run();
+    assert_eq!(run.status.code(), Some(3), "{run:?}");
+    let text = machine.text("order");
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines[2..4].sort_unstable();
+    assert_eq!(
+        lines[..4],
+        [
+            "pre.d",
+            "pre",
+            "deploy.d a.example.test",
+            "deploy.d b.example.test"
+        ]
+    );
+    let shared = lines[4].strip_prefix("deploy ").unwrap();
+    let mut names: Vec<&str> = shared.split(' ').collect();
+    names.sort_unstable();
+    assert_eq!(names, ["a.example.test", "b.example.test"]);
+    assert_eq!(lines[5], "post.d");
+    assert_eq!(
+        lines[6..],
+        ["post a.example.test b.example.test / c.no-such-zone.invalid"]
+    );
+    let env = machine.text("env");
+    for absent in ["CANARY", "RFC2136", "SECRET"] {
+        assert!(!env.contains(absent), "{env}");
+    }
+
+    // Nothing to order, nothing to deploy: no hook.
+    machine.issue(&["a", "b"]).run().success();
+    assert_eq!(machine.text("order"), text);
+}
+
+#[test]
+fn killed_in_a_command_the_next_run_does_it_again() {
+    let Some(machine) = Machine::open(CERTIFICATE) else {
+        return;
+    };
+    fs::write(machine.home().join("password"), "secret\n").unwrap();
+    machine.script(
+        "reload",
+        "echo begun > HOME/begun; echo $$ > HOME/pid; sleep 300",
+    );
+    let running = machine.issue(&["shop"]).spawn();
+    let runs = || machine.home().join("pid").exists();
+    assert!(wait_until(Duration::from_secs(60), runs));
+    running.kill();
+    running.wait();
+    machine.script("reload", "echo done > HOME/done");
+    let orders = machine.orders();
+    let run = machine.deploy().run().success();
+    assert!(run.stdout.contains("deployed shop"), "{run:?}");
+    assert_eq!(machine.text("done"), "done\n");
+    assert_eq!(machine.orders(), orders);
+    let pid = machine.text("pid");
+    let _ = std::process::Command::new("kill")
+        .args(["-9", "--", &format!("-{}", pid.trim())])
+        .status();
+
+    // A certificate that is deleted is forgotten here as well.
+    machine.shop.command("delete shop").run().success();
+    assert!(!machine.text("state/local.json").contains("shop"));
+}
