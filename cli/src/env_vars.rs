@@ -9,12 +9,18 @@ pub(crate) const ACCOUNT: &str = "DNSEAL_ACCOUNT";
 pub(crate) const AGREE_TOS: &str = "DNSEAL_AGREE_TOS";
 /// `--ca`.
 pub(crate) const CA: &str = "DNSEAL_CA";
+/// `--caa`.
+pub(crate) const CAA: &str = "DNSEAL_CAA";
 /// `--ca-root`, one file.
 pub(crate) const CA_ROOT: &str = "DNSEAL_CA_ROOT";
 /// `--concurrency`.
 pub(crate) const CONCURRENCY: &str = "DNSEAL_CONCURRENCY";
+/// `--challenge-alias`, several separated by commas.
+pub(crate) const CHALLENGE_ALIAS: &str = "DNSEAL_CHALLENGE_ALIAS";
 /// `--config`.
 pub(crate) const CONFIG: &str = "DNSEAL_CONFIG";
+/// `--delegation`.
+pub(crate) const DELEGATION: &str = "DNSEAL_DELEGATION";
 /// `--dir`.
 pub(crate) const DIR: &str = "DNSEAL_DIR";
 /// `--eab-hmac-key`.
@@ -29,6 +35,10 @@ pub(crate) const EMAIL: &str = "DNSEAL_EMAIL";
 pub(crate) const FAMILY: &str = "DNSEAL_FAMILY";
 /// `--key-type`.
 pub(crate) const KEY_TYPE: &str = "DNSEAL_KEY_TYPE";
+/// `--log-format`.
+pub(crate) const LOG_FORMAT: &str = "DNSEAL_LOG_FORMAT";
+/// `--metrics`.
+pub(crate) const METRICS: &str = "DNSEAL_METRICS";
 /// `--live`.
 pub(crate) const LIVE: &str = "DNSEAL_LIVE";
 /// What to trace on standard error, as `tracing` filters: `debug`, `hyper=trace`.
@@ -39,6 +49,10 @@ pub(crate) const LOG_FILE: &str = "DNSEAL_LOG_FILE";
 pub(crate) const NAMESERVER: &str = "DNSEAL_NAMESERVER";
 /// `--output`.
 pub(crate) const OUTPUT: &str = "DNSEAL_OUTPUT";
+/// `--preferred-chain`.
+pub(crate) const PREFERRED_CHAIN: &str = "DNSEAL_PREFERRED_CHAIN";
+/// `--preferred-profile`.
+pub(crate) const PREFERRED_PROFILE: &str = "DNSEAL_PREFERRED_PROFILE";
 /// `--profile`.
 pub(crate) const PROFILE: &str = "DNSEAL_PROFILE";
 /// `--propagation`.
@@ -69,6 +83,15 @@ pub(crate) const ACME_EAB_KID: &str = "ACME_EAB_KID";
 pub(crate) const NO_COLOR: &str = "NO_COLOR";
 /// `dumb`: no colour and no moving lines.
 pub(crate) const TERM: &str = "TERM";
+
+/// Set where standard error goes to systemd's journal, which writes down the time.
+pub(crate) const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
+/// Where the supervisor listens (sd_notify(3)).
+pub(crate) const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+/// Which process the supervisor watches.
+pub(crate) const WATCHDOG_PID: &str = "WATCHDOG_PID";
+/// How long the supervisor waits for a sign of life, in microseconds.
+pub(crate) const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 
 /// Where the home of the user is.
 pub(crate) const HOME: &str = "HOME";

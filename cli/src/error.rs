@@ -8,6 +8,8 @@ use dnseal_core::account::ForeignError;
 use dnseal_core::acme::AccountError;
 use dnseal_core::acme::AcmeError;
 use dnseal_core::acme::CaError;
+use dnseal_core::acme::CertificateKeyError;
+use dnseal_core::acme::CsrError;
 use dnseal_core::acme::EabError;
 use dnseal_core::acme::LeafError;
 use dnseal_core::acme::ReasonError;
@@ -55,6 +57,8 @@ pub(crate) enum CliError {
     CertId(#[from] CertIdError),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error("cannot use the signing request {}: {source}", path.display())]
+    Csr { path: PathBuf, source: CsrError },
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
     #[error(transparent)]
@@ -76,6 +80,11 @@ pub(crate) enum CliError {
     },
     #[error(transparent)]
     Issue(#[from] IssueError),
+    #[error("cannot use the key {}: {source}", path.display())]
+    KeyFile {
+        path: PathBuf,
+        source: CertificateKeyError,
+    },
     #[error(transparent)]
     Name(#[from] NameError),
     #[error("there is no certificate {0} in the store")]
@@ -192,6 +201,7 @@ impl CliError {
             Self::Build(error) => error.hint(),
             Self::Ca(error) => error.hint(),
             Self::Config(error) => error.hint().map(str::to_owned),
+            Self::Csr { source, .. } => source.hint(),
             Self::Discovery(error) => error.hint(),
             Self::Eab(error) => error.hint(),
             Self::File(error) => error.hint(),
@@ -221,6 +231,7 @@ impl CliError {
             | Self::Reason(_)
             | Self::CertId(_)
             | Self::Io { .. }
+            | Self::KeyFile { .. }
             | Self::Secret { .. }
             | Self::TxtValue(_) => None,
         }
@@ -237,9 +248,11 @@ impl CliError {
             | Self::Ca(_)
             | Self::CertId(_)
             | Self::Config(_)
+            | Self::Csr { .. }
             | Self::Eab(_)
             | Self::File(_)
             | Self::Io { .. }
+            | Self::KeyFile { .. }
             | Self::Name(_)
             | Self::NoCertificate(_)
             | Self::Plugin(_)

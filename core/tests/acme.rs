@@ -200,6 +200,7 @@ async fn issue_with(
         identifiers,
         profile: Some("default"),
         replaces: None,
+        ..NewOrder::default()
     };
     let order = account.new_order(&new).await.unwrap();
     let asked: BTreeSet<_> = identifiers.iter().cloned().collect();
@@ -411,6 +412,7 @@ async fn what_the_ca_refuses_is_named() {
         identifiers: &identifiers,
         profile: None,
         replaces: None,
+        ..NewOrder::default()
     };
     let error = account.new_order(&new).await.unwrap_err();
     let refused = error.refused_names();
@@ -454,6 +456,7 @@ async fn abandoned_authorizations_are_deactivated() {
         identifiers: &identifiers,
         profile: None,
         replaces: None,
+        ..NewOrder::default()
     };
     let order = account.new_order(&new).await.unwrap();
     assert!(account.deactivate(&order.authorizations).await.is_empty());

@@ -325,6 +325,7 @@ async fn new_order(account: &Account) -> Result<dnseal_core::acme::Order, OrderE
         identifiers: &identifiers,
         profile: None,
         replaces: None,
+        ..NewOrder::default()
     };
     account.new_order(&new).await
 }
@@ -594,6 +595,7 @@ async fn what_a_ca_does_not_accept_as_replaced_is_left_out() {
         identifiers: &identifiers,
         profile: None,
         replaces: Some("aki.serial"),
+        ..NewOrder::default()
     };
     let order = ca.account().await.new_order(&new).await.unwrap();
     assert_eq!(order.replaces, None);

@@ -13,7 +13,7 @@ use dnseal_core::dns::{
     PropagationPolicy, Routes, Zones,
 };
 use dnseal_core::event::{Event, Events, What};
-use dnseal_core::issue::{Engine, Renewing, Request, Terms, Timeouts};
+use dnseal_core::issue::{Engine, Options, Renewing, Request, Terms, Timeouts};
 use dnseal_core::store::{CertId, DirectoryStore, Head, Key, Store};
 use dnseal_providers::{Context, Form, Settings, Value, build};
 use tempfile::TempDir;
@@ -163,6 +163,20 @@ impl Workbench {
         Engine::new(Arc::new(store), live, transport, Arc::new(zones), events)
     }
 
+    /// A way to a CA under this root alone.
+    pub fn transport(&self, root: Vec<u8>) -> Transport {
+        let options = TransportOptions {
+            extra_roots: vec![ExtraRoot {
+                name: "another CA under test".to_owned(),
+                pem: root,
+            }],
+            ..TransportOptions::default()
+        };
+        let (events, stream) = Events::channel();
+        self.streams.lock().unwrap().push(stream);
+        Transport::new(options, events).expect("a transport")
+    }
+
     /// What is asked of the engine, for a certificate named after the first name.
     pub fn request(&self, names: &[&str]) -> Request {
         let names: Vec<_> = names.iter().map(|name| name.parse().unwrap()).collect();
@@ -180,6 +194,8 @@ impl Workbench {
             force: false,
             timeouts: Timeouts::default(),
             renewal: Renewing::default(),
+            options: Options::default(),
+            transport: None,
         }
     }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::args::ProbeArgs;
 use crate::args::ProviderArgs;
+use crate::args::SpecArgs;
 use crate::env_vars;
 
 /// What to issue, from whom, and through which DNS provider.
@@ -64,6 +65,8 @@ pub(crate) struct IssueArgs {
     pub(crate) at_once: AtOnceArgs,
 
     #[command(flatten)]
+    pub(crate) spec: SpecArgs,
+    #[command(flatten)]
     pub(crate) ca: CaArgs,
     #[command(flatten)]
     pub(crate) provider: ProviderArgs,
@@ -102,7 +105,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 #[serde(default, rename_all = "kebab-case")]
 #[command(next_help_heading = "CA")]
 pub(crate) struct CaArgs {
-    /// A CA by name (letsencrypt, letsencrypt-staging, zerossl, google, google-staging, sslcom, actalis) or the URL of its directory [default: letsencrypt]
+    /// A CA by name (letsencrypt, letsencrypt-staging, zerossl, google, google-staging, sslcom, actalis) or the URL of its directory; of several, separated by commas, the next is asked where one cannot issue [default: letsencrypt]
     #[arg(long, value_name = "NAME|URL", env = env_vars::CA, hide_env_values = true)]
     pub(crate) ca: Option<String>,
 
@@ -127,6 +130,10 @@ pub(crate) struct CaArgs {
         env = env_vars::EMAIL, hide_env_values = true
     )]
     pub(crate) email: Vec<String>,
+
+    /// When CAA records stop an order: `enforce` also where they cannot be read or only servers given by hand were looked at, `warn` never, `off` does not look [default: where they certainly forbid it]
+    #[arg(long, value_name = "WHEN", env = env_vars::CAA, hide_env_values = true)]
+    pub(crate) caa: Option<String>,
 
     /// External account: the key identifier (also ACME_EAB_KID, DNSEAL_EAB_KID)
     #[arg(long, value_name = "KID", allow_hyphen_values = true)]

@@ -26,6 +26,16 @@ pub(crate) struct ProviderArgs {
     /// Files that hold settings which are secrets, by the setting's key; written down where a certificate is renewed from.
     #[arg(skip)]
     pub(crate) secret_files: BTreeMap<String, PathBuf>,
+    /// Write values to TARGET, to which a CNAME leads from the challenge name; of all names, or of NAME and what is below it (repeatable)
+    #[arg(
+        long, value_name = "[NAME=]TARGET", value_delimiter = ',',
+        env = env_vars::CHALLENGE_ALIAS, hide_env_values = true
+    )]
+    pub(crate) challenge_alias: Vec<String>,
+
+    /// Whether a CNAME at the challenge name says where values go: follow or none [default: follow]
+    #[arg(long, value_name = "HOW", env = env_vars::DELEGATION, hide_env_values = true)]
+    pub(crate) delegation: Option<String>,
 }
 
 /// How to see that a value is served.

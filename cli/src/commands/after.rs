@@ -25,11 +25,14 @@ pub(super) fn json(issued: &Issued, stats: &Stats) -> Value {
         "profile": issued.version.profile,
         "directory": issued.version.directory,
         "issuer": issued.version.issuer,
+        "top_issuer": issued.version.top_issuer,
+        "key": issued.version.spec.key,
+        "left_out": issued.version.left_out,
         "serial": issued.version.serial,
         "not_before": issued.version.not_before,
         "not_after": issued.version.not_after,
         "renew_at": in_seconds(issued.renew_at),
-        "files": issued.files,
+        "files": files(issued),
         "stats": stats.json_of(&issued.id),
     })
 }
@@ -66,7 +69,10 @@ fn next_steps(first: &Issued, count: usize, again: &Again) -> String {
         _ => (", for each of them as for the first", "them"),
     };
     let full = first.files.fullchain.display();
-    let key = first.files.privkey.display();
+    let key = match first.version.has_key() {
+        true => first.files.privkey.display().to_string(),
+        false => "YOUR-KEY".to_owned(),
+    };
     let mut servers = Table::untitled();
     servers.row(["nginx".to_owned(), format!("ssl_certificate {full};")]);
     servers.row([String::new(), format!("ssl_certificate_key {key};")]);
@@ -94,16 +100,28 @@ pub(super) fn one(issued: &Issued, now: Timestamp) -> String {
     };
     let mut table = Table::untitled();
     table.row(["names", &names.join(" ")]);
+    for left in &version.left_out {
+        let what = format!("{}: {}", left.name, left.reason);
+        table.row(["left out".to_owned(), what]);
+    }
+    // Of several CAs, nobody knows which one it was.
+    if version.spec.directories.len() > 1 {
+        table.row([
+            "issued by",
+            &format!("{} ({})", version.issuer, version.directory),
+        ]);
+    }
     let until = version.not_after;
     table.row([
         "valid until".to_owned(),
         format!("{} ({})", day(until), in_days(now, until)),
     ]);
     table.row(["renew from".to_owned(), day(issued.renew_at)]);
-    table.row([
-        "private key".to_owned(),
-        issued.files.privkey.display().to_string(),
-    ]);
+    let key = match version.has_key() {
+        true => issued.files.privkey.display().to_string(),
+        false => "where the signing request was made".to_owned(),
+    };
+    table.row(["private key".to_owned(), key]);
     table.row([
         "certificate".to_owned(),
         issued.files.cert.display().to_string(),
@@ -115,6 +133,17 @@ pub(super) fn one(issued: &Issued, now: Timestamp) -> String {
     ]);
     text.push_str(&table.render("  "));
     text
+}
+
+/// Where its files are; the key of a signing request is none of them.
+fn files(issued: &Issued) -> Value {
+    let mut files = json!(issued.files);
+    if !issued.version.has_key()
+        && let Some(files) = files.as_object_mut()
+    {
+        files.insert("privkey".to_owned(), Value::Null);
+    }
+    files
 }
 
 /// Nobody renews by fractions of a second.

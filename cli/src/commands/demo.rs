@@ -11,6 +11,7 @@ use dnseal_core::acme::Ca;
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::issue::Options;
 use dnseal_core::issue::Renewing;
 use dnseal_core::issue::Request;
 use dnseal_core::issue::Terms;
@@ -72,8 +73,8 @@ pub(super) async fn run(
     let sandbox = Sandbox::start(&[base.base().clone()], localhost, localhost, None).await?;
     let order = Order {
         request: request(&sandbox, &base, &wildcard)?,
-        ca: sandbox.ca.directory_url(),
         roots: vec![sandbox.root.clone()],
+        other_roots: Vec::new(),
     };
 
     let server = sandbox.server().to_string();
@@ -158,5 +159,7 @@ fn request(
         force: false,
         timeouts: Timeouts::default(),
         renewal: Renewing::default(),
+        options: Options::default(),
+        transport: None,
     })
 }

@@ -10,6 +10,8 @@ use std::sync::PoisonError;
 
 use dnseal_core::issue::Plan;
 use dnseal_core::issue::Terms;
+use dnseal_core::store::KeyOrigin;
+use dnseal_core::store::Spec;
 use serde_json::Value;
 use serde_json::json;
 
@@ -46,14 +48,18 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
         }
     }
     let probing = settings::probing(&args.probe, &app.config)?;
-    let roots: BTreeSet<&PathBuf> = orders.iter().flat_map(|o| &o.roots).collect();
+    let roots: BTreeSet<&PathBuf> = orders
+        .iter()
+        .flat_map(|o| o.roots.iter().chain(o.other_roots.iter().flatten()))
+        .collect();
     let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
     let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
     let zones = work.zones(&probing, providers)?;
     match args.plan {
         true => plan(app, &mut Engines::looking(app, &work, zones)?, orders, work).await,
         false => {
-            let mut engines = Engines::new(app, &work, zones)?;
+            let caa = settings::caa(&args.ca, &app.config)?;
+            let mut engines = Engines::new(app, &work, zones)?.with_caa(caa);
             for order in orders.iter().filter(|_| !app.printer.quiet) {
                 // That a new one is ordered surprises nobody.
                 if let Some(why) = reason::reason(app, &order.request).await?
@@ -85,7 +91,10 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
 fn jobs(engines: &mut Engines, orders: Vec<Order>) -> Result<Vec<Job>, CliError> {
     orders
         .into_iter()
-        .map(|order| Ok(Job::new(engines.trusting(&order.roots)?, order.request)))
+        .map(|order| {
+            let (engine, request) = engines.ready(order)?;
+            Ok(Job::new(engine, request))
+        })
         .collect()
 }
 
@@ -195,6 +204,13 @@ fn plan_text(order: &Order, plan: &Plan, why: Option<&str>) -> String {
     if let Some(profile) = &plan.profile {
         table.row(["profile", profile]);
     }
+    for (word, what) in spec_rows(&plan.spec) {
+        table.row([word.to_owned(), what]);
+    }
+    for left in &plan.left_out {
+        let what = format!("{}: {}", left.name, left.reason);
+        table.row(["left out".to_owned(), what]);
+    }
     table.row([
         "files".to_owned(),
         plan.files.directory.display().to_string(),
@@ -217,6 +233,36 @@ fn plan_text(order: &Order, plan: &Plan, why: Option<&str>) -> String {
         text.push_str(&table.render("    "));
     }
     text
+}
+
+/// What is asked for beyond names, key type, profile and CA.
+fn spec_rows(spec: &Spec) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    if let [_, others @ ..] = spec.directories.as_slice() {
+        rows.push(("other CAs", others.join(", ")));
+    }
+    if spec.key != KeyOrigin::New {
+        rows.push(("its origin", spec.key.to_string()));
+    }
+    if let Some(profile) = &spec.preferred_profile {
+        rows.push(("profile", format!("{profile}, if the CA offers it")));
+    }
+    if let Some(chain) = &spec.preferred_chain {
+        rows.push(("chain", format!("to {chain}, if the CA offers it")));
+    }
+    if let Some(at) = spec.not_before {
+        rows.push(("not before", at.to_string()));
+    }
+    if let Some(at) = spec.not_after {
+        rows.push(("not after", at.to_string()));
+    }
+    if spec.must_staple {
+        rows.push(("must staple", "yes".to_owned()));
+    }
+    if spec.allow_subset {
+        rows.push(("names that fail", "would be left out".to_owned()));
+    }
+    rows
 }
 
 /// Agreed already, asked for on a terminal, or not agreed.

@@ -141,17 +141,18 @@ pub(super) fn summary(app: &App, head: &Head) -> Value {
         "wanted_profile": head.wanted.profile,
         "wanted_directory": head.wanted.directory,
         "version": head.current,
-        "files": head.current.as_ref().map(|_| files(app, &head.id)),
+        "left_out": head.current.as_ref().map(|version| &version.left_out),
+        "files": head.current.as_ref().map(|version| files(app, &head.id, version.has_key())),
         "order_in_flight": head.order.is_some(),
         "values_published": head.published.len(),
     })
 }
 
 /// Where the files of the newest version are.
-pub(super) fn files(app: &App, id: &CertId) -> Value {
+pub(super) fn files(app: &App, id: &CertId, has_key: bool) -> Value {
     let dir = app.places.live.join(id.as_str());
     json!({
-        "privkey": dir.join("privkey.pem"),
+        "privkey": has_key.then(|| dir.join("privkey.pem")),
         "cert": dir.join("cert.pem"),
         "chain": dir.join("chain.pem"),
         "fullchain": dir.join("fullchain.pem"),

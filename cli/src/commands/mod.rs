@@ -10,6 +10,7 @@ mod demo;
 mod deploy;
 mod deploying;
 mod dns;
+mod doctor;
 mod issue;
 mod list;
 mod man;
@@ -20,6 +21,7 @@ mod reason;
 mod renew;
 mod report;
 mod revoke;
+mod run;
 mod sandbox;
 mod schema;
 mod show;
@@ -92,6 +94,7 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
         Command::Revoke(args) => revoke::run(&app()?, &args).await,
         Command::Account(args) => account::run(&app()?, args.command).await,
         Command::Dns(args) => dns::run(&app()?, args.command).await,
+        Command::Doctor(args) => doctor::run(&app()?, &args).await,
         Command::Provider(args) => match args.command {
             ProviderCommand::List => provider::list(&cli.global),
             ProviderCommand::Show { kind, set } => provider::show(&cli.global, &kind, &set),
@@ -101,6 +104,7 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
             NotifyCommand::Test => notify::test(&app()?).await,
         },
         Command::Report => report::run(&cli.global, printer).await,
+        Command::Run(args) => run::run(&cli.global, printer, &args).await,
         Command::Sandbox(args) => sandbox::run(printer, &args).await,
         Command::Completions(args) => Ok(completions::run(args.shell)),
         Command::Man(args) => man::run(args.dir.as_deref()),

@@ -6,10 +6,10 @@ use std::fmt::Write;
 use std::hash::BuildHasher;
 use std::hash::Hasher;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dnseal_core::event::What;
-use dnseal_core::issue::Terms;
 use dnseal_core::store::CertId;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -22,10 +22,12 @@ use crate::commands::after;
 use crate::commands::batch;
 use crate::commands::batch::Batch;
 use crate::commands::batch::Job;
+use crate::commands::deploying::Deploying;
+use crate::commands::notices;
 use crate::commands::standing::Standing;
 use crate::commands::standing::ask;
+use crate::commands::standing::order;
 use crate::commands::standing::standings;
-use crate::commands::standing::with_sketch;
 use crate::commands::work::Engines;
 use crate::commands::work::Work;
 use crate::config::DurationText;
@@ -39,6 +41,7 @@ use crate::render::plural;
 use crate::settings;
 use crate::settings::Order;
 use crate::settings::Recipes;
+use crate::settings::Secrets;
 
 pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError> {
     let only: Vec<CertId> = args
@@ -77,34 +80,40 @@ pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError>
         }
     }
     tell(app, args, &work, &due, &rest, now);
-    let batch = Batch::new(args.at_once.concurrency());
+    let mut batch = Batch::new(args.at_once.concurrency());
     jobs.extend(self::jobs(app, args, &recipes, &due, &work)?);
-    if jobs.is_empty() {
-        let stats = work.finish().await;
-        let verbose = app.printer.verbose > 0 || !only.is_empty();
+    if jobs.is_empty() && rest.is_empty() {
+        work.finish().await;
         return Ok(Report::new(
-            match (rest.is_empty(), verbose) {
-                (true, _) => format!("no certificates in {}\n", app.places.store.display()),
-                (false, true) => later(&rest, now),
-                (false, false) => String::new(),
-            },
-            json!({
-                "certificates": [],
-                "not_due": not_due(&rest),
-                "stats": stats.json(),
-                "warnings": stats.warnings(),
-            }),
+            format!("no certificates in {}\n", app.places.store.display()),
+            json!({ "certificates": [], "not_due": [] }),
         ));
     }
-
+    let nothing_due = jobs.is_empty();
+    let ids = jobs
+        .iter()
+        .map(|job| &job.id)
+        .chain(rest.iter().map(|s| &s.id));
+    let deploying = Deploying::new(app, &work, Arc::new(app.places.open()?), ids)?;
+    deploying.look(app, &jobs).await?;
+    // What could not be deployed before is tried again, without an order.
+    for Standing { id, head, .. } in &rest {
+        if let Some(version) = head.as_ref().and_then(|head| head.current.as_ref()) {
+            deploying.deploy(id, version, false).await;
+        }
+    }
+    batch.observers.push(Box::new(deploying));
+    batch.observers.extend(notices::observer(app, &work)?);
     let ended = batch.run(jobs, &work).await?;
     let interrupted = work.interrupted();
     let stats = work.finish().await;
     let mut report = batch::report(app, ended, interrupted, &stats, None)?;
     report.json["not_due"] = not_due(&rest);
     match rest.iter().min_by_key(|standing| standing.due.next()) {
-        Some(_) if app.printer.verbose > 0 => report.text.push_str(&later(&rest, now)),
-        Some(next) => {
+        Some(_) if app.printer.verbose > 0 || nothing_due && !only.is_empty() => {
+            report.text.push_str(&later(&rest, now))
+        }
+        Some(next) if !nothing_due => {
             let (count, are) = match rest.len() {
                 1 => ("1 other".to_owned(), "is"),
                 n => (format!("{n} others"), "are"),
@@ -116,7 +125,7 @@ pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError>
                 day(next.due.next())
             );
         }
-        None => {}
+        _ => {}
     }
     Ok(report)
 }
@@ -200,18 +209,11 @@ pub(super) fn jobs(
     let mut alike: BTreeMap<String, (IssueArgs, Orders)> = BTreeMap::new();
     for Standing { id, head, .. } in due {
         let asked = recipes.of(head.as_ref(), app.config.certificate(id))?;
-        let order = with_sketch(app, recipes, id, head.as_ref(), |sketch| {
-            let agreed = asked.ca.agree_tos
-                || app.config.agree_tos
-                || head.as_ref().is_some_and(|head| head.current.is_some());
-            let mut order = sketch.order(match agreed {
-                true => &Terms::Agreed,
-                false => &Terms::NotAgreed,
-            })?;
+        let order = order(app, recipes, id, head.as_ref(), Secrets::Read).map(|mut order| {
             order.request.force = args.force;
             // Whoever has changed the configuration wants what it says.
             order.request.replace_names = true;
-            Ok(order)
+            order
         });
         let key = serde_json::to_string(&(&asked.provider, &asked.probe)).unwrap_or_default();
         let (_, orders) = alike.entry(key).or_insert_with(|| (asked, Vec::new()));
@@ -227,9 +229,7 @@ pub(super) fn jobs(
                 .map_or_else(|_| Vec::new(), |o| o.request.names.clone());
             let ready = match (&mut engines, order) {
                 (_, Err(error)) => Err(error),
-                (Ok(engines), Ok(order)) => engines
-                    .trusting(&order.roots)
-                    .map(|engine| (engine, order.request)),
+                (Ok(engines), Ok(order)) => engines.ready(order),
                 (Err(error), Ok(_)) => Err(error.for_another()),
             };
             jobs.push(Job { id, names, ready });
@@ -251,13 +251,15 @@ fn engines(
     let mut roots: Vec<PathBuf> = orders
         .iter()
         .filter_map(|(_, order)| order.as_ref().ok())
-        .flat_map(|order| order.roots.clone())
+        .flat_map(|order| order.roots.iter().chain(order.other_roots.iter().flatten()))
+        .cloned()
         .collect();
     roots.sort();
     roots.dedup();
     let probing = settings::probing(&asked.probe, &app.config)?;
     let providers = settings::providers(&asked.provider, &app.config, &work.context(&roots)?)?;
-    Engines::new(app, work, work.zones(&probing, providers)?)
+    let caa = settings::caa(&asked.ca, &app.config)?;
+    Ok(Engines::new(app, work, work.zones(&probing, providers)?)?.with_caa(caa))
 }
 
 /// What is not due, for people.

@@ -4,6 +4,8 @@ use dnseal_core::deploy::Standing;
 use dnseal_core::deploy::TargetState;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
+use dnseal_core::store::KeyOrigin;
+use dnseal_core::store::Version;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -77,7 +79,8 @@ fn text(app: &App, head: &Head) -> String {
     let mut table = Table::untitled();
     table.row(["name", head.id.as_str()]);
     table.row(["names", &joined(is.names)]);
-    if !wanted.same_names(is.names) {
+    let asked = head.current.as_ref().map(Version::asked);
+    if !wanted.same_names(asked.as_deref().unwrap_or(is.names)) {
         table.row(["wanted names", &joined(&wanted.names)]);
     }
     table.row(["key", is.key_type.as_str()]);
@@ -92,7 +95,7 @@ fn text(app: &App, head: &Head) -> String {
         table.row(["wanted profile", profile]);
     }
     table.row(["CA", is.directory]);
-    if wanted.directory != is.directory {
+    if !wanted.takes_directory(is.directory) {
         table.row(["wanted CA", &wanted.directory]);
     }
     table.row(["account", &wanted.account.to_string()]);
@@ -101,6 +104,15 @@ fn text(app: &App, head: &Head) -> String {
             table.row(["version", &version.number.to_string()]);
             let issued = day(version.issued);
             table.row(["issued", &format!("{issued} by {}", version.issuer)]);
+            for left in &version.left_out {
+                table.row(["left out", &format!("{}: {}", left.name, left.reason)]);
+            }
+            if version.spec.key != KeyOrigin::New {
+                table.row(["origin of the key", &version.spec.key.to_string()]);
+            }
+            if let (Some(top), Some(_)) = (&version.top_issuer, &version.spec.preferred_chain) {
+                table.row(["chain to", top]);
+            }
             let until = day(version.not_after);
             table.row([
                 "valid until",

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dnseal_core::issue::Terms;
 use dnseal_core::renew::Advisor;
 use dnseal_core::renew::Due;
 use dnseal_core::renew::Reason;
@@ -20,13 +21,14 @@ use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
 
-use crate::args::IssueArgs;
 use crate::commands::App;
 use crate::commands::work::Work;
 use crate::commands::work::transport;
 use crate::error::CliError;
+use crate::settings::Order;
 use crate::settings::Recipes;
-use crate::settings::Sketch;
+use crate::settings::Secrets;
+use crate::settings::order_of;
 
 /// Where one certificate stands.
 #[derive(Debug)]
@@ -53,18 +55,14 @@ impl Standing {
         head: Option<Head>,
         now: Timestamp,
     ) -> Result<Self, (CertId, CliError)> {
-        let looked = with_sketch(app, recipes, &id, head.as_ref(), |sketch| {
-            let wanted = sketch.wanted();
+        let looked = order(app, recipes, &id, head.as_ref(), Secrets::Leave).map(|order| {
+            let wanted = order.request.wanted();
+            let policy = &order.request.renewal.policy;
             let head = match &head {
-                Some(head) => due(head, &wanted, now, sketch.policy()),
-                None => due(
-                    &Head::new(id.clone(), wanted.clone()),
-                    &wanted,
-                    now,
-                    sketch.policy(),
-                ),
+                Some(head) => due(head, &wanted, now, policy),
+                None => due(&Head::new(id.clone(), wanted.clone()), &wanted, now, policy),
             };
-            Ok((head, sketch.roots().to_vec()))
+            (head, order.roots)
         });
         match looked {
             Ok((due, roots)) => Ok(Self {
@@ -78,28 +76,38 @@ impl Standing {
     }
 }
 
-/// Calls `use_it` with what is wanted of a certificate now.
-pub(super) fn with_sketch<T>(
+/// What is wanted of a certificate now, as whoever renews it asks for it.
+pub(super) fn order(
     app: &App,
     recipes: &Recipes<'_>,
     id: &CertId,
     head: Option<&Head>,
-    use_it: impl FnOnce(Sketch<'_>) -> Result<T, CliError>,
-) -> Result<T, CliError> {
+    secrets: Secrets,
+) -> Result<Order, CliError> {
     let certificate = app.config.certificate(id);
-    let args: IssueArgs = recipes.of(head, certificate)?;
+    let args = recipes.of(head, certificate)?;
     let names = match (certificate, head) {
         (Some(certificate), _) => certificate.names.clone(),
         (None, Some(head)) => head.wanted.names.clone(),
         (None, None) => return Err(CliError::NoCertificate(id.clone())),
     };
-    use_it(Sketch::new(
+    // Who has no certificate there has not agreed by having one.
+    let agreed = args.ca.agree_tos
+        || app.config.agree_tos
+        || head.is_some_and(|head| head.current.is_some());
+    let terms = match agreed {
+        true => Terms::Agreed,
+        false => Terms::NotAgreed,
+    };
+    order_of(
         &args,
         &app.config,
+        &terms,
         id.clone(),
         names,
         certificate,
-    )?)
+        secrets,
+    )
 }
 
 /// Where certificates stand, by name, and those of which that cannot be told.

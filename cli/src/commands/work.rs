@@ -16,7 +16,9 @@ use dnseal_core::dns::Propagation;
 use dnseal_core::dns::Routes;
 use dnseal_core::dns::Zones;
 use dnseal_core::event::Events;
+use dnseal_core::issue::CaaPolicy;
 use dnseal_core::issue::Engine;
+use dnseal_core::issue::Request;
 use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Store;
 use dnseal_providers::Context;
@@ -26,11 +28,13 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::App;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
+use crate::metrics::Metrics;
 use crate::render::LogFile;
 use crate::render::Printer;
 use crate::render::Progress;
 use crate::render::Stats;
 use crate::render::Watcher;
+use crate::settings::Order;
 use crate::settings::Probing;
 use crate::settings::Providers;
 use crate::signals::Signals;
@@ -63,6 +67,20 @@ impl Work {
     }
 
     fn begin_with(app: &App, printer: Printer) -> Result<Self, CliError> {
+        let signals = Signals::listen().map_err(|error| CliError::Unexpected {
+            message: format!("cannot listen for signals: {error}"),
+            hint: None,
+        })?;
+        Self::begin_under(app, printer, signals, None)
+    }
+
+    /// The same as one of many in a process that listens for signals and counts by itself.
+    pub(super) fn begin_under(
+        app: &App,
+        printer: Printer,
+        signals: Signals,
+        metrics: Option<Metrics>,
+    ) -> Result<Self, CliError> {
         let log = match app
             .global
             .log_file
@@ -74,15 +92,11 @@ impl Work {
             }
             None => None,
         };
-        let signals = Signals::listen().map_err(|error| CliError::Unexpected {
-            message: format!("cannot listen for signals: {error}"),
-            hint: None,
-        })?;
         let progress = Progress::new(printer);
         let (events, receiver) = Events::channel();
         Ok(Self {
             events,
-            watcher: Watcher::start(receiver, progress.clone(), log),
+            watcher: Watcher::start(receiver, progress.clone(), log, metrics),
             progress,
             signals,
         })
@@ -138,18 +152,15 @@ impl Work {
             .map(|(name, provider)| NamedProvider { name, provider })
             .collect();
         let routes = Routes::new(named, providers.routes, providers.fallback)?;
-        Ok(Arc::new(Zones::new(
-            routes,
-            discovery,
-            propagation,
-            self.events.clone(),
-        )))
+        let zones = Zones::new(routes, discovery, propagation, self.events.clone());
+        Ok(Arc::new(zones.with_delegation(providers.delegation)))
     }
 }
 
 /// Engines that differ only in whom they trust beside the system's roots.
 #[derive(Debug)]
 pub(super) struct Engines {
+    caa: CaaPolicy,
     #[cfg(debug_assertions)]
     cancel: CancellationToken,
     events: Events,
@@ -186,6 +197,7 @@ impl Engines {
         zones: Arc<Zones>,
     ) -> Result<Self, CliError> {
         Ok(Self {
+            caa: app.config.caa.unwrap_or_default(),
             #[cfg(debug_assertions)]
             cancel: work.cancel().clone(),
             events: work.events.clone(),
@@ -195,6 +207,24 @@ impl Engines {
             store: Arc::new(store),
             zones,
         })
+    }
+
+    /// The same, with CAA records stopping orders when this says so.
+    pub(super) fn with_caa(mut self, policy: CaaPolicy) -> Self {
+        self.caa = policy;
+        self
+    }
+
+    /// The engine for an order, and its request with the ways to its other CAs.
+    pub(super) fn ready(&mut self, order: Order) -> Result<(Arc<Engine>, Request), CliError> {
+        let mut request = order.request;
+        let others = request.options.other_cas.iter_mut();
+        for (other, roots) in others.zip(&order.other_roots) {
+            if *roots != order.roots {
+                other.transport = Some(transport(roots, &self.events)?);
+            }
+        }
+        Ok((self.trusting(&order.roots)?, request))
     }
 
     /// The store they all work on.
@@ -213,7 +243,8 @@ impl Engines {
             transport(roots, &self.events)?,
             self.zones.clone(),
             self.events.clone(),
-        );
+        )
+        .with_caa(self.caa);
         #[cfg(debug_assertions)]
         let engine = match crate::pause::asked(&self.cancel) {
             Some(checkpoints) => engine.with_checkpoints(checkpoints),

@@ -5,13 +5,17 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use dnseal_core::acme::KeyType;
+use dnseal_core::dns::Delegation;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::issue::CaaPolicy;
 use dnseal_core::notify::NoticeKind;
 use dnseal_core::renew::RenewBefore;
 use dnseal_core::renew::RenewBeforeError;
 use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
+use dnseal_core::store::Moment;
+use dnseal_core::store::MomentError;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
 use dnseal_providers::plugin::Plugins;
@@ -28,6 +32,7 @@ use crate::config::Propagation;
 use crate::config::Provider;
 use crate::config::Secret;
 use crate::config::Source;
+use crate::config::Spec;
 use crate::config::Zone;
 use crate::config::deploy;
 use crate::config::nearest;
@@ -77,18 +82,47 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         }
         certificates.push(certificate);
     }
+    checker.one_profile(
+        &top("preferred-profile"),
+        &raw.profile,
+        &raw.preferred_profile,
+    )?;
+    let (ca, other_cas) = checker.cas(&top("ca"), raw.ca)?;
+    let mut delegation = Vec::new();
+    for (name, raw) in raw.delegation.0 {
+        let place = top("delegation").at(&name);
+        let wrong =
+            |place: &Place, e: dnseal_core::dns::NameError| checker.error(place, e.to_string());
+        let identifier: Identifier = name.parse().map_err(|e| wrong(&place.clone().key(), e))?;
+        let how = match raw {
+            raw::Delegation::Follow => Delegation::Follow,
+            raw::Delegation::Here => Delegation::Here,
+            raw::Delegation::To(to) => {
+                let target = to.target.parse();
+                Delegation::To(target.map_err(|e| wrong(&place.at("target"), e))?)
+            }
+        };
+        delegation.push((identifier.base().clone(), how));
+    }
     checker.one_writer_a_file(&certificates, &deploy)?;
     Ok(Config {
         access: usual,
         agree_tos: raw.agree_tos,
-        ca: raw.ca.map(|ca| checker.ca(&top("ca"), ca)).transpose()?,
+        ca,
+        caa: raw.caa.map(|caa| match caa {
+            raw::Caa::Enforce => CaaPolicy::Enforce,
+            raw::Caa::Off => CaaPolicy::Off,
+            raw::Caa::Warn => CaaPolicy::Warn,
+        }),
         certificates,
+        delegation,
         deploy,
         dir: raw.dir.map(|path| source.resolve(&path)),
         emails: checker.emails(&top("email"), raw.email)?,
         hooks,
         key_type: checker.key_type(&top("key-type"), raw.key_type)?,
         live: raw.live.map(|path| source.resolve(&path)),
+        other_cas,
         notify: raw
             .notify
             .into_iter()
@@ -100,6 +134,14 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         propagation: checker.propagation(&top("propagation"), raw.propagation)?,
         providers,
         renew_before: checker.renew_before(&top("renew-before"), raw.renew_before)?,
+        spec: Spec {
+            allow_subset: raw.allow_subset,
+            must_staple: raw.must_staple,
+            preferred_chain: raw.preferred_chain,
+            preferred_profile: raw.preferred_profile,
+            reuse_key: raw.reuse_key,
+            ..Spec::default()
+        },
         store: raw.store.map(|path| source.resolve(&path)),
         zones,
         source: Some(source),
@@ -115,8 +157,39 @@ impl Checker<'_> {
         ConfigError::at(self.source, place.find(self.source.text()), message)
     }
 
+    /// The CA, and those to ask where it cannot issue.
+    fn cas(
+        &self,
+        place: &Place,
+        ca: Option<raw::Ca>,
+    ) -> Result<(Option<Ca>, Vec<Ca>), ConfigError> {
+        let list = match ca {
+            Some(raw::Ca::List(list)) => list,
+            Some(one) => return Ok((Some(self.ca(place, one)?), Vec::new())),
+            None => return Ok((None, Vec::new())),
+        };
+        let mut cas: Vec<Ca> = Vec::new();
+        for (index, ca) in list.into_iter().enumerate() {
+            let place = place.at(index);
+            let ca = self.ca(&place, ca)?;
+            if cas.iter().any(|other| other.name_or_url == ca.name_or_url) {
+                return Err(self.error(
+                    &place,
+                    format!("the CA {} stands here twice", ca.name_or_url),
+                ));
+            }
+            cas.push(ca);
+        }
+        let mut cas = cas.into_iter();
+        match cas.next() {
+            Some(first) => Ok((Some(first), cas.collect())),
+            None => Err(self.error(place, "a list of CAs has at least one")),
+        }
+    }
+
     fn ca(&self, place: &Place, ca: raw::Ca) -> Result<Ca, ConfigError> {
         let table = match ca {
+            raw::Ca::List(_) => return Err(self.error(place, "a list of CAs holds no list")),
             raw::Ca::NameOrUrl(name_or_url) => {
                 return Ok(Ca {
                     account: None,
@@ -183,25 +256,88 @@ impl Checker<'_> {
                 names.push(name);
             }
         }
-        if names.is_empty() {
+        if names.is_empty() && raw.csr.is_none() {
+            let at = place.at("names");
+            let place = match at.find(self.source.text()) {
+                Some(_) => &at,
+                None => place,
+            };
+            return Err(self
+                .error(place, format!("the certificate {id} has no names"))
+                .with_hint("add `names: […]`, or `csr: FILE`".to_owned()));
+        }
+        for (key, is_there) in [
+            ("key-file", raw.key_file.is_some()),
+            ("reuse-key", raw.reuse_key.is_some()),
+            ("must-staple", raw.must_staple.is_some()),
+            ("allow-subset", raw.allow_subset == Some(true)),
+        ] {
+            if is_there && raw.csr.is_some() {
+                return Err(self.error(
+                    &place.at(key).key(),
+                    format!("a signing request has its own say, so `{key}` does not go with `csr`"),
+                ));
+            }
+        }
+        if raw.key_file.is_some() && raw.reuse_key.is_some() {
             return Err(self.error(
-                &place.at("names"),
-                format!("the certificate {id} has no names"),
+                &place.at("reuse-key").key(),
+                "the key of `key-file` is the same as long as that file is, so `reuse-key` does not go with it",
             ));
         }
+        self.one_profile(
+            &place.at("preferred-profile"),
+            &raw.profile,
+            &raw.preferred_profile,
+        )?;
+        let (ca, other_cas) = self.cas(&place.at("ca"), raw.ca)?;
         Ok(Certificate {
             id,
             names,
             key_type: self.key_type(&place.at("key-type"), raw.key_type)?,
             profile: raw.profile,
             renew_before: self.renew_before(&place.at("renew-before"), raw.renew_before)?,
-            ca: raw.ca.map(|ca| self.ca(&place.at("ca"), ca)).transpose()?,
+            ca,
+            other_cas,
+            spec: Spec {
+                allow_subset: raw.allow_subset,
+                csr: raw.csr.map(|path| self.source.resolve(&path)),
+                key_file: raw.key_file.map(|path| self.source.resolve(&path)),
+                must_staple: raw.must_staple,
+                not_after: self.moment(&place.at("not-after"), raw.not_after)?,
+                not_before: self.moment(&place.at("not-before"), raw.not_before)?,
+                preferred_chain: raw.preferred_chain,
+                preferred_profile: raw.preferred_profile,
+                reuse_key: raw.reuse_key,
+            },
             access: deploy::access(raw.access.owner, raw.access.group, raw.access.mode),
             deploy: raw
                 .deploy
                 .map(|targets| self.targets(&place.at("deploy"), targets, timeout))
                 .transpose()?,
         })
+    }
+
+    fn moment(&self, place: &Place, text: Option<String>) -> Result<Option<Moment>, ConfigError> {
+        let Some(text) = text else { return Ok(None) };
+        text.parse()
+            .map(Some)
+            .map_err(|e: MomentError| self.error(place, e.to_string()))
+    }
+
+    fn one_profile(
+        &self,
+        place: &Place,
+        profile: &Option<String>,
+        preferred: &Option<String>,
+    ) -> Result<(), ConfigError> {
+        match (profile, preferred) {
+            (Some(_), Some(_)) => Err(self.error(
+                &place.clone().key(),
+                "`profile` must be and `preferred-profile` may be: one of the two",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn emails(

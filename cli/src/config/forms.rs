@@ -17,6 +17,8 @@ use serde::de::value::MapAccessDeserializer;
 
 use crate::config::raw::Ca;
 use crate::config::raw::CaTable;
+use crate::config::raw::Delegation;
+use crate::config::raw::DelegationTarget;
 use crate::config::raw::Duration;
 use crate::config::raw::Node;
 use crate::config::raw::OneOrMore;
@@ -67,7 +69,9 @@ impl<'de> Deserialize<'de> for Ca {
             type Value = Ca;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a CA's name, a URL, or a table with `url`, `root` and `eab`")
+                f.write_str(
+                    "a CA's name, a URL, a table with `url`, `root` and `eab`, or a list of these",
+                )
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
@@ -77,9 +81,45 @@ impl<'de> Deserialize<'de> for Ca {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
                 CaTable::deserialize(MapAccessDeserializer::new(map)).map(Ca::Table)
             }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut cas = Vec::new();
+                while let Some(ca) = seq.next_element()? {
+                    cas.push(ca);
+                }
+                Ok(Ca::List(cas))
+            }
         }
 
         deserializer.deserialize_any(NameOrTable)
+    }
+}
+
+impl<'de> Deserialize<'de> for Delegation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WordOrTarget;
+
+        impl<'de> Visitor<'de> for WordOrTarget {
+            type Value = Delegation;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`follow`, `none` or `{ target: NAME }`")
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
+                match word {
+                    "follow" => Ok(Delegation::Follow),
+                    "none" => Ok(Delegation::Here),
+                    _ => Err(de::Error::invalid_value(de::Unexpected::Str(word), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                DelegationTarget::deserialize(MapAccessDeserializer::new(map)).map(Delegation::To)
+            }
+        }
+
+        deserializer.deserialize_any(WordOrTarget)
     }
 }
 

@@ -23,12 +23,15 @@ use std::time::Duration;
 
 use dnseal_core::acme::KeyType;
 use dnseal_core::deploy::Access;
+use dnseal_core::dns::Delegation;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
+use dnseal_core::issue::CaaPolicy;
 use dnseal_core::notify::NoticeKind;
 use dnseal_core::renew::RenewBefore;
 use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
+use dnseal_core::store::Moment;
 use dnseal_providers::plugin::Plugins;
 
 pub(crate) use check::parse_key_type;
@@ -64,7 +67,11 @@ pub(crate) struct Config {
     pub(crate) access: Access,
     pub(crate) agree_tos: bool,
     pub(crate) ca: Option<Ca>,
+    /// When CAA records stop an order, where that is said.
+    pub(crate) caa: Option<CaaPolicy>,
     pub(crate) certificates: Vec<Certificate>,
+    /// Where challenges live, by name, as far as it is said.
+    pub(crate) delegation: Vec<(DomainName, Delegation)>,
     /// Where certificates go that say nothing themselves.
     pub(crate) deploy: Vec<Target>,
     pub(crate) dir: Option<PathBuf>,
@@ -72,12 +79,14 @@ pub(crate) struct Config {
     pub(crate) hooks: Hooks,
     pub(crate) key_type: Option<KeyType>,
     pub(crate) live: Option<PathBuf>,
+    pub(crate) other_cas: Vec<Ca>,
     pub(crate) notify: Vec<Notify>,
     pub(crate) plugins: Plugins,
     pub(crate) profile: Option<String>,
     pub(crate) propagation: Propagation,
     pub(crate) providers: Vec<Provider>,
     pub(crate) renew_before: Option<RenewBefore>,
+    pub(crate) spec: Spec,
     pub(crate) store: Option<PathBuf>,
     pub(crate) zones: Vec<Zone>,
 }
@@ -121,8 +130,11 @@ impl Config {
 
     /// Every secret and setting, wherever it comes from.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        let of_certificates = self.certificates.iter().filter_map(|c| c.ca.as_ref());
-        let of_cas = self.ca.iter().chain(of_certificates);
+        let of_certificates = self
+            .certificates
+            .iter()
+            .flat_map(|c| c.ca.iter().chain(&c.other_cas));
+        let of_cas = self.ca.iter().chain(&self.other_cas).chain(of_certificates);
         of_cas
             .filter_map(|ca| ca.eab.as_ref().map(|eab| &eab.hmac_key))
             .chain(
@@ -172,10 +184,27 @@ pub(crate) struct Certificate {
     pub(crate) profile: Option<String>,
     pub(crate) renew_before: Option<RenewBefore>,
     pub(crate) ca: Option<Ca>,
+    /// To ask where that one cannot issue.
+    pub(crate) other_cas: Vec<Ca>,
+    pub(crate) spec: Spec,
     /// Whose its files in `live` are.
     pub(crate) access: Access,
     /// Where it goes; `None` where it goes where all go.
     pub(crate) deploy: Option<Vec<Target>>,
+}
+
+/// What is said beyond names, key type, profile and CA, of one certificate or of all.
+#[derive(Debug, Default)]
+pub(crate) struct Spec {
+    pub(crate) allow_subset: Option<bool>,
+    pub(crate) csr: Option<PathBuf>,
+    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) must_staple: Option<bool>,
+    pub(crate) not_after: Option<Moment>,
+    pub(crate) not_before: Option<Moment>,
+    pub(crate) preferred_chain: Option<String>,
+    pub(crate) preferred_profile: Option<String>,
+    pub(crate) reuse_key: Option<bool>,
 }
 
 /// Somebody who is told what became of certificates.

@@ -27,10 +27,16 @@ pub(crate) struct Config {
     pub(crate) access: deploy::Access,
     /// Whether the CA's terms of service are agreed to.
     pub(crate) agree_tos: bool,
-    /// The CA: a name, the URL of a directory, or both with what it needs.
+    /// Whether to go on without the names that fail.
+    pub(crate) allow_subset: Option<bool>,
+    /// The CA: a name, the URL of a directory, or both with what it needs; of several, the next is asked where one cannot issue.
     pub(crate) ca: Option<Ca>,
+    /// When CAA records stop an order [default: where they certainly forbid it].
+    pub(crate) caa: Option<Caa>,
     /// The certificates to issue, by name.
     pub(crate) certificates: Table<Certificate>,
+    /// Where challenges live, by name; it counts for what is below the name, too [default: follow].
+    pub(crate) delegation: Table<Delegation>,
     /// Where certificates go that say nothing themselves.
     pub(crate) deploy: Vec<deploy::Target>,
     /// Where store and live files are; a path relative to this file.
@@ -44,6 +50,12 @@ pub(crate) struct Config {
     pub(crate) key_type: Option<KeyTypeName>,
     /// Where the newest files are, if not in `live` below `dir`.
     pub(crate) live: Option<String>,
+    /// Whether servers have to staple an OCSP answer.
+    pub(crate) must_staple: Option<bool>,
+    /// The common name of the root that chains should lead to.
+    pub(crate) preferred_chain: Option<String>,
+    /// The CA's profile where it offers it.
+    pub(crate) preferred_profile: Option<String>,
     /// Whom to tell what became of certificates.
     pub(crate) notify: Vec<Notify>,
     /// Where plugins are looked for, in place of the usual directories; paths relative to this file.
@@ -56,15 +68,31 @@ pub(crate) struct Config {
     pub(crate) providers: Table<Provider>,
     /// How much may be left of a certificate when it is renewed: a share of its lifetime (`1/3`) or a time (`30d`).
     pub(crate) renew_before: Option<String>,
+    /// Whether keys are kept from version to version.
+    pub(crate) reuse_key: Option<bool>,
     /// Where the store is, if not in `store` below `dir`.
     pub(crate) store: Option<String>,
     /// Which provider serves which zone; the longest suffix of the final owner name wins.
     pub(crate) zones: Table<Zone>,
 }
 
+/// When CAA records stop an order.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Caa {
+    /// Also where they cannot be read, or only servers given by hand were looked at.
+    Enforce,
+    /// They are not looked at.
+    Off,
+    /// Never.
+    Warn,
+}
+
 /// A CA: a name or URL, or a table.
 #[derive(Clone, Debug)]
 pub(crate) enum Ca {
+    /// In order of preference.
+    List(Vec<Self>),
     NameOrUrl(String),
     Table(CaTable),
 }
@@ -90,6 +118,25 @@ pub(crate) struct CaTable {
     pub(crate) url: Option<String>,
 }
 
+/// Where the challenge of a name lives: `follow`, `none`, or `{ target: NAME }`.
+#[derive(Clone, Debug)]
+pub(crate) enum Delegation {
+    /// Where CNAME, DNAME and NS records lead.
+    Follow,
+    /// At the challenge name itself.
+    Here,
+    /// At a name to which a CNAME leads.
+    To(DelegationTarget),
+}
+
+/// Where a challenge lives.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+pub(crate) struct DelegationTarget {
+    /// The name to which a CNAME leads from the challenge name.
+    pub(crate) target: String,
+}
+
 /// An external account (RFC 8555 section 7.3.4).
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
@@ -103,28 +150,57 @@ pub(crate) struct Eab {
 /// One certificate.
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+#[schemars(extend("anyOf" = [{ "required": ["names"] }, { "required": ["csr"] }]))]
 pub(crate) struct Certificate {
+    /// Whether to go on without the names that fail.
+    #[serde(default)]
+    pub(crate) allow_subset: Option<bool>,
     /// Whose its files in `live` are.
     #[serde(default)]
     pub(crate) access: deploy::Access,
     /// Another CA than the one for all.
     #[serde(default)]
     pub(crate) ca: Option<Ca>,
+    /// A signing request, PEM or DER, whose key is elsewhere; a path relative to this file.
+    #[serde(default)]
+    pub(crate) csr: Option<String>,
     /// Where it goes on this machine, instead of what is said for all.
     #[serde(default)]
     pub(crate) deploy: Option<Vec<deploy::Target>>,
+    /// The private key to use, PEM; a path relative to this file.
+    #[serde(default)]
+    pub(crate) key_file: Option<String>,
     /// The type of its key.
     #[serde(default)]
     pub(crate) key_type: Option<KeyTypeName>,
-    /// Its names.
+    /// Whether servers have to staple an OCSP answer.
+    #[serde(default)]
+    pub(crate) must_staple: Option<bool>,
+    /// Its names; those of its signing request where it has one.
+    #[serde(default)]
     #[schemars(length(min = 1))]
     pub(crate) names: Vec<String>,
+    /// Until when it is to be valid: a date, a time, or a duration from the order on (`+30d`).
+    #[serde(default)]
+    pub(crate) not_after: Option<String>,
+    /// From when it is to be valid, in the same forms.
+    #[serde(default)]
+    pub(crate) not_before: Option<String>,
+    /// The common name of the root that its chain should lead to.
+    #[serde(default)]
+    pub(crate) preferred_chain: Option<String>,
+    /// The CA's profile where it offers it.
+    #[serde(default)]
+    pub(crate) preferred_profile: Option<String>,
     /// The CA's profile.
     #[serde(default)]
     pub(crate) profile: Option<String>,
     /// How much may be left of it when it is renewed.
     #[serde(default)]
     pub(crate) renew_before: Option<String>,
+    /// Whether its key is kept from version to version.
+    #[serde(default)]
+    pub(crate) reuse_key: Option<bool>,
 }
 
 /// Somebody who is told what became of certificates: `run` or `webhook`.

@@ -15,6 +15,7 @@ use crate::config::ConfigError;
 use crate::config::REDACTED;
 use crate::config::Source;
 use crate::config::raw::Ca;
+use crate::config::raw::Delegation;
 use crate::config::raw::Duration;
 use crate::config::raw::Node;
 use crate::config::raw::OneOrMore;
@@ -89,8 +90,19 @@ pub(super) fn addresses<S: Serializer>(
 impl Serialize for Ca {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         match self {
+            Self::List(cas) => cas.serialize(s),
             Self::NameOrUrl(name) => s.serialize_str(name),
             Self::Table(table) => table.serialize(s),
+        }
+    }
+}
+
+impl Serialize for Delegation {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Follow => s.serialize_str("follow"),
+            Self::Here => s.serialize_str("none"),
+            Self::To(to) => to.serialize(s),
         }
     }
 }

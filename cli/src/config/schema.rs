@@ -21,6 +21,8 @@ use serde_json::json;
 use crate::config::raw::Ca;
 use crate::config::raw::CaTable;
 use crate::config::raw::Config;
+use crate::config::raw::Delegation;
+use crate::config::raw::DelegationTarget;
 use crate::config::raw::Duration;
 use crate::config::raw::KeyTypeName;
 use crate::config::raw::OneOrMore;
@@ -57,7 +59,20 @@ impl JsonSchema for Ca {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let table = generator.subschema_for::<CaTable>();
-        json_schema!({ "anyOf": [{ "type": "string" }, table] })
+        let one = json!([{ "type": "string" }, table]);
+        let several = json!({ "type": "array", "minItems": 1, "items": { "anyOf": one } });
+        json_schema!({ "anyOf": [one[0], one[1], several] })
+    }
+}
+
+impl JsonSchema for Delegation {
+    fn schema_name() -> Cow<'static, str> {
+        "Delegation".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let target = generator.subschema_for::<DelegationTarget>();
+        json_schema!({ "anyOf": [{ "enum": ["follow", "none"] }, target] })
     }
 }
 

@@ -79,9 +79,11 @@ fn nothing_at_all_is_a_configuration() {
 /// The text, the line and column of the error, and something of what it and its hint say.
 #[rustfmt::skip]
 const ERRORS: &[(&str, usize, usize, &str, &str)] = &[
-    ("a: 1\n", 1, 1, "there is no key `a` here", "there is agree-tos, ca, "),
+    ("a: 1\n", 1, 1, "there is no key `a` here", "there is agree-tos, "),
     ("certifcates: {}\n", 1, 1, "there is no key `certifcates`", "did you mean `certificates`?"),
-    ("ca: [x]\n", 1, 5, "expected a CA's name, a URL, or a table", ""),
+    ("ca: 5\n", 1, 5, "expected a CA's name, a URL, a table", ""),
+    ("ca: [x, { ulr: y }]\n", 1, 11, "there is no key `ulr`", "did you mean `url`?"),
+    ("ca: [[x]]\n", 1, 6, "a list of CAs holds no list", ""),
     ("ca: { ulr: x }\n", 1, 7, "there is no key `ulr`", "did you mean `url`?"),
     ("ca: { root: x }\n", 1, 5, "neither a `url` nor a `name`", "add `url"),
     ("ca: { url: x, eab: { kid: k, hmac-key: { fle: x } } }\n", 1, 42, "no key `fle`", "did you mean `file`?"),
@@ -200,6 +202,11 @@ fn schema_and_parser_agree() {
         ),
         ("zones: { a.test: { propagation: { quorum: all } } }", false),
         ("certificates: { a: { names: [] } }", false),
+        ("certificates: { a: { csr: a.csr } }", true),
+        ("certificates: { a: { csr: a.csr, names: [a.test] } }", true),
+        ("ca: [letsencrypt, { name: zerossl }]", true),
+        ("ca: []", false),
+        ("preferred-profile: shortlived", true),
         (
             "certificates: { a: { names: [a.test], deploy: [] } }",
             false,
@@ -252,6 +259,9 @@ fn fits(root: &Value, schema: &Value, value: &Value) -> bool {
             .as_object()
             .is_none_or(|t| t.len() as u64 >= rule.as_u64().unwrap()),
         "minimum" => value.as_f64().is_none_or(|n| n >= rule.as_f64().unwrap()),
+        "not" => !fits(root, rule, value),
+        // Names of kinds, which the parser looks up.
+        "pattern" => true,
         "properties" => value.as_object().is_none_or(|table| {
             rule.as_object()
                 .unwrap()

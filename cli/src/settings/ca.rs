@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use dnseal_core::acme::Ca;
 use dnseal_core::acme::ExternalAccount;
 use dnseal_core::acme::KeyType;
+use dnseal_core::issue::CaaPolicy;
 use dnseal_core::store::AccountId;
 use secrecy::SecretString;
 
@@ -33,72 +34,193 @@ pub(crate) fn ca(
     of_certificate: Option<&config::Certificate>,
     config: &Config,
     key_type: KeyType,
+    secrets: Secrets,
 ) -> Result<ChosenCa, CliError> {
-    let named = named(args, of_certificate, config, key_type)?;
-    Ok(ChosenCa {
-        external_account: external_account(args, named.configured.and_then(|ca| ca.eab.as_ref()))?,
-        account: named.account,
-        ca: named.ca,
-        roots: named.roots,
-    })
+    let wanted = wanted(args, of_certificate, config);
+    let first = wanted.into_iter().next().unwrap_or(WantedCa {
+        configured: None,
+        name_or_url: DEFAULT,
+        named: false,
+    });
+    let external_account = match secrets {
+        Secrets::Leave => None,
+        Secrets::Read => external_account(args, first.configured.and_then(|ca| ca.eab.as_ref()))?,
+    };
+    let mut chosen = choose(
+        &first,
+        external_account,
+        args,
+        of_certificate,
+        config,
+        key_type,
+    )?;
+    if let Some(id) = args.account.as_deref().filter(|id| !id.is_empty()) {
+        chosen.account = Some(id.parse()?);
+    }
+    Ok(chosen)
 }
 
-/// A CA, without the secrets that a request there may need.
-#[derive(Debug)]
-pub(super) struct NamedCa<'a> {
-    pub(super) account: Option<AccountId>,
-    pub(super) ca: Ca,
-    pub(super) name_or_url: String,
-    pub(super) roots: Vec<PathBuf>,
-    configured: Option<&'a config::Ca>,
-}
-
-/// The same CA, with no secret read.
-pub(super) fn named<'a>(
+/// The CAs to ask where the first cannot issue, in order.
+///
+/// An account, and an external account, of flags and variables goes with the first.
+pub(crate) fn other_cas(
     args: &CaArgs,
+    of_certificate: Option<&config::Certificate>,
+    config: &Config,
+    key_type: KeyType,
+    secrets: Secrets,
+) -> Result<Vec<ChosenCa>, CliError> {
+    wanted(args, of_certificate, config)
+        .iter()
+        .skip(1)
+        .map(|other| {
+            let eab = other.configured.and_then(|ca| ca.eab.as_ref());
+            let external_account = match eab.filter(|_| secrets == Secrets::Read) {
+                Some(eab) => Some(ExternalAccount::parse(&eab.kid, &resolved(&eab.hmac_key)?)?),
+                None => None,
+            };
+            choose(
+                other,
+                external_account,
+                args,
+                of_certificate,
+                config,
+                key_type,
+            )
+        })
+        .collect()
+}
+
+/// Whether secrets are wanted as well; who only looks reads none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Secrets {
+    Leave,
+    Read,
+}
+
+/// The CAs that are wanted, as `--ca` would name them.
+pub(super) fn names(
+    args: &CaArgs,
+    of_certificate: Option<&config::Certificate>,
+    config: &Config,
+) -> String {
+    let wanted = wanted(args, of_certificate, config);
+    let names: Vec<&str> = wanted.iter().map(|ca| ca.name_or_url).collect();
+    match names.is_empty() {
+        true => DEFAULT.to_owned(),
+        false => names.join(","),
+    }
+}
+
+/// One of the CAs that are wanted.
+struct WantedCa<'a> {
+    /// What the configuration says of it.
+    configured: Option<&'a config::Ca>,
+    name_or_url: &'a str,
+    /// Whether a flag or a variable says so.
+    named: bool,
+}
+
+fn wanted<'a>(
+    args: &'a CaArgs,
     of_certificate: Option<&'a config::Certificate>,
     config: &'a Config,
+) -> Vec<WantedCa<'a>> {
+    let own = of_certificate.filter(|certificate| certificate.ca.is_some());
+    let configured: Vec<&config::Ca> = match own {
+        Some(certificate) => certificate
+            .ca
+            .iter()
+            .chain(&certificate.other_cas)
+            .collect(),
+        None => config.ca.iter().chain(&config.other_cas).collect(),
+    };
+    let named: Vec<&str> = args
+        .ca
+        .iter()
+        .flat_map(|cas| cas.split(','))
+        .map(str::trim)
+        .filter(|ca| !ca.is_empty())
+        .collect();
+    if named.is_empty() {
+        return configured
+            .into_iter()
+            .map(|ca| WantedCa {
+                configured: Some(ca),
+                name_or_url: &ca.name_or_url,
+                named: false,
+            })
+            .collect();
+    }
+    named
+        .into_iter()
+        .map(|name_or_url| WantedCa {
+            configured: configured
+                .iter()
+                .copied()
+                .find(|ca| ca.name_or_url == name_or_url),
+            name_or_url,
+            named: true,
+        })
+        .collect()
+}
+
+fn choose(
+    wanted: &WantedCa<'_>,
+    external_account: Option<ExternalAccount>,
+    args: &CaArgs,
+    of_certificate: Option<&config::Certificate>,
+    config: &Config,
     key_type: KeyType,
-) -> Result<NamedCa<'a>, CliError> {
-    let own = of_certificate.and_then(|certificate| certificate.ca.as_ref());
-    let configured = own.or(config.ca.as_ref());
-    let named = args.ca.as_deref().filter(|ca| !ca.is_empty());
-    let configured = configured.filter(|ca| named.is_none_or(|named| named == ca.name_or_url));
-    let name_or_url = named
-        .or(configured.map(|ca| ca.name_or_url.as_str()))
-        .unwrap_or(DEFAULT);
+) -> Result<ChosenCa, CliError> {
     let given_roots: Vec<PathBuf> = args
         .ca_root
         .iter()
         .filter(|path| !path.as_os_str().is_empty())
         .cloned()
         .collect();
-    let ca = Ca::resolve(name_or_url, key_type).map_err(|error| {
+    let ca = Ca::resolve(wanted.name_or_url, key_type).map_err(|error| {
         let place = match of_certificate.filter(|c| c.ca.is_some()) {
             Some(certificate) => Place::value(["certificates", certificate.id.as_str(), "ca"]),
             None => Place::value(["ca"]),
         };
-        match configured {
-            Some(_) if named.is_none() => config
+        match wanted.configured {
+            Some(_) if !wanted.named => config
                 .error_at(&place, error.to_string(), error.hint())
                 .map_or_else(|| error.into(), CliError::Config),
             _ => CliError::Ca(error),
         }
     })?;
-    let account = match args.account.as_deref().filter(|id| !id.is_empty()) {
-        Some(id) => Some(id.parse()?),
-        None => configured.and_then(|ca| ca.account.clone()),
-    };
-    Ok(NamedCa {
-        account,
+    Ok(ChosenCa {
+        account: wanted.configured.and_then(|ca| ca.account.clone()),
         ca,
-        name_or_url: name_or_url.to_owned(),
         roots: match given_roots.is_empty() {
-            true => configured.map_or_else(Vec::new, |ca| ca.roots.clone()),
+            true => wanted
+                .configured
+                .map_or_else(Vec::new, |ca| ca.roots.clone()),
             false => given_roots,
         },
-        configured,
+        external_account,
     })
+}
+
+/// When CAA records stop an order: flag and environment before the configuration.
+pub(crate) fn caa(args: &CaArgs, config: &Config) -> Result<CaaPolicy, CliError> {
+    let Some(given) = args.caa.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(config.caa.unwrap_or_default());
+    };
+    match given {
+        "enforce" => Ok(CaaPolicy::Enforce),
+        "off" => Ok(CaaPolicy::Off),
+        "warn" => Ok(CaaPolicy::Warn),
+        _ => Err(CliError::usage(
+            format!("`{given}` does not fit --caa"),
+            match config::nearest(given, ["enforce", "warn", "off"].into_iter()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "there is enforce, warn, off".to_owned(),
+            },
+        )),
+    }
 }
 
 /// `mailto:` URLs for the CA to write to.
@@ -133,13 +255,7 @@ fn external_account(
     let key = hmac_key(args).or_else(|| configured.map(|eab| eab.hmac_key.clone()));
     match (kid, key) {
         (None, None) => Ok(None),
-        (Some(kid), Some(key)) => {
-            let key: SecretString = key.resolve().map_err(|source| CliError::Secret {
-                what: "the HMAC key of the external account".to_owned(),
-                source,
-            })?;
-            Ok(Some(ExternalAccount::parse(&kid, &key)?))
-        }
+        (Some(kid), Some(key)) => Ok(Some(ExternalAccount::parse(&kid, &resolved(&key)?)?)),
         (Some(_), None) => Err(CliError::usage(
             "an external account has a key identifier and an HMAC key, and the HMAC key is missing",
             "give it with `--eab-hmac-key-file FILE` or ACME_EAB_HMAC_KEY",
@@ -149,6 +265,13 @@ fn external_account(
             "give it with `--eab-kid KID` or ACME_EAB_KID",
         )),
     }
+}
+
+fn resolved(key: &Secret) -> Result<SecretString, CliError> {
+    key.resolve().map_err(|source| CliError::Secret {
+        what: "the HMAC key of the external account".to_owned(),
+        source,
+    })
 }
 
 fn hmac_key(args: &CaArgs) -> Option<Secret> {
@@ -190,7 +313,14 @@ mod tests {
 
     #[test]
     fn a_ca_keeps_its_roots_and_account_to_itself() {
-        let chosen = ca(&CaArgs::default(), None, &config(), KeyType::default()).unwrap();
+        let chosen = ca(
+            &CaArgs::default(),
+            None,
+            &config(),
+            KeyType::default(),
+            Secrets::Read,
+        )
+        .unwrap();
         assert_eq!(chosen.ca.url.as_str(), "https://ca.test/dir");
         assert_eq!(chosen.roots, [PathBuf::from("ca.pem")]);
         assert_eq!(chosen.external_account.unwrap().kid(), "kid");
@@ -200,10 +330,36 @@ mod tests {
             ca: Some("letsencrypt-staging".into()),
             ..CaArgs::default()
         };
-        let chosen = ca(&args, None, &config(), KeyType::default()).unwrap();
+        let chosen = ca(&args, None, &config(), KeyType::default(), Secrets::Read).unwrap();
         assert!(chosen.roots.is_empty());
         assert!(chosen.external_account.is_none());
         assert_eq!(chosen.account, None);
+    }
+
+    #[test]
+    fn several_cas_keep_their_order_and_what_is_theirs() {
+        let args = CaArgs {
+            ca: Some("letsencrypt, https://ca.test/dir".into()),
+            ..CaArgs::default()
+        };
+        let first = ca(&args, None, &config(), KeyType::default(), Secrets::Read).unwrap();
+        assert!(first.ca.known.is_some() && first.roots.is_empty());
+        let others = other_cas(&args, None, &config(), KeyType::default(), Secrets::Read).unwrap();
+        assert_eq!(others.len(), 1);
+        assert_eq!(others[0].ca.url.as_str(), "https://ca.test/dir");
+        assert_eq!(others[0].roots, [PathBuf::from("ca.pem")]);
+        assert_eq!(others[0].external_account.as_ref().unwrap().kid(), "kid");
+        assert!(
+            other_cas(
+                &CaArgs::default(),
+                None,
+                &config(),
+                KeyType::default(),
+                Secrets::Read
+            )
+            .unwrap()
+            .is_empty()
+        );
     }
 
     #[test]
@@ -212,7 +368,14 @@ mod tests {
             eab_kid: Some("kid".into()),
             ..CaArgs::default()
         };
-        let error = ca(&args, None, &Config::default(), KeyType::default()).unwrap_err();
+        let error = ca(
+            &args,
+            None,
+            &Config::default(),
+            KeyType::default(),
+            Secrets::Read,
+        )
+        .unwrap_err();
         assert!(
             error.to_string().contains("the HMAC key is missing"),
             "{error}"

@@ -3,23 +3,29 @@
 //! Raw words become checked values here and nowhere else; what comes out needs no second look.
 
 mod ca;
+mod delegation;
 mod deploy;
 mod orders;
 mod places;
 mod probe;
 mod provider;
 mod recipe;
+mod spec;
 
 use std::path::PathBuf;
 
+pub(crate) use ca::Secrets;
 pub(crate) use ca::ca;
+pub(crate) use ca::caa;
 pub(crate) use ca::contacts;
 pub(crate) use ca::mailto;
+pub(crate) use ca::other_cas;
+pub(crate) use delegation::delegation;
 pub(crate) use deploy::Destinations;
 pub(crate) use deploy::Passwords;
 pub(crate) use deploy::variables;
 pub(crate) use orders::Order;
-pub(crate) use orders::Sketch;
+pub(crate) use orders::order_of;
 pub(crate) use orders::orders;
 pub(crate) use places::Places;
 pub(crate) use probe::Probing;

@@ -3,17 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use dnseal_core::acme::KeyType;
 use dnseal_core::dns::Identifier;
+use dnseal_core::issue::KeyChoice;
+use dnseal_core::issue::OtherCa;
 use dnseal_core::issue::Renewing;
 use dnseal_core::issue::Request;
 use dnseal_core::issue::Terms;
 use dnseal_core::issue::Timeouts;
 use dnseal_core::renew::Policy;
 use dnseal_core::renew::RenewBefore;
-use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
-use dnseal_core::store::Wanted;
 
 use crate::args::IssueArgs;
 use crate::config;
@@ -21,18 +20,20 @@ use crate::config::Config;
 use crate::config::parse_key_type;
 use crate::error::CliError;
 use crate::settings;
-use crate::settings::ca::NamedCa;
-use crate::settings::ca::named;
+use crate::settings::Secrets;
+use crate::settings::ca;
+use crate::settings::ca::names as ca_names;
 use crate::settings::recipe::recipe;
+use crate::settings::spec;
 
 /// One certificate to issue.
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) request: Request,
-    /// The CA, as it was named.
-    pub(crate) ca: String,
     /// What to trust the CA's HTTPS through, beside the system's roots.
     pub(crate) roots: Vec<PathBuf>,
+    /// The same for each of the request's other CAs.
+    pub(crate) other_roots: Vec<Vec<PathBuf>>,
 }
 
 /// The certificates that the command line asks for, or all of the configuration where it names none.
@@ -59,6 +60,17 @@ enum Chosen<'a> {
 
 fn chosen<'a>(args: &IssueArgs, config: &'a Config) -> Result<Chosen<'a>, CliError> {
     if args.names.is_empty() && args.domains.is_empty() {
+        if let (Some(csr), true) = (
+            &args.spec.csr,
+            args.name.is_none() || config.certificates.is_empty(),
+        ) {
+            let names = spec::csr_of(csr)?.names().to_vec();
+            let id = match (&args.name, names.first()) {
+                (Some(name), _) => name.parse()?,
+                (None, first) => CertId::from(first.ok_or_else(no_names)?),
+            };
+            return Ok(Chosen::Names { id, names });
+        }
         return match (config.certificates.is_empty(), &args.name) {
             (false, None) => Ok(Chosen::Configured(config.certificates.iter().collect())),
             (false, Some(name)) => {
@@ -102,14 +114,10 @@ fn chosen<'a>(args: &IssueArgs, config: &'a Config) -> Result<Chosen<'a>, CliErr
     let id = match (&args.name, names.first()) {
         (Some(name), _) => name.parse()?,
         (None, Some(first)) => CertId::from(first),
-        (None, None) => {
-            return Err(CliError::usage(
-                "no names are given",
-                "write for example `dnseal issue example.com`",
-            ));
-        }
+        (None, None) => return Err(no_names()),
     };
     if let Some(configured) = config.certificate(&id)
+        && !configured.names.is_empty()
         && !same(&configured.names, &names)
     {
         return Err(CliError::usage(
@@ -118,6 +126,13 @@ fn chosen<'a>(args: &IssueArgs, config: &'a Config) -> Result<Chosen<'a>, CliErr
         ));
     }
     Ok(Chosen::Names { id, names })
+}
+
+fn no_names() -> CliError {
+    CliError::usage(
+        "no names are given",
+        "write for example `dnseal issue example.com`",
+    )
 }
 
 /// The certificate that a word names; a wildcard names none, because it is a name itself.
@@ -141,122 +156,84 @@ fn order(
     certificate: Option<&config::Certificate>,
 ) -> Result<Order, CliError> {
     let certificate = certificate.or_else(|| config.certificate(&id));
-    let mut order = Sketch::new(args, config, id, names, certificate)?.order(terms)?;
-    order.request.renewal.recipe = Some(recipe(args, config, &order.ca)?);
+    let mut order = order_of(args, config, terms, id, names, certificate, Secrets::Read)?;
+    let cas = ca_names(&args.ca, certificate, config);
+    order.request.renewal.recipe = Some(recipe(args, config, &cas)?);
     Ok(order)
 }
 
-/// An order for which no secret has been read yet: enough to tell whether it is due.
-#[derive(Debug)]
-pub(crate) struct Sketch<'a> {
-    args: &'a IssueArgs,
-    certificate: Option<&'a config::Certificate>,
-    config: &'a Config,
+/// What `args` and configuration say about one certificate; without secrets it is good for looking at only.
+pub(crate) fn order_of(
+    args: &IssueArgs,
+    config: &Config,
+    terms: &Terms,
     id: CertId,
     names: Vec<Identifier>,
-    ca: NamedCa<'a>,
-    key_type: KeyType,
-    profile: Option<String>,
-    policy: Policy,
-}
-
-impl<'a> Sketch<'a> {
-    /// What `args` and configuration say about a certificate.
-    pub(crate) fn new(
-        args: &'a IssueArgs,
-        config: &'a Config,
-        id: CertId,
-        names: Vec<Identifier>,
-        certificate: Option<&'a config::Certificate>,
-    ) -> Result<Self, CliError> {
-        let key_type = match args.key_type.as_deref().filter(|k| !k.is_empty()) {
-            Some(text) => parse_key_type(text)
-                .map_err(|hint| CliError::usage(format!("there is no key type `{text}`"), hint))?,
-            None => certificate
-                .and_then(|c| c.key_type)
-                .or(config.key_type)
-                .unwrap_or_default(),
-        };
-        let profile = args
-            .profile
-            .clone()
-            .or_else(|| certificate.and_then(|c| c.profile.clone()))
-            .or_else(|| config.profile.clone())
-            .filter(|profile| !profile.is_empty());
-        let before = match args.renew_before.as_deref().filter(|b| !b.is_empty()) {
-            Some(text) => Some(text.parse::<RenewBefore>().map_err(|error| {
-                CliError::usage(error.to_string(), "write for example `--renew-before 1/3`")
-            })?),
-            None => certificate
-                .and_then(|c| c.renew_before)
-                .or(config.renew_before),
-        };
-        Ok(Self {
-            ca: named(&args.ca, certificate, config, key_type)?,
-            args,
-            certificate,
-            config,
+    certificate: Option<&config::Certificate>,
+    secrets: Secrets,
+) -> Result<Order, CliError> {
+    let mut options = spec::options(&args.spec, certificate, config)?;
+    let key_type = match args.key_type.as_deref().filter(|k| !k.is_empty()) {
+        Some(text) => parse_key_type(text)
+            .map_err(|hint| CliError::usage(format!("there is no key type `{text}`"), hint))?,
+        None => certificate
+            .and_then(|c| c.key_type)
+            .or(options.key.key_type())
+            .or(config.key_type)
+            .unwrap_or_default(),
+    };
+    let (profile, preferred_profile) =
+        spec::profiles(args.profile.as_ref(), &args.spec, certificate, config);
+    options.preferred_profile = preferred_profile;
+    let names = match &options.key {
+        KeyChoice::Csr(csr) if names.is_empty() => csr.names().to_vec(),
+        _ => names,
+    };
+    let before = match args.renew_before.as_deref().filter(|b| !b.is_empty()) {
+        Some(text) => Some(text.parse::<RenewBefore>().map_err(|error| {
+            CliError::usage(error.to_string(), "write for example `--renew-before 1/3`")
+        })?),
+        None => certificate
+            .and_then(|c| c.renew_before)
+            .or(config.renew_before),
+    };
+    let chosen = ca(&args.ca, certificate, config, key_type, secrets)?;
+    let others = settings::other_cas(&args.ca, certificate, config, key_type, secrets)?;
+    let mut other_roots = Vec::new();
+    for other in others {
+        other_roots.push(other.roots);
+        options.other_cas.push(OtherCa {
+            ca: other.ca,
+            account: other.account,
+            external_account: other.external_account,
+            transport: None,
+        });
+    }
+    Ok(Order {
+        roots: chosen.roots,
+        other_roots,
+        request: Request {
             id,
             names,
+            ca: chosen.ca,
+            account: chosen.account,
+            contacts: settings::contacts(&args.ca, config),
+            terms: terms.clone(),
+            external_account: chosen.external_account,
             key_type,
             profile,
-            policy: Policy { before },
-        })
-    }
-
-    /// When it is due.
-    pub(crate) fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    /// What to trust the CA's HTTPS through, beside the system's roots.
-    pub(crate) fn roots(&self) -> &[PathBuf] {
-        &self.ca.roots
-    }
-
-    /// What the certificate should be.
-    pub(crate) fn wanted(&self) -> Wanted {
-        Wanted {
-            names: self.names.clone(),
-            key_type: self.key_type,
-            profile: self.profile.clone(),
-            directory: self.ca.ca.url.to_string(),
-            account: self
-                .ca
-                .account
-                .clone()
-                .unwrap_or_else(|| AccountId::for_directory(&self.ca.ca.url)),
-        }
-    }
-
-    /// The order itself; reads the secrets that it needs.
-    pub(crate) fn order(self, terms: &Terms) -> Result<Order, CliError> {
-        let (args, config) = (self.args, self.config);
-        let chosen = settings::ca(&args.ca, self.certificate, config, self.key_type)?;
-        Ok(Order {
-            ca: self.ca.name_or_url,
-            roots: chosen.roots,
-            request: Request {
-                id: self.id,
-                names: self.names,
-                ca: chosen.ca,
-                account: chosen.account,
-                contacts: settings::contacts(&args.ca, config),
-                terms: terms.clone(),
-                external_account: chosen.external_account,
-                key_type: self.key_type,
-                profile: self.profile,
-                replace_names: args.replace_names,
-                force: args.force,
-                timeouts: Timeouts::default(),
-                renewal: Renewing {
-                    policy: self.policy,
-                    lasting: self.certificate.is_some(),
-                    ..Renewing::default()
-                },
+            replace_names: args.replace_names,
+            force: args.force,
+            timeouts: Timeouts::default(),
+            options,
+            renewal: Renewing {
+                policy: Policy { before },
+                lasting: certificate.is_some(),
+                ..Renewing::default()
             },
-        })
-    }
+            transport: None,
+        },
+    })
 }
 
 #[cfg(test)]
@@ -265,6 +242,7 @@ mod tests {
     use crate::args::Cli;
     use crate::args::Command;
     use clap::Parser;
+    use dnseal_core::acme::KeyType;
 
     const CONFIG: &str = "
 ca: https://ca.test/dir

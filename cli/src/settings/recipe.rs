@@ -38,6 +38,8 @@ pub(super) fn recipe(args: &IssueArgs, config: &Config, ca: &str) -> Result<Valu
         .eab_hmac_key_file
         .or_else(|| env_vars::get(env_vars::EAB_HMAC_KEY_FILE).map(PathBuf::from))
         .map(|path| absolute(&path));
+    kept.spec.csr = kept.spec.csr.as_deref().map(absolute);
+    kept.spec.key_file = kept.spec.key_file.as_deref().map(absolute);
     // Half of a binding would be refused, and an account that is registered needs none.
     kept.ca.eab_kid = kept
         .ca
@@ -56,7 +58,10 @@ fn of_provider(
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<ProviderArgs, CliError> {
     let Some(name) = args.provider.as_deref().filter(|name| !name.is_empty()) else {
-        return Ok(ProviderArgs::default());
+        return Ok(ProviderArgs {
+            set: Vec::new(),
+            ..args.clone()
+        });
     };
     let configured = config.provider(name);
     let kind = kind_for(name, &args.set, config)?;
@@ -64,6 +69,7 @@ fn of_provider(
         provider: Some(name.to_owned()),
         set: Vec::new(),
         secret_files: args.secret_files.clone(),
+        ..args.clone()
     };
     let mut known: Vec<String> = Vec::new();
     for (key, text) in set_values(args)? {

@@ -91,14 +91,8 @@ impl Account {
     /// Where the CA refuses what `replaces` says, the order is asked for once more without it (RFC 9773 section 5).
     pub async fn new_order(&self, order: &NewOrder<'_>) -> Result<Order, OrderError> {
         let directory = self.client.directory();
-        let profiles = &directory.meta.profiles;
-        if let Some(profile) = order.profile
-            && !profiles.contains_key(profile)
-        {
-            return Err(OrderError::UnknownProfile {
-                profile: profile.to_owned(),
-                known: profiles.keys().cloned().collect(),
-            });
+        if let Some(profile) = order.profile {
+            self.client.check_profile(profile)?;
         }
 
         let mut order = *order;
@@ -293,6 +287,11 @@ impl Account {
     }
 
     async fn ask_for(&self, order: &NewOrder<'_>) -> Result<Answer, AcmeError> {
+        if order.not_before.is_some() || order.not_after.is_some() {
+            // The crate behind `instant` knows neither.
+            let target = Target::new("newOrder", &self.client.directory().new_order);
+            return self.post(target, &Payload::Json(order.payload())).await;
+        }
         let request = Retries::Idempotent.run(|| instant::new_order(self, order));
         self.cancellable("newOrder", request).await
     }

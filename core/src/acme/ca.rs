@@ -94,6 +94,12 @@ impl Ca {
         )
     }
 
+    /// Whether it refuses certificates that demand stapling, because it answers no OCSP any more.
+    pub fn refuses_must_staple(&self) -> bool {
+        // Let's Encrypt: since 2025-05-07.
+        self.refuses_redundant_names()
+    }
+
     /// How to get an external account binding, where the CA wants one.
     pub fn external_account_hint(&self) -> Option<&'static str> {
         self.known?.external_account_hint()

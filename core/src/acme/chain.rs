@@ -18,6 +18,7 @@ use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Name;
 
 use super::answer::start_of;
+use super::csr::Csr;
 use super::error::quoted;
 use super::jws::base64url;
 use super::key::CertificateKey;
@@ -57,21 +58,22 @@ pub struct CertificateChain {
 
 impl CertificateChain {
     /// Checks a chain against the key and the names it was ordered for.
-    pub fn check(
+    pub fn check<'k>(
         pem: &str,
-        key: &CertificateKey,
+        key: impl Into<KeyOf<'k>>,
         identifiers: &[Identifier],
     ) -> Result<Self, ChainError> {
         Self::check_at(pem, key, identifiers, Timestamp::now())
     }
 
     /// The same, at another time than now.
-    pub fn check_at(
+    pub fn check_at<'k>(
         pem: &str,
-        key: &CertificateKey,
+        key: impl Into<KeyOf<'k>>,
         identifiers: &[Identifier],
         now: Timestamp,
     ) -> Result<Self, ChainError> {
+        let key = key.into();
         let ders = certificates(pem)?;
         let parsed = ders
             .iter()
@@ -82,7 +84,7 @@ impl CertificateChain {
             return Err(ChainError::empty(pem));
         };
 
-        if *leaf.public_key().subject_public_key.data != *key.public_key() {
+        if *leaf.public_key().subject_public_key.data != *key.0 {
             return Err(ChainError::OtherKey);
         }
         check_names(leaf, identifiers)?;
@@ -127,6 +129,22 @@ impl CertificateChain {
     /// Whether the top of the chain was signed by a certificate of that common name, as `--preferred-chain` says it.
     pub fn is_under(&self, common_name: &str) -> bool {
         self.top_issuer.eq_ignore_ascii_case(common_name.trim())
+    }
+}
+
+/// The public key that a certificate was ordered for.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyOf<'a>(&'a [u8]);
+
+impl<'a> From<&'a CertificateKey> for KeyOf<'a> {
+    fn from(key: &'a CertificateKey) -> Self {
+        Self(key.public_key())
+    }
+}
+
+impl<'a> From<&'a Csr> for KeyOf<'a> {
+    fn from(csr: &'a Csr) -> Self {
+        Self(csr.public_key())
     }
 }
 

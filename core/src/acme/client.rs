@@ -21,6 +21,7 @@ use super::jws::Payload;
 use super::jws::Signer;
 use super::nonce::Nonce;
 use super::nonce::NoncePool;
+use super::order_error::OrderError;
 use super::retry::Retries;
 use super::transport::Ask;
 use super::transport::Transport;
@@ -56,6 +57,18 @@ impl Client {
     /// What the CA offers, and where.
     pub fn directory(&self) -> &Directory {
         &self.inner.directory
+    }
+
+    /// Fails where the CA does not offer this profile, and tells which it offers.
+    pub fn check_profile(&self, profile: &str) -> Result<(), OrderError> {
+        let profiles = &self.directory().meta.profiles;
+        match profiles.contains_key(profile) {
+            true => Ok(()),
+            false => Err(OrderError::UnknownProfile {
+                profile: profile.to_owned(),
+                known: profiles.keys().cloned().collect(),
+            }),
+        }
     }
 
     /// An account of this CA whose URL is known.

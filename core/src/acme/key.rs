@@ -13,6 +13,7 @@ use aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1_SIGNING;
 use aws_lc_rs::signature::ECDSA_P384_SHA384_ASN1_SIGNING;
 use aws_lc_rs::signature::EcdsaKeyPair;
 use rcgen::CertificateParams;
+use rcgen::CustomExtension;
 use rcgen::DistinguishedName;
 use rcgen::KeyPair;
 use rcgen::PublicKeyData;
@@ -27,6 +28,7 @@ use serde::Serialize;
 use serde::Serializer;
 use zeroize::Zeroizing;
 
+use super::chain::hex;
 use super::jws::AccountKey;
 use crate::dns::Identifier;
 
@@ -206,6 +208,15 @@ impl CertificateKey {
 
     /// The DER of a CSR for these names: all in the SAN, an empty subject.
     pub fn csr(&self, identifiers: &[Identifier]) -> Result<Vec<u8>, CertificateKeyError> {
+        self.csr_with(identifiers, false)
+    }
+
+    /// The same, which may demand that servers staple an OCSP answer (RFC 7633).
+    pub fn csr_with(
+        &self,
+        identifiers: &[Identifier],
+        must_staple: bool,
+    ) -> Result<Vec<u8>, CertificateKeyError> {
         let failed = |error: rcgen::Error| CertificateKeyError::Csr(error.to_string());
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -214,6 +225,10 @@ impl CertificateKey {
             .map(|identifier| Ok(SanType::DnsName(identifier.to_string().try_into()?)))
             .collect::<Result<_, rcgen::Error>>()
             .map_err(failed)?;
+        if must_staple {
+            let feature = CustomExtension::from_oid_content(TLS_FEATURE, STATUS_REQUEST.to_vec());
+            params.custom_extensions.push(feature);
+        }
         let csr = params.serialize_request(&self.pair).map_err(failed)?;
         Ok(csr.der().to_vec())
     }
@@ -221,7 +236,7 @@ impl CertificateKey {
     /// SHA-256 over the DER of its public key (SubjectPublicKeyInfo), in hexadecimal: by this a key is marked as compromised.
     pub fn spki_sha256(&self) -> String {
         let spki = self.pair.subject_public_key_info();
-        super::chain::hex(digest::digest(&digest::SHA256, &spki).as_ref())
+        hex(digest::digest(&digest::SHA256, &spki).as_ref())
     }
 
     /// The content of the public key's bit string.
@@ -278,6 +293,11 @@ fn kind_of(pkcs8: &[u8]) -> Option<KeyType> {
         _ => None,
     }
 }
+
+/// The extension by which a certificate demands stapling (RFC 7633).
+const TLS_FEATURE: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 24];
+/// `SEQUENCE { INTEGER 5 }`: the TLS extension `status_request`.
+const STATUS_REQUEST: [u8; 5] = [0x30, 0x03, 0x02, 0x01, 0x05];
 
 pub(super) const LF: pem::EncodeConfig =
     pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);

@@ -8,13 +8,15 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::Deserializer;
+use serde_json::Value;
+use serde_json::json;
 
 use super::problem::Problem;
 use super::problem::printable;
 use crate::dns::Identifier;
 
 /// What to order.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct NewOrder<'a> {
     /// The names, each once.
     pub identifiers: &'a [Identifier],
@@ -22,6 +24,33 @@ pub struct NewOrder<'a> {
     pub profile: Option<&'a str>,
     /// The certificate that this order replaces, as its ARI identifier (RFC 9773 section 4.1).
     pub replaces: Option<&'a str>,
+    /// From when the certificate is to be valid; most CAs refuse to be asked.
+    pub not_before: Option<Timestamp>,
+    /// Until when the certificate is to be valid; most CAs refuse to be asked.
+    pub not_after: Option<Timestamp>,
+}
+
+impl NewOrder<'_> {
+    /// The payload of the request.
+    pub(super) fn payload(&self) -> Value {
+        let identifiers: Vec<_> = self
+            .identifiers
+            .iter()
+            .map(|name| json!({ "type": "dns", "value": name.to_string() }))
+            .collect();
+        let mut payload = json!({ "identifiers": identifiers });
+        for (member, value) in [
+            ("profile", self.profile.map(str::to_owned)),
+            ("replaces", self.replaces.map(str::to_owned)),
+            ("notBefore", self.not_before.map(|at| at.to_string())),
+            ("notAfter", self.not_after.map(|at| at.to_string())),
+        ] {
+            if let Some(value) = value {
+                payload[member] = value.into();
+            }
+        }
+        payload
+    }
 }
 
 /// An order (RFC 8555 section 7.1.3).
@@ -152,7 +181,7 @@ status!(OrderStatus {
 pub(super) fn lenient_time<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Timestamp>, D::Error> {
-    let value = serde_json::Value::deserialize(deserializer)?;
+    let value = Value::deserialize(deserializer)?;
     Ok(value.as_str().and_then(|text| text.parse().ok()))
 }
 

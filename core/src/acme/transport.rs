@@ -16,6 +16,7 @@ use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
 use http::header;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::redirect;
 use rustls::CertificateError;
 use tokio::time::Instant;
@@ -114,6 +115,19 @@ impl Transport {
     /// The client itself, for whoever speaks to another HTTP server under the same settings.
     pub fn http(&self) -> &reqwest::Client {
         &self.http
+    }
+
+    /// The proxy that the environment has for a URL, without its credentials; `None` where requests go there directly.
+    pub fn proxy_for(url: &Url) -> Option<String> {
+        let destination: http::Uri = url.as_str().parse().ok()?;
+        // The same rules as the client itself has.
+        let proxy = Matcher::from_system().intercept(&destination)?;
+        let uri = proxy.uri();
+        Some(format!(
+            "{}://{}",
+            uri.scheme_str().unwrap_or("http"),
+            uri.authority()?.as_str().rsplit('@').next()?
+        ))
     }
 
     /// The same client, telling its requests to another stream.

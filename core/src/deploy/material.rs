@@ -26,8 +26,14 @@ impl Material {
         id: &CertId,
         version: &Version,
     ) -> Result<Self, StoreError> {
-        let (key_at, privkey) = read(store, id, version, VersionFile::Key).await?;
         let (_, fullchain) = read(store, id, version, VersionFile::FullChain).await?;
+        if !version.has_key() {
+            return Ok(Self {
+                fullchain,
+                privkey: None,
+            });
+        }
+        let (key_at, privkey) = read(store, id, version, VersionFile::Key).await?;
         let privkey = SecretString::from(privkey);
         let belongs = CertificateKey::from_pem(&privkey)
             .is_ok_and(|key| CertificateChain::is_for(&fullchain, &key));

@@ -81,6 +81,11 @@ impl Discovery {
         }
     }
 
+    /// Who asks the questions.
+    pub fn asker(&self) -> &Asker {
+        &self.inner.asker
+    }
+
     /// Asks an authoritative server of the zone that holds `name`; aliases are not followed.
     pub async fn ask(&self, name: &DomainName, rtype: RecordType) -> Result<Reply, DiscoveryError> {
         let (_, reply) = self.walk(name, rtype).await?;

@@ -3,8 +3,11 @@
 //! Everything here speaks of owner names, zones and TXT values; nothing knows ACME beyond the label
 //! `_acme-challenge`. The only write is to add or to remove one value.
 
+mod caa;
 mod delegation;
+mod delegation_rules;
 mod discovery;
+mod dnssec;
 mod name;
 mod propagation;
 mod provider;
@@ -17,7 +20,15 @@ mod testing;
 mod writer;
 mod zones;
 
+pub use caa::CaaApplicant;
+pub use caa::CaaError;
+pub use caa::CaaLookup;
+pub use caa::CaaProblem;
+pub use caa::CaaRecord;
+pub use caa::CaaSet;
 pub use delegation::Location;
+pub use delegation_rules::Delegation;
+pub use delegation_rules::DelegationRules;
 pub use discovery::Discovery;
 pub use discovery::DiscoveryError;
 pub use discovery::DiscoveryOptions;
@@ -25,6 +36,7 @@ pub use discovery::NameServer;
 pub use discovery::Tried;
 pub use discovery::ZoneServers;
 pub use discovery::system_resolvers;
+pub use dnssec::Dnssec;
 /// The types of DNS records, as the question functions take them.
 pub use hickory_proto::rr::RecordType;
 pub use name::DomainName;
@@ -73,6 +85,7 @@ pub use writer::WriteError;
 pub use writer::WriteProblem;
 pub use writer::Written;
 pub use writer::ZoneWriters;
+pub use zones::Doubt;
 pub use zones::Place;
 pub use zones::PlaceError;
 pub use zones::Zones;

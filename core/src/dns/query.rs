@@ -144,6 +144,21 @@ impl Asker {
         self.converse(server, name, rtype, Recursion::Yes).await
     }
 
+    /// Asks a recursive resolver whether it validates what it answers, or for what it would answer without looking at signatures.
+    pub(super) async fn ask_checking(
+        &self,
+        server: SocketAddr,
+        name: &DomainName,
+        rtype: RecordType,
+        checking: Checking,
+    ) -> Result<Reply, AskError> {
+        let recursion = match checking {
+            Checking::Disabled => Recursion::Unchecked,
+            Checking::Enabled => Recursion::Checked,
+        };
+        self.converse(server, name, rtype, recursion).await
+    }
+
     async fn converse(
         &self,
         server: SocketAddr,
@@ -168,7 +183,7 @@ impl Asker {
     async fn over_both(&self, question: &mut Question) -> Result<Reply, AskError> {
         let (udp_timeout, tcp_timeout) = match question.recursion {
             Recursion::No => (self.options.udp_timeout, self.options.tcp_timeout),
-            Recursion::Yes => (
+            Recursion::Checked | Recursion::Unchecked | Recursion::Yes => (
                 self.options.recursive_timeout,
                 self.options.recursive_timeout,
             ),
@@ -236,6 +251,8 @@ pub struct Reply {
     pub rcode: ResponseCode,
     /// Whether the server says that it is an authority for the name (AA).
     pub authoritative: bool,
+    /// Whether a resolver says that it has validated the answer (AD).
+    pub authentic: bool,
     /// Whether something was left out (TC).
     pub truncated: bool,
     /// The answer section.
@@ -255,6 +272,7 @@ impl Reply {
             elapsed,
             rcode: message.metadata.response_code,
             authoritative: message.metadata.authoritative,
+            authentic: message.metadata.authentic_data,
             truncated: message.metadata.truncation,
             edns: message.edns.is_some(),
             answers: message.answers,
@@ -416,8 +434,21 @@ impl From<io::Error> for Problem {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Recursion {
+    /// With validation, and to be told of it.
+    Checked,
     No,
+    /// Without validation (RFC 4035 section 3.2.2).
+    Unchecked,
     Yes,
+}
+
+/// Whether a resolver is to look at signatures.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Checking {
+    /// CD is set: the answer comes as it is.
+    Disabled,
+    /// What does not validate is no answer.
+    Enabled,
 }
 
 /// A question with the id of the exchange that is under way.
@@ -453,7 +484,10 @@ impl Question {
     fn encode(&mut self) -> Result<Vec<u8>, Problem> {
         self.id = rand::random();
         let mut message = Message::new(self.id, MessageType::Query, OpCode::Query);
-        message.metadata.recursion_desired = self.recursion == Recursion::Yes;
+        message.metadata.recursion_desired = self.recursion != Recursion::No;
+        // RFC 6840 section 5.7: AD in a question asks for AD in the answer.
+        message.metadata.authentic_data = self.recursion == Recursion::Checked;
+        message.metadata.checking_disabled = self.recursion == Recursion::Unchecked;
         message.add_query(Query::query(self.wire_name.clone(), self.rtype));
         if self.edns {
             let mut edns = Edns::new();

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::dns::Announcement;
+use crate::dns::Delegation;
+use crate::dns::DelegationRules;
 use crate::dns::Discovery;
 use crate::dns::DiscoveryError;
 use crate::dns::DomainName;
@@ -39,6 +41,7 @@ use crate::event::What;
 /// Everything that is known about zones, and the ways to write them.
 #[derive(Debug)]
 pub struct Zones {
+    delegation: DelegationRules,
     discovery: Discovery,
     events: Events,
     /// One question to a provider for each zone cut, however many names are below it.
@@ -57,6 +60,7 @@ impl Zones {
         events: Events,
     ) -> Self {
         Self {
+            delegation: DelegationRules::default(),
             discovery,
             held: Mutex::default(),
             propagation,
@@ -72,9 +76,29 @@ impl Zones {
         self
     }
 
+    /// The same, with what a user says about where challenges live.
+    pub fn with_delegation(mut self, rules: DelegationRules) -> Self {
+        self.delegation = rules;
+        self
+    }
+
     /// Where values for `owner` go: the final owner, its zone, and who serves it.
     pub async fn place(&self, owner: &DomainName) -> Result<Place, PlaceError> {
-        let location = self.discovery.locate(owner).await?;
+        let mut doubt = None;
+        let location = match self.delegation.of(owner) {
+            Delegation::Follow => self.discovery.locate(owner).await?,
+            Delegation::Here => self.discovery.locate_here(owner).await?,
+            Delegation::To(target) if target == owner => self.discovery.locate_here(owner).await?,
+            Delegation::To(target) => {
+                let (location, seen) = tokio::join!(
+                    self.discovery.locate_at(owner, target),
+                    self.discovery.locate(owner)
+                );
+                let location = location?;
+                doubt = compare(target, &location, seen)?;
+                location
+            }
+        };
         let provider = self.routes.provider_for(&location.owner)?.clone();
         let cut = &location.zone.zone;
         let cell: Held = {
@@ -97,6 +121,7 @@ impl Zones {
             });
         }
         Ok(Place {
+            doubt,
             location,
             provider,
             zone,
@@ -111,6 +136,11 @@ impl Zones {
     /// Says that changes will come soon; see [`ZoneWriters::announce`].
     pub fn announce(&self) -> Announcement {
         self.writers.announce()
+    }
+
+    /// How zones and servers are found; what it has learned is shared.
+    pub fn discovery(&self) -> &Discovery {
+        &self.discovery
     }
 
     /// Hands changes to the writer of a zone.
@@ -207,8 +237,17 @@ impl Zones {
         provider: &NamedProvider,
         location: &Location,
     ) -> Result<Zone, ProviderError> {
-        let zone = self.zone_of(provider, &location.owner).await?;
         let delegated = &location.zone;
+        let zone = match self.zone_of(provider, &location.owner).await {
+            // The contracts of other tools tell no zones: then DNS alone says which it is.
+            Err(ProviderError::Unsupported { .. }) => {
+                return Ok(Zone {
+                    id: String::new(),
+                    name: delegated.zone.clone(),
+                });
+            }
+            zone => zone?,
+        };
         if delegated.given || zone.name != delegated.zone {
             return Ok(zone);
         }
@@ -269,13 +308,55 @@ impl Zones {
     }
 }
 
+/// Whether DNS leads from the challenge name to where the user says that it does; what speaks against it, and is not certain.
+fn compare(
+    target: &DomainName,
+    said: &Location,
+    seen: Result<Location, DiscoveryError>,
+) -> Result<Option<Doubt>, PlaceError> {
+    let error = match seen {
+        Ok(seen) if seen.owner == said.owner => return Ok(None),
+        // The very alias that is hidden by a wildcard with the same target.
+        Ok(seen) if seen.wildcard.as_ref() == Some(target) => return Ok(None),
+        Ok(seen) => {
+            let given = seen.zone.given;
+            let error = PlaceError::NotDelegated {
+                owner: said.asked.clone(),
+                target: target.clone(),
+                seen: seen.is_delegated().then_some(seen.owner),
+            };
+            match given {
+                // The CA may see something else than servers that were given by hand.
+                true => error,
+                false => return Err(error),
+            }
+        }
+        Err(error) => error.into(),
+    };
+    Ok(Some(Doubt {
+        message: error.to_string(),
+        hint: error.hint(),
+    }))
+}
+
 /// A zone that a provider was asked for, or is being asked for.
 #[derive(Clone, Debug, Default)]
 struct Held(Arc<OnceCell<Zone>>);
 
+/// What speaks against a place, and may be different where the CA looks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Doubt {
+    /// What.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
 /// Where values go.
 #[derive(Clone, Debug)]
 pub struct Place {
+    /// What speaks against it.
+    pub doubt: Option<Doubt>,
     /// The final owner and the servers of its zone.
     pub location: Location,
     /// Who writes it.
@@ -303,6 +384,22 @@ pub enum PlaceError {
     /// DNS did not say where the name lives.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
+    /// No alias leads to where the user says that the challenge lives.
+    #[error(
+        "the value for {owner} is to go to {target}, but {}",
+        match seen {
+            Some(seen) => format!("{owner} leads to {seen}"),
+            None => format!("{owner} is no alias of it"),
+        }
+    )]
+    NotDelegated {
+        /// The challenge name.
+        owner: DomainName,
+        /// Where the user says that it leads.
+        target: DomainName,
+        /// Where it leads, if anywhere.
+        seen: Option<DomainName>,
+    },
     /// The provider did not say which zone it holds.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -329,7 +426,7 @@ impl PlaceError {
         match self {
             Self::Discovery(error) => error.is_retryable(),
             Self::Provider(error) => error.is_retryable(),
-            Self::Route(_) | Self::ZoneMismatch { .. } => false,
+            Self::NotDelegated { .. } | Self::Route(_) | Self::ZoneMismatch { .. } => false,
         }
     }
 
@@ -346,6 +443,9 @@ impl PlaceError {
         match self {
             Self::Discovery(error) => error.hint(),
             Self::Provider(error) => error.hint(),
+            Self::NotDelegated { owner, target, .. } => {
+                Some(format!("set `{} CNAME {}`", owner.fqdn(), target.fqdn()))
+            }
             Self::Route(error) => error.hint(),
             Self::ZoneMismatch { held, served, .. } if served.is_within(held) => Some(format!(
                 "{served} is delegated away from {held}; configure the provider that holds {served}"

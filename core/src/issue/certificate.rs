@@ -1,17 +1,17 @@
 //! From a ready order to files: the key, finalization, download, store and projection.
 
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
 use secrecy::SecretString;
 
 use super::Checkpoint;
 use super::IssueError;
-use super::recover::Resumed;
+use super::expiry::Deadline;
+use super::key::KeyInTheMaking;
+use super::key::Material;
 use super::walk::Walk;
 use crate::acme::Account;
 use crate::acme::CertificateChain;
 use crate::acme::CertificateKey;
-use crate::acme::CertificateKeyError;
 use crate::acme::Order;
 use crate::acme::OrderStatus;
 use crate::acme::Wait;
@@ -19,12 +19,12 @@ use crate::deploy::Bundle;
 use crate::deploy::LiveFiles;
 use crate::event::Stage;
 use crate::event::What;
-use crate::store::CompromisedKey;
 use crate::store::Key;
 use crate::store::StoreError;
 use crate::store::StoredAccount;
 use crate::store::Version;
 use crate::store::VersionFile;
+use crate::store::Wanted;
 use crate::store::to_json;
 
 impl Walk<'_> {
@@ -37,11 +37,15 @@ impl Walk<'_> {
     ) -> Result<Version, IssueError> {
         self.events.stage(Stage::Finalize);
         let (number, key) = key.stored(self).await?;
+        let ordered = self.ordered();
+        let deadline = Deadline::of(&order, self.events);
         let order = match order.status {
             OrderStatus::Processing | OrderStatus::Valid => order,
             _ => {
                 self.engine.reached(Checkpoint::BeforeFinalize).await;
-                let csr = key.csr(&self.request.names).map_err(IssueError::Key)?;
+                let csr = key
+                    .csr(&ordered.names, ordered.spec.must_staple)
+                    .map_err(IssueError::Key)?;
                 account.finalize(&order, &csr).await?
             }
         };
@@ -52,24 +56,21 @@ impl Walk<'_> {
         };
         let order = match order.status == OrderStatus::Valid && order.certificate.is_some() {
             true => order,
-            false => account.await_certificate(&order.url, &wait).await?,
+            false => {
+                let wait = deadline.shortens(wait);
+                deadline.names(account.await_certificate(&order.url, &wait).await)?
+            }
         };
-        let download = account.download(&order).await?;
-        let chain = CertificateChain::check(&download.pem, &key, &self.request.names).map_err(
-            |source| IssueError::Chain {
-                source,
-                url: order.certificate.clone().unwrap_or_default(),
-            },
-        )?;
+        let chain = self.chain(account, &order, &key, &ordered).await?;
         self.engine.reached(Checkpoint::BeforeStore).await;
 
         self.events.stage(Stage::Store);
         let stored_account = StoredAccount::load(&*self.engine.store, &self.wanted.account).await?;
         let version = Version {
             number,
-            names: self.request.names.clone(),
+            names: ordered.names.clone(),
             key_type: self.request.key_type,
-            profile: self.request.profile.clone(),
+            profile: ordered.profile.clone(),
             directory: self.wanted.directory.clone(),
             account: account.url().to_owned(),
             account_id: Some(self.wanted.account.clone()),
@@ -82,11 +83,67 @@ impl Walk<'_> {
             issuer: chain.issuer.clone(),
             ari_id: chain.ari_id.clone(),
             crl: chain.crl.clone(),
+            top_issuer: Some(chain.top_issuer.clone()),
+            left_out: self.left_out(),
+            spec: self.wanted.spec.clone(),
             revoked: None,
         };
         self.store(&version, &chain).await?;
         self.events.emit(What::Issued { version: number });
         Ok(version)
+    }
+
+    /// What was ordered, with the chain that is preferred where the CA has it.
+    async fn chain(
+        &self,
+        account: &Account,
+        order: &Order,
+        key: &Material,
+        ordered: &Wanted,
+    ) -> Result<CertificateChain, IssueError> {
+        let download = account.download(order).await?;
+        let now = Timestamp::now();
+        // What is to be valid later is looked at as it will be then.
+        let not_before = ordered.spec.not_before.and_then(|at| at.from(now));
+        let then = not_before.map_or(now, |at| at.max(now));
+        let check = |pem: &str, url: &str| {
+            CertificateChain::check_at(pem, key.public(), &ordered.names, then).map_err(|source| {
+                IssueError::Chain {
+                    source,
+                    url: url.to_owned(),
+                }
+            })
+        };
+        let chain = check(
+            &download.pem,
+            order.certificate.as_deref().unwrap_or_default(),
+        )?;
+        let Some(preferred) = &ordered.spec.preferred_chain else {
+            return Ok(chain);
+        };
+        if chain.is_under(preferred) {
+            return Ok(chain);
+        }
+        let mut offered = vec![chain.top_issuer.clone()];
+        for url in &download.alternates {
+            let other = match account.download_from(url).await {
+                Ok(download) => check(&download.pem, url),
+                Err(error) if error.is_cancelled() => return Err(error.into()),
+                Err(error) => Err(error.into()),
+            };
+            match other {
+                Ok(other) if other.is_under(preferred) => return Ok(other),
+                Ok(other) => offered.push(other.top_issuer),
+                Err(error) => self
+                    .events
+                    .warn(format!("an alternate chain is left out: {error}"), None),
+            }
+        }
+        self.events.warn(
+            format!("the CA offers no chain to `{preferred}`; its default one is used"),
+            Some(format!("it offers chains to {}", offered.join(", "))),
+        );
+        Ok(chain)
     }
 
     async fn store(&self, version: &Version, chain: &CertificateChain) -> Result<(), IssueError> {
@@ -163,21 +220,28 @@ impl Walk<'_> {
 /// A version as the store has it; key and certificate belong together.
 struct Stored {
     fullchain: String,
-    privkey: SecretString,
+    /// None of a signing request's.
+    privkey: Option<SecretString>,
 }
 
 impl Stored {
     async fn read(walk: &Walk<'_>, version: &Version) -> Result<Self, IssueError> {
-        let (key_at, privkey) = read(walk, version, VersionFile::Key).await?;
         let (_, fullchain) = read(walk, version, VersionFile::FullChain).await?;
-        let stored = Self {
-            fullchain,
-            privkey: SecretString::from(privkey),
-        };
-        let belongs = CertificateKey::from_pem(&stored.privkey)
-            .is_ok_and(|key| CertificateChain::is_for(&stored.fullchain, &key));
+        if !version.has_key() {
+            return Ok(Self {
+                fullchain,
+                privkey: None,
+            });
+        }
+        let (key_at, privkey) = read(walk, version, VersionFile::Key).await?;
+        let privkey = SecretString::from(privkey);
+        let belongs = CertificateKey::from_pem(&privkey)
+            .is_ok_and(|key| CertificateChain::is_for(&fullchain, &key));
         match belongs {
-            true => Ok(stored),
+            true => Ok(Self {
+                fullchain,
+                privkey: Some(privkey),
+            }),
             false => Err(IssueError::Store(StoreError::Corrupt {
                 key: key_at.to_string(),
                 detail: "it is not the key of the certificate beside it".to_owned(),
@@ -188,7 +252,7 @@ impl Stored {
     fn bundle(&self) -> Bundle<'_> {
         let (cert, chain) = split_chain(&self.fullchain);
         Bundle {
-            privkey: Some(&self.privkey),
+            privkey: self.privkey.as_ref(),
             cert,
             chain,
             fullchain: &self.fullchain,
@@ -222,85 +286,6 @@ fn split_chain(fullchain: &str) -> (&str, &str) {
         Some(at) => fullchain.split_at(at + END.len()),
         None => (fullchain, ""),
     }
-}
-
-/// The key of the certificate: made while the zones propagate, stored before the order is finalized.
-pub(super) enum KeyInTheMaking {
-    Making(tokio::task::JoinHandle<Result<CertificateKey, CertificateKeyError>>),
-    Stored(u32, CertificateKey),
-}
-
-impl KeyInTheMaking {
-    pub(super) async fn begin(
-        walk: &Walk<'_>,
-        resumed: Option<&Resumed>,
-    ) -> Result<Self, IssueError> {
-        if let Some((number, key)) = resumed.and_then(|r| r.key.as_ref()) {
-            let key = CertificateKey::from_pem(key).map_err(IssueError::Key)?;
-            return Ok(Self::Stored(*number, key));
-        }
-        let key_type = walk.request.key_type;
-        Ok(Self::Making(tokio::task::spawn_blocking(move || {
-            CertificateKey::generate(key_type)
-        })))
-    }
-
-    async fn stored(self, walk: &Walk<'_>) -> Result<(u32, CertificateKey), IssueError> {
-        let key = match self {
-            Self::Stored(number, key) => {
-                check_not_compromised(walk, &key).await?;
-                return Ok((number, key));
-            }
-            Self::Making(making) => match making.await {
-                Ok(key) => key.map_err(IssueError::Key)?,
-                Err(_) => return Err(IssueError::Cancelled),
-            },
-        };
-        let pem = key.to_pem();
-        let number = next_number(walk).await?;
-        walk.session
-            .update(|head| {
-                head.last_version = number;
-                if let Some(order) = &mut head.order {
-                    order.version = Some(number);
-                }
-            })
-            .await?;
-        let content = pem.expose_secret().as_bytes().to_vec();
-        let store_key = Key::version(&walk.request.id, number, VersionFile::Key);
-        walk.engine.store.put_if_absent(&store_key, content).await?;
-        Ok((number, key))
-    }
-}
-
-/// A key that was marked when a certificate was revoked is in no certificate again.
-async fn check_not_compromised(walk: &Walk<'_>, key: &CertificateKey) -> Result<(), IssueError> {
-    let mark = CompromisedKey::load(&*walk.engine.store, &key.spki_sha256()).await?;
-    match mark {
-        Some(mark) => Err(IssueError::CompromisedKey {
-            id: walk.request.id.clone(),
-            since: mark.since,
-        }),
-        None => Ok(()),
-    }
-}
-
-/// A number that no version had, also where somebody put an older head back.
-async fn next_number(walk: &Walk<'_>) -> Result<u32, IssueError> {
-    let id = &walk.request.id;
-    let stored = walk.engine.store.list(&Key::certificate(id)).await?;
-    let highest = stored
-        .iter()
-        .filter_map(Key::version_number)
-        .max()
-        .unwrap_or(0);
-    let last = walk.session.head().await.last_version.max(highest);
-    last.checked_add(1).ok_or_else(|| {
-        IssueError::Store(StoreError::Corrupt {
-            key: Key::head(id).to_string(),
-            detail: format!("no version can follow {last}"),
-        })
-    })
 }
 
 /// Versions that stay in the store, the current one included.

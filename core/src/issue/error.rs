@@ -11,12 +11,15 @@ use crate::acme::AcmeError;
 use crate::acme::CertificateKeyError;
 use crate::acme::ChainError;
 use crate::acme::DirectoryError;
+use crate::acme::KeyType;
 use crate::acme::OrderError;
 use crate::acme::Problem;
+use crate::dns::CaaError;
 use crate::dns::Identifier;
 use crate::dns::PlaceError;
 use crate::dns::PropagationError;
 use crate::dns::WriteError;
+use crate::issue::CaaRefusal;
 use crate::store::CertId;
 use crate::store::FileError;
 use crate::store::InFlight;
@@ -29,6 +32,14 @@ pub enum IssueError {
     /// The account could not be found or registered.
     #[error(transparent)]
     Account(#[from] AccountError),
+    /// The key of a certificate may not be that of an account.
+    #[error("the key that was given for {id} is that of the account {url}")]
+    AccountKeyAsked {
+        /// The certificate.
+        id: CertId,
+        /// The account.
+        url: String,
+    },
     /// The key of the account in the store cannot be used.
     #[error(transparent)]
     AccountKey(AccountKeyError),
@@ -45,6 +56,15 @@ pub enum IssueError {
         /// Where it is.
         url: String,
     },
+    /// The holder of a domain does not let this CA issue for it (RFC 8659).
+    #[error("{}", refused(refusals))]
+    Caa {
+        /// For which names, and what their records say.
+        refusals: Vec<CaaRefusal>,
+    },
+    /// It is not known whether the CA may issue, and that counts as no.
+    #[error(transparent)]
+    CaaUnreadable(#[from] CaaError),
     /// Somebody asked to stop.
     #[error("interrupted")]
     Cancelled,
@@ -56,9 +76,37 @@ pub enum IssueError {
         /// Where it came from.
         url: String,
     },
+    /// A signing request asks for other names.
+    #[error(
+        "the signing request for {id} is for other names than asked for{}{}",
+        these(": it lacks ", missing),
+        these(": it adds ", added)
+    )]
+    CsrNames {
+        /// In the request, and not asked for.
+        added: Vec<Identifier>,
+        /// The certificate.
+        id: CertId,
+        /// Asked for, and not in the request.
+        missing: Vec<Identifier>,
+    },
+    /// A signing request has all its names or none.
+    #[error("a signing request is for all its names, and {id} is to go on without those that fail")]
+    CsrSubset {
+        /// The certificate.
+        id: CertId,
+    },
     /// The CA's directory could not be read.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// The order has expired before it was finished.
+    #[error("the order {order} expired at {at:.0}, before it was finished")]
+    Expired {
+        /// When.
+        at: Timestamp,
+        /// The order.
+        order: String,
+    },
     /// Something on disk.
     #[error(transparent)]
     File(#[from] FileError),
@@ -75,6 +123,16 @@ pub enum IssueError {
     /// A key could not be made, read or used.
     #[error(transparent)]
     Key(CertificateKeyError),
+    /// A key of another type than asked for.
+    #[error("the key that was given for {id} is {is}, and {wanted} was asked for")]
+    KeyMismatch {
+        /// The certificate.
+        id: CertId,
+        /// What it is.
+        is: KeyType,
+        /// What was asked for.
+        wanted: KeyType,
+    },
     /// Values of a certificate that is to be removed could not be withdrawn.
     #[error("{values} values of {id} could not be taken out of DNS, so it was not removed")]
     LeftInDns {
@@ -82,6 +140,14 @@ pub enum IssueError {
         id: CertId,
         /// How many.
         values: usize,
+    },
+    /// The CA issues nothing that demands stapling.
+    #[error(
+        "{ca} issues no certificates that demand stapling, because it answers no OCSP any more"
+    )]
+    MustStaple {
+        /// The CA.
+        ca: String,
     },
     /// The certificate exists with other names.
     #[error(
@@ -126,12 +192,16 @@ pub enum IssueError {
     #[error(transparent)]
     Order(#[from] OrderError),
     /// It cannot be told where the value for a name goes.
-    #[error("cannot place the challenge of {identifier}: {source}")]
+    #[error("cannot place the challenge of {identifier}: {source}{}", more(others.len()))]
     Place {
         /// The name.
         identifier: Identifier,
         /// Why.
         source: PlaceError,
+        /// Other names, where all were looked at.
+        others: Vec<(Identifier, PlaceError)>,
+        /// Names that have the same challenge name as one of these.
+        twins: Vec<Identifier>,
     },
     /// The certificate is in the store, but could not be written where servers read it.
     #[error("version {version} of {id} is issued and stored, but not in place: {source}")]
@@ -167,6 +237,14 @@ pub enum IssueError {
         /// The longest TTL in seconds of the values that stood there.
         ttl: Option<u32>,
     },
+    /// A validity that is none.
+    #[error("a certificate from {not_before:.0} to {not_after:.0} would never be valid")]
+    Validity {
+        /// From when.
+        not_before: Timestamp,
+        /// Until when.
+        not_after: Timestamp,
+    },
     /// Values could not be written.
     #[error("{}", writes(errors))]
     Write {
@@ -199,6 +277,16 @@ pub enum ErrorKind {
 }
 
 impl IssueError {
+    /// That one name has no place.
+    pub(super) fn place(identifier: Identifier, source: PlaceError) -> Self {
+        Self::Place {
+            identifier,
+            source,
+            others: Vec::new(),
+            twins: Vec::new(),
+        }
+    }
+
     /// Who has to do something about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -213,8 +301,13 @@ impl IssueError {
                 ..
             } => kind_of(error),
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::Account(_)
+            // What the configuration asks for and this CA has not.
+            Self::Order(OrderError::UnknownProfile { .. }) => ErrorKind::Usage,
+            Self::Expired { .. }
+            | Self::Account(_)
             | Self::Authorization { .. }
+            | Self::Caa { .. }
+            | Self::CaaUnreadable(_)
             | Self::Chain { .. }
             | Self::Directory(_)
             | Self::NoDnsChallenge { .. }
@@ -225,10 +318,16 @@ impl IssueError {
                 None => ErrorKind::Usage,
             },
             Self::CompromisedKey { .. }
+            | Self::AccountKeyAsked { .. }
+            | Self::CsrNames { .. }
+            | Self::CsrSubset { .. }
+            | Self::KeyMismatch { .. }
+            | Self::MustStaple { .. }
             | Self::NamesDiffer { .. }
             | Self::NoNames { .. }
             | Self::NoSuchCertificate { .. }
-            | Self::Redundant { .. } => ErrorKind::Usage,
+            | Self::Redundant { .. }
+            | Self::Validity { .. } => ErrorKind::Usage,
             Self::Place { source, .. } => match source {
                 PlaceError::Route(_) => ErrorKind::Usage,
                 _ => ErrorKind::Provider,
@@ -269,12 +368,31 @@ impl IssueError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Account(error) => error.hint(),
+            Self::Caa { refusals } => refusals.first().map(CaaRefusal::hint),
+            Self::CaaUnreadable(error) => error.hint(),
+            Self::AccountKeyAsked { .. } => {
+                Some("give it another key; RFC 8555 section 11.1 keeps the two apart".to_owned())
+            }
             Self::Accounts(error) => error.hint(),
             Self::CompromisedKey { .. } => {
                 Some("take another key: leave out what names this one".to_owned())
             }
             Self::Chain { source, .. } => source.hint(),
+            Self::CsrNames { .. } => Some(
+                "leave the names out, which are those of the request then, or make another request"
+                    .to_owned(),
+            ),
+            Self::CsrSubset { .. } => Some("leave `allow-subset` out".to_owned()),
             Self::Directory(error) => error.hint(),
+            Self::Expired { .. } => Some(
+                "the next run makes a new one; something took longer than the CA gives, or the clock of this machine is wrong"
+                    .to_owned(),
+            ),
+            Self::KeyMismatch { is, .. } => {
+                Some(format!("leave the key type out, or make it {is}"))
+            }
+            Self::MustStaple { .. } => Some("leave `must-staple` out".to_owned()),
+            Self::Validity { .. } => Some("look at `not-before` and `not-after`".to_owned()),
             Self::File(error) | Self::Projection { source: error, .. } => error.hint(),
             Self::LeftInDns { .. } => {
                 Some("see the warnings above; mend the provider and try again".to_owned())
@@ -305,11 +423,12 @@ impl IssueError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Account(error) => error.is_retryable(),
+            Self::CaaUnreadable(error) => error.source.is_retryable(),
             Self::Accounts(error) => error.is_retryable(),
             Self::Directory(error) => error.is_retryable(),
             Self::Order(error) | Self::Validation { source: error, .. } => error.is_retryable(),
             Self::Place { source, .. } => source.is_retryable(),
-            Self::Propagation(_) => true,
+            Self::Propagation(_) | Self::Expired { .. } => true,
             Self::Store(error) => error.is_retryable(),
             Self::Write { errors } => errors.iter().all(|(_, e)| e.is_retryable()),
             _ => false,
@@ -326,6 +445,24 @@ impl IssueError {
             Self::Place { source, .. } => source.retry_after(),
             Self::Write { errors } => errors.iter().filter_map(|(_, e)| e.retry_after()).max(),
             _ => None,
+        }
+    }
+
+    /// Whether another CA may do what this one does not: it is down, has no account for us, or wants us to come later.
+    pub(super) fn calls_for_another_ca(&self) -> bool {
+        match self {
+            Self::Account(AccountError::TermsNotAgreed { .. }) => false,
+            Self::Account(AccountError::Request(error))
+            | Self::Directory(DirectoryError::Request(error)) => may_pass(error),
+            // What stands at its place is no CA, as where a gateway answers for one that is down.
+            Self::Account(_) | Self::Directory(_) => true,
+            Self::Order(source) | Self::Validation { source, .. } => match source {
+                OrderError::Request(error) => may_pass(error) || error.is("userActionRequired"),
+                OrderError::TimedOut { failures, .. } => failures.is_empty(),
+                _ => false,
+            },
+            Self::Expired { .. } => true,
+            _ => false,
         }
     }
 
@@ -366,6 +503,14 @@ impl IssueError {
     }
 }
 
+fn refused(refusals: &[CaaRefusal]) -> String {
+    match refusals {
+        [] => "CAA records forbid it".to_owned(),
+        [one] => one.to_string(),
+        [first, rest @ ..] => format!("{first}; and {} more names", rest.len()),
+    }
+}
+
 impl From<AccountsError> for IssueError {
     fn from(error: AccountsError) -> Self {
         match error {
@@ -377,6 +522,11 @@ impl From<AccountsError> for IssueError {
             other => Self::Accounts(other),
         }
     }
+}
+
+fn may_pass(error: &AcmeError) -> bool {
+    !matches!(error, AcmeError::Cancelled { .. })
+        && (error.is_retryable() || error.is_rate_limited())
 }
 
 fn kind_of(error: &AcmeError) -> ErrorKind {
@@ -395,6 +545,20 @@ fn is_about_values(error: &OrderError) -> bool {
         && names
             .iter()
             .all(|(_, problem)| problem.as_ref().is_some_and(about_values))
+}
+
+fn these(before: &str, names: &[Identifier]) -> String {
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("{before}{}", list(names)),
+    }
+}
+
+fn more(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        n => format!(" (and {n} more)"),
+    }
 }
 
 fn list(names: &[Identifier]) -> String {

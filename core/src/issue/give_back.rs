@@ -17,7 +17,6 @@ use super::walk::Walk;
 use crate::acme::Account;
 use crate::acme::AccountKey;
 use crate::acme::AuthorizationStatus;
-use crate::acme::Client;
 use crate::acme::OrderError;
 use crate::dns::Identifier;
 use crate::dns::WriteError;
@@ -88,6 +87,16 @@ impl<'a> Walk<'a> {
         );
         if let Err(error) = withdrawal.await {
             self.events.warn(error.to_string(), error.hint());
+        }
+    }
+
+    /// Before another CA is asked: what this one still holds runs out by itself, and is not waited for.
+    pub(super) async fn leave_behind(&self) -> Result<(), IssueError> {
+        self.withdraw_all().await;
+        let order = self.session.head().await.order;
+        match order.filter(|order| order.wanted.directory == self.wanted.directory) {
+            Some(_) => self.forget_order().await,
+            None => Ok(()),
         }
     }
 
@@ -171,10 +180,7 @@ pub(super) async fn abandon_as_stored(
             .await
             .ok()??;
         let key = AccountKey::from_pkcs8(&stored.key).ok()?;
-        let client = Client::connect(engine.transport.clone(), &stored.directory)
-            .await
-            .ok()?
-            .with_events(events.clone());
+        let client = engine.client(None, &stored.directory, events).await.ok()?;
         Some(client.account(&key, &stored.url?))
     };
     let account = tokio::select! {

@@ -9,13 +9,20 @@
 mod account;
 mod certificate;
 mod checkpoint;
+mod clients;
 mod error;
+mod expiry;
 mod give_back;
+mod key;
 mod maintain;
+mod options;
 mod plan;
+pub(crate) mod preflight;
 mod prove;
 mod publish;
 mod recover;
+mod subset;
+pub(crate) mod trial;
 mod walk;
 
 use std::collections::HashMap;
@@ -26,6 +33,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 pub use checkpoint::Checkpoint;
 pub use checkpoint::Checkpoints;
@@ -33,12 +41,19 @@ pub use checkpoint::UnknownCheckpoint;
 pub use error::ErrorKind;
 pub use error::IssueError;
 pub use maintain::Swept;
+pub use options::KeyChoice;
+pub use options::Options;
+pub use options::OtherCa;
 pub use plan::Plan;
 pub use plan::PlanAction;
 pub use plan::PlannedName;
+pub use preflight::CaaPolicy;
+pub use preflight::CaaRefusal;
 
 pub use crate::account::Terms;
 use crate::acme::Ca;
+use crate::acme::Client;
+use crate::acme::DirectoryError;
 use crate::acme::ExternalAccount;
 use crate::acme::KeyType;
 use crate::acme::Transport;
@@ -56,14 +71,15 @@ use crate::store::Patience;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Version;
-use crate::store::Wanted;
 
 /// Issues certificates; one for all orders of a run.
 #[derive(Debug)]
 pub struct Engine {
     /// Orders of one run queue here for an account, instead of polling the lock that keeps runs apart.
     accounts: Mutex<HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>>,
+    caa: CaaPolicy,
     checkpoints: Option<Arc<dyn Checkpoints>>,
+    clients: clients::Clients,
     events: Events,
     live: Live,
     store: Arc<dyn Store>,
@@ -82,13 +98,21 @@ impl Engine {
     ) -> Self {
         Self {
             accounts: Mutex::default(),
+            caa: CaaPolicy::default(),
             checkpoints: None,
+            clients: clients::Clients::default(),
             events,
             live,
             store,
             transport,
             zones,
         }
+    }
+
+    /// When CAA records stop an order; where they certainly forbid it, unless given.
+    pub fn with_caa(mut self, policy: CaaPolicy) -> Self {
+        self.caa = policy;
+        self
     }
 
     /// Calls `checkpoints` at each point where a kill would have to be harmless; for tests that kill there.
@@ -129,6 +153,18 @@ impl Engine {
         maintain::delete(self, id, cancel).await
     }
 
+    /// The client of a CA, one for all orders.
+    async fn client(
+        &self,
+        transport: Option<&Transport>,
+        directory: &Url,
+        events: &Events,
+    ) -> Result<Client, DirectoryError> {
+        let transport = transport.unwrap_or(&self.transport);
+        let client = self.clients.get(transport, directory).await?;
+        Ok(client.with_events(events.clone()))
+    }
+
     async fn lock(
         &self,
         name: &LockName,
@@ -156,6 +192,22 @@ impl Engine {
     fn queue_for(&self, account: &AccountId) -> Arc<tokio::sync::Mutex<()>> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.entry(account.clone()).or_default().clone()
+    }
+
+    pub(crate) fn live(&self) -> &Live {
+        &self.live
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    pub(crate) fn zones(&self) -> &Zones {
+        &self.zones
     }
 
     async fn reached(&self, point: Checkpoint) {
@@ -194,6 +246,10 @@ pub struct Request {
     pub timeouts: Timeouts,
     /// What goes on after it was issued, and what went on before.
     pub renewal: Renewing,
+    /// What else is asked for.
+    pub options: Options,
+    /// The way to the CA, where it is not the engine's own.
+    pub transport: Option<Transport>,
 }
 
 /// What is asked about the renewal of a certificate.
@@ -218,23 +274,13 @@ impl Request {
         }
     }
 
-    /// What the head is told to want.
-    pub fn wanted(&self) -> Wanted {
-        Wanted {
-            names: self.names.clone(),
-            key_type: self.key_type,
-            profile: self.profile.clone(),
-            directory: self.ca.url.to_string(),
-            account: self.account_id(),
-        }
-    }
-
     fn check(&self, events: &Events) -> Result<(), IssueError> {
         if self.names.is_empty() {
             return Err(IssueError::NoNames {
                 id: self.id.clone(),
             });
         }
+        self.check_options()?;
         for wildcard in &self.names {
             let Some(covered) = self.names.iter().find(|name| wildcard.covers(name)) else {
                 continue;

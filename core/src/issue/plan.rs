@@ -14,6 +14,8 @@ use crate::dns::Identifier;
 use crate::renew::due;
 use crate::store::CertId;
 use crate::store::Head;
+use crate::store::LeftOut;
+use crate::store::Spec;
 use crate::store::StoredAccount;
 
 /// What [`Engine::issue`] would do.
@@ -31,6 +33,10 @@ pub struct Plan {
     pub key_type: KeyType,
     /// The CA's profile.
     pub profile: Option<String>,
+    /// What else is asked for.
+    pub spec: Spec,
+    /// Names that would be left out, because nobody can prove them.
+    pub left_out: Vec<LeftOut>,
     /// Where each name would be proven.
     pub names: Vec<PlannedName>,
     /// Where the files would be.
@@ -78,7 +84,7 @@ pub(super) async fn plan(engine: &Engine, request: &Request) -> Result<Plan, Iss
     let current = head.as_ref().and_then(|head| head.current.as_ref());
     if let Some(current) = current
         && !request.replace_names
-        && !wanted.same_names(&current.names)
+        && !wanted.same_names(&current.asked())
     {
         return Err(IssueError::NamesDiffer {
             asked: request.names.clone(),
@@ -91,7 +97,7 @@ pub(super) async fn plan(engine: &Engine, request: &Request) -> Result<Plan, Iss
         .as_ref()
         .filter(|head| head.current.as_ref().is_some_and(|v| v.revoked.is_none()))
         .map(|head| due(head, &wanted, now, &request.renewal.policy).at);
-    let kept = due.filter(|at| !request.force && now < *at);
+    let kept = due.filter(|at| !request.force && !request.options.new_key && now < *at);
     let action = match &head {
         Some(head) if head.order.is_some() => PlanAction::Resume,
         _ if kept.is_some() => PlanAction::Keep,
@@ -116,13 +122,31 @@ pub(super) async fn plan(engine: &Engine, request: &Request) -> Result<Plan, Iss
                     .map(|s| s.name.clone())
                     .collect(),
             }),
-            Err(source) => Err(IssueError::Place {
-                identifier: identifier.clone(),
-                source,
-            }),
+            Err(source) => Err(IssueError::place(identifier, source)),
         }
     });
-    let names: Vec<Result<PlannedName, IssueError>> = looking.buffered(16).collect().await;
+    let mut names = Vec::new();
+    let mut left_out = Vec::new();
+    let mut failure = None;
+    let looked: Vec<Result<PlannedName, IssueError>> = looking.buffered(16).collect().await;
+    for name in looked {
+        match name {
+            Ok(name) => names.push(name),
+            Err(IssueError::Place {
+                identifier, source, ..
+            }) if request.options.allow_subset => {
+                left_out.push(LeftOut {
+                    name: identifier.clone(),
+                    reason: source.to_string(),
+                });
+                failure.get_or_insert(IssueError::place(identifier, source));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if let (Some(failure), []) = (failure, names.as_slice()) {
+        return Err(failure);
+    }
     Ok(Plan {
         id: request.id.clone(),
         action,
@@ -130,7 +154,9 @@ pub(super) async fn plan(engine: &Engine, request: &Request) -> Result<Plan, Iss
         account: account.and_then(|(account, _)| account.url),
         key_type: request.key_type,
         profile: request.profile.clone(),
-        names: names.into_iter().collect::<Result<_, _>>()?,
+        names,
+        spec: wanted.spec,
+        left_out,
         files: engine.live.files(&request.id),
         renew_at: kept,
     })

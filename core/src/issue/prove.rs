@@ -6,17 +6,20 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt;
-use futures::TryStreamExt;
+use jiff::Timestamp;
 
 use super::Checkpoint;
 use super::IssueError;
+use super::expiry::Deadline;
 use super::publish::Target;
 use super::publish::publish;
 use super::publish::withdraw;
 use super::walk::Walk;
 use crate::acme::Account;
+use crate::acme::Authorization;
 use crate::acme::AuthorizationStatus;
 use crate::acme::Order;
+use crate::acme::OrderError;
 use crate::acme::Pairing;
 use crate::acme::Wait;
 use crate::dns::Announcement;
@@ -24,6 +27,7 @@ use crate::dns::DomainName;
 use crate::dns::Identifier;
 use crate::dns::NamedProvider;
 use crate::dns::Place;
+use crate::dns::PlaceError;
 use crate::dns::Proven;
 use crate::dns::Receipt;
 use crate::dns::Wanted as WantedValues;
@@ -35,9 +39,10 @@ impl Walk<'_> {
     /// Where each name's value goes; found out before anything is ordered.
     pub(super) async fn places(&self) -> Result<BTreeMap<Identifier, Place>, IssueError> {
         self.events.stage(Stage::Locate);
+        let names = self.names();
         // A name and its wildcard have one challenge name.
         let mut owners: BTreeMap<DomainName, Identifier> = BTreeMap::new();
-        for name in &self.request.names {
+        for name in &names {
             owners
                 .entry(name.challenge_owner())
                 .or_insert_with(|| name.clone());
@@ -46,17 +51,38 @@ impl Walk<'_> {
             .map(|(owner, identifier)| async move {
                 match self.engine.zones.place(&owner).await {
                     Ok(place) => Ok((owner, place)),
-                    Err(source) => Err(IssueError::Place { identifier, source }),
+                    Err(source) => Err((identifier, source)),
                 }
             })
-            .buffer_unordered(CONCURRENT_LOOKUPS)
-            .try_collect();
-        let places: BTreeMap<DomainName, Place> = tokio::select! {
-            places = looking => places?,
+            .buffer_unordered(CONCURRENT_LOOKUPS);
+        // Where names may be left out, all that fail have to be known; else the first is enough.
+        let all = self.request.options.allow_subset;
+        let looking = async {
+            let mut looking = std::pin::pin!(looking);
+            let mut places: BTreeMap<DomainName, Place> = BTreeMap::new();
+            let mut failed: Vec<(Identifier, PlaceError)> = Vec::new();
+            while let Some(looked) = looking.next().await {
+                match looked {
+                    Ok((owner, place)) => drop(places.insert(owner, place)),
+                    Err(failure) => {
+                        failed.push(failure);
+                        if !all {
+                            break;
+                        }
+                    }
+                }
+            }
+            (places, failed)
+        };
+        let (places, failed) = tokio::select! {
+            looked = looking => looked,
             () = self.cancel.cancelled() => return Err(IssueError::Cancelled),
         };
+        if let Some(error) = not_placed(failed, &names) {
+            return Err(error);
+        }
         let mut found = BTreeMap::new();
-        for name in &self.request.names {
+        for name in &names {
             if let Some(place) = places.get(&name.challenge_owner()) {
                 self.events.emit(What::Located {
                     identifier: name.clone(),
@@ -64,6 +90,9 @@ impl Walk<'_> {
                     zone: place.zone.name.clone(),
                     provider: place.provider.name.clone(),
                 });
+                if let Some(doubt) = &place.doubt {
+                    self.events.warn(doubt.message.clone(), doubt.hint.clone());
+                }
                 if let Some(target) = &place.location.wildcard {
                     self.events.warn(
                         format!("{} is no delegation: a wildcard CNAME to {target} answers for every name there", name.challenge_owner()),
@@ -73,6 +102,7 @@ impl Walk<'_> {
                 found.insert(name.clone(), place.clone());
             }
         }
+        self.remember_owners(&found);
         Ok(found)
     }
 
@@ -86,7 +116,8 @@ impl Walk<'_> {
     ) -> Result<Order, IssueError> {
         let authorizations = account.authorizations(&order.authorizations).await?;
         let mut targets = Vec::new();
-        let pairing = Pairing::new(authorizations, &self.request.names);
+        let deadline = Deadline::of(&order, self.events).or(first_to_expire(&authorizations));
+        let pairing = Pairing::new(authorizations, &self.names());
         for identifier in &pairing.missing {
             // Approved beforehand; the order says so by becoming ready.
             self.progress(identifier, Step::AlreadyValid);
@@ -138,7 +169,7 @@ impl Walk<'_> {
             )
             .await?;
             self.engine.reached(Checkpoint::DnsWritten).await;
-            self.propagate(&targets, receipts).await?;
+            deadline.ends(self.propagate(&targets, receipts)).await?;
             self.engine.reached(Checkpoint::Propagated).await;
         }
 
@@ -153,12 +184,16 @@ impl Walk<'_> {
             deadline: self.request.timeouts.validation,
             cancel: self.cancel.clone(),
         };
+        let wait = deadline.shortens(wait);
         match account.await_ready(&order.url, &wait).await {
             Ok(order) => {
                 for target in &targets {
                     self.progress(&target.identifier, Step::Valid);
                 }
                 Ok(order)
+            }
+            Err(source @ OrderError::TimedOut { .. }) if deadline.is_over() => {
+                deadline.names(Err(source))
             }
             Err(source) => {
                 for (identifier, _) in source.refused_names() {
@@ -235,6 +270,39 @@ impl Walk<'_> {
             .await?;
         Ok(())
     }
+}
+
+/// When the first authorization that is still to be proven expires.
+fn first_to_expire(authorizations: &[Authorization]) -> Option<Timestamp> {
+    let pending = authorizations
+        .iter()
+        .filter(|authorization| authorization.status == AuthorizationStatus::Pending);
+    pending
+        .filter_map(|authorization| authorization.expires)
+        .min()
+}
+
+/// The error about every name whose challenge has no place; a name and its wildcard share theirs.
+fn not_placed(failed: Vec<(Identifier, PlaceError)>, names: &[Identifier]) -> Option<IssueError> {
+    let mut failed = failed.into_iter();
+    let (identifier, source) = failed.next()?;
+    let mut others: Vec<(Identifier, PlaceError)> = Vec::new();
+    for (name, source) in failed {
+        others.push((name, source));
+    }
+    let mut known: Vec<Identifier> = others.iter().map(|(name, _)| name.clone()).collect();
+    known.push(identifier.clone());
+    let twins = names
+        .iter()
+        .filter(|name| !known.contains(name) && known.iter().any(|k| k.base() == name.base()))
+        .cloned()
+        .collect();
+    Some(IssueError::Place {
+        identifier,
+        source,
+        others,
+        twins,
+    })
 }
 
 /// Lookups in flight for one order; the servers of a zone see a part of them each.

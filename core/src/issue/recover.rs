@@ -18,6 +18,7 @@ use crate::acme::OrderStatus;
 use crate::event::Stage;
 use crate::store::InFlight;
 use crate::store::Key;
+use crate::store::KeyOrigin;
 use crate::store::LockGuard;
 use crate::store::VersionFile;
 
@@ -25,8 +26,8 @@ use crate::store::VersionFile;
 #[derive(Debug)]
 pub(super) struct Resumed {
     pub(super) order: Order,
-    /// The version whose key the order is finalized with, and that key.
-    pub(super) key: Option<(u32, SecretString)>,
+    /// The version whose key the order is finalized with, and that key, unless a signing request's is.
+    pub(super) key: Option<(u32, Option<SecretString>)>,
 }
 
 /// Goes on with the order of an earlier run, or cleans up after it. Comes back with the lock over the order that is wanted now.
@@ -34,8 +35,11 @@ pub(super) async fn recover(
     walk: &Walk<'_>,
     account: &Account,
 ) -> Result<(Option<Resumed>, Box<dyn LockGuard>), IssueError> {
-    let ours = order_fingerprint(account.url(), walk.wanted);
+    let mut ours = order_fingerprint(account.url(), &walk.ordered());
     if let Some(order) = walk.session.head().await.order {
+        if walk.takes_over(&order) {
+            ours = order_fingerprint(account.url(), &walk.ordered());
+        }
         let theirs = order_fingerprint(&order.account_url, &order.wanted);
         if theirs != ours {
             let _lock = walk.lock_order(&theirs).await?;
@@ -53,6 +57,14 @@ pub(super) async fn recover(
         return Ok((Some(resumed), lock));
     }
     clean(walk, account, &order).await?;
+    if order.left_out.is_empty() {
+        return Ok((None, lock));
+    }
+    walk.take_all();
+    drop(lock);
+    let lock = walk
+        .lock_order(&order_fingerprint(account.url(), &walk.ordered()))
+        .await?;
     Ok((None, lock))
 }
 
@@ -82,11 +94,16 @@ async fn resume(
     account: &Account,
     in_flight: &InFlight,
 ) -> Result<Option<Resumed>, IssueError> {
-    let (was, now) = (&in_flight.wanted, walk.wanted);
+    let (was, now) = (&in_flight.wanted, &walk.ordered());
+    // Of the key that an earlier run has chosen nobody knows whether it is new.
+    if walk.request.options.new_key && in_flight.version.is_some() {
+        return Ok(None);
+    }
     let fits = was.same_names(&now.names)
         && was.key_type == now.key_type
         && was.profile == now.profile
         && was.directory == now.directory
+        && was.spec.same_order(&now.spec)
         && in_flight.account_url == account.url();
     if !fits {
         return Ok(None);
@@ -99,13 +116,15 @@ async fn resume(
         }
         Err(error) => return Err(error.into()),
     };
+    let is_csr = matches!(now.spec.key, KeyOrigin::Csr { .. });
     let key = match in_flight.version {
+        Some(version) if is_csr => Some((version, None)),
         Some(version) => {
             let key = Key::version(&walk.request.id, version, VersionFile::Key);
             let content = walk.engine.store.get(&key).await?;
             content
                 .and_then(|(pem, _)| String::from_utf8(pem).ok())
-                .map(|pem| (version, SecretString::from(pem)))
+                .map(|pem| (version, Some(SecretString::from(pem))))
         }
         None => None,
     };

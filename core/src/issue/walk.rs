@@ -15,12 +15,13 @@ use super::Issued;
 use super::Request;
 use super::account;
 use super::account::account;
-use super::certificate::KeyInTheMaking;
+use super::key::KeyInTheMaking;
 use super::publish::How;
 use super::publish::withdraw;
 use super::publish::withdraw_with;
 use super::recover::Resumed;
 use super::recover::recover;
+use super::subset::Ordered;
 use crate::acme::Account;
 use crate::acme::Authorization;
 use crate::acme::AuthorizationStatus;
@@ -75,7 +76,7 @@ pub(super) async fn issue(
     };
     if let Some(current) = &head.current
         && !request.replace_names
-        && !wanted.same_names(&current.names)
+        && !wanted.same_names(&current.asked())
     {
         return Err(IssueError::NamesDiffer {
             asked: request.names.clone(),
@@ -84,31 +85,49 @@ pub(super) async fn issue(
         });
     }
     let session = HeadSession::new(engine.store.clone(), head.clone(), tag);
-    let walk = Walk {
-        cancel,
-        engine,
-        events: &events,
-        request,
-        session: &session,
-        wanted: &wanted,
-    };
+    let walk = |request| Walk::new(engine, request, &wanted, &session, &events, cancel);
 
     let now = Timestamp::now();
     if let Some(current) = &head.current
         && !request.force
+        && !request.options.new_key
         && current.revoked.is_none()
         && now < due(&head, &wanted, now, &request.renewal.policy).at
     {
         // A version that the store has lost is replaced.
-        if let Some(kept) = walk.keep(current.clone(), &head).await? {
+        if let Some(kept) = walk(request).keep(current.clone(), &head).await? {
             return Ok(kept);
         }
     }
-    let result = walk.obtain().await;
-    if let Err(error) = &result {
-        walk.end(error).await;
+    let requests = request.for_each_ca();
+    let mut requests = requests.iter().peekable();
+    loop {
+        let Some(request) = requests.next() else {
+            return Err(IssueError::Cancelled);
+        };
+        let walk = walk(request);
+        let error = match walk.obtain().await {
+            Ok(issued) => return Ok(issued),
+            Err(error) => error,
+        };
+        match requests.peek() {
+            Some(next) if error.calls_for_another_ca() && !cancel.is_cancelled() => {
+                events.warn(
+                    format!(
+                        "{} does not issue: {error}; asking {}",
+                        request.ca.name(),
+                        next.ca.name()
+                    ),
+                    error.hint(),
+                );
+                walk.leave_behind().await?;
+            }
+            _ => {
+                walk.end(&error).await;
+                return Err(error);
+            }
+        }
     }
-    result
 }
 
 pub(super) struct Walk<'a> {
@@ -117,7 +136,40 @@ pub(super) struct Walk<'a> {
     pub(super) events: &'a Events,
     pub(super) request: &'a Request,
     pub(super) session: &'a HeadSession,
-    pub(super) wanted: &'a Wanted,
+    /// What is asked for, with the CA that is preferred.
+    pub(super) asked: &'a Wanted,
+    /// The same, with the CA that is asked now.
+    pub(super) wanted: Wanted,
+    /// What of it is ordered.
+    pub(super) ordered: Ordered,
+}
+
+impl<'a> Walk<'a> {
+    fn new(
+        engine: &'a Engine,
+        request: &'a Request,
+        asked: &'a Wanted,
+        session: &'a HeadSession,
+        events: &'a Events,
+        cancel: &'a CancellationToken,
+    ) -> Self {
+        let of_this_ca = request.wanted();
+        let wanted = Wanted {
+            account: of_this_ca.account,
+            directory: of_this_ca.directory,
+            ..asked.clone()
+        };
+        Self {
+            asked,
+            cancel,
+            engine,
+            events,
+            ordered: Ordered::new(wanted.clone()),
+            request,
+            session,
+            wanted,
+        }
+    }
 }
 
 impl Walk<'_> {
@@ -201,6 +253,12 @@ impl Walk<'_> {
                     self.wait("what the CA's resolver remembers to expire", pause)
                         .await?;
                 }
+                _ if self.leave_out(&error) => {
+                    // The lock is over the order of the names before.
+                    drop(order_lock);
+                    let ours = order_fingerprint(account.url(), &self.ordered());
+                    order_lock = self.lock_order(&ours).await?;
+                }
                 _ => return Err(error),
             }
         };
@@ -240,6 +298,7 @@ impl Walk<'_> {
     /// Everything before an order: the account, the lock over the order, and what earlier runs have left.
     async fn prepare(&self) -> Result<(Account, Option<Resumed>, Box<dyn LockGuard>), IssueError> {
         let client = self.connect().await?;
+        self.settle_profile(&client)?;
         let account = account(self.engine, &client, self.request, self.events, self.cancel);
         let account = tokio::select! {
             account = account => account?.with_cancel(self.cancel),
@@ -248,7 +307,7 @@ impl Walk<'_> {
         let (resumed, order_lock) = recover(self, &account).await?;
         self.session
             .update(|head| {
-                head.wanted = self.wanted.clone();
+                head.wanted = self.asked.clone();
                 self.note_recipe(head);
                 head.worker = Some(Worker {
                     process: std::process::id(),
@@ -271,9 +330,12 @@ impl Walk<'_> {
     }
 
     async fn connect(&self) -> Result<Client, IssueError> {
-        let connecting = Client::connect(self.engine.transport.clone(), &self.request.ca.url);
+        let transport = self.request.transport.as_ref();
+        let connecting = self
+            .engine
+            .client(transport, &self.request.ca.url, self.events);
         tokio::select! {
-            client = connecting => Ok(client?.with_events(self.events.clone())),
+            client = connecting => Ok(client?),
             () = self.cancel.cancelled() => Err(IssueError::Cancelled),
         }
     }
@@ -285,12 +347,12 @@ impl Walk<'_> {
         resumed: Option<Resumed>,
         announcement: Announcement,
     ) -> Result<(Version, Announcement), IssueError> {
-        let key = KeyInTheMaking::begin(self, resumed.as_ref()).await?;
+        let key = KeyInTheMaking::begin(self, account, resumed.as_ref()).await?;
         let needs_proof = resumed
             .as_ref()
             .is_none_or(|r| r.order.status == OrderStatus::Pending);
         let places = match needs_proof {
-            true => self.places().await?,
+            true => tokio::try_join!(self.places(), self.preflight(account))?.0,
             false => BTreeMap::new(),
         };
 
@@ -318,14 +380,19 @@ impl Walk<'_> {
 
     async fn new_order(&self, account: &Account) -> Result<Order, IssueError> {
         let replaced = self.replaced(account).await;
+        let ordered = self.ordered();
+        let now = Timestamp::now();
         let new_order = NewOrder {
-            identifiers: &self.request.names,
-            profile: self.request.profile.as_deref(),
+            identifiers: &ordered.names,
+            profile: ordered.profile.as_deref(),
             replaces: replaced.as_deref(),
+            not_before: ordered.spec.not_before.and_then(|at| at.from(now)),
+            not_after: ordered.spec.not_after.and_then(|at| at.from(now)),
         };
         let order = self.uncut(account, &new_order).await?;
         let in_flight = InFlight {
-            wanted: self.wanted.clone(),
+            wanted: ordered.clone(),
+            left_out: self.left_out(),
             account_url: account.url().to_owned(),
             url: order.url.clone(),
             authorizations: order.authorizations.clone(),
@@ -335,7 +402,7 @@ impl Walk<'_> {
         self.session
             .update(|head| head.order = Some(in_flight))
             .await?;
-        for name in &self.request.names {
+        for name in &ordered.names {
             self.progress(name, Step::Ordered);
         }
         Ok(order)
@@ -443,7 +510,7 @@ impl Walk<'_> {
         let policy = &self.request.renewal.policy;
         Issued {
             id: self.request.id.clone(),
-            renew_at: due(&head, self.wanted, Timestamp::now(), policy).at,
+            renew_at: due(&head, self.asked, Timestamp::now(), policy).at,
             version,
             issued_now,
             files,

@@ -23,7 +23,6 @@ pub use before::RenewBeforeError;
 
 use crate::store::Failure;
 use crate::store::Head;
-use crate::store::Version;
 use crate::store::Wanted;
 use crate::store::Window;
 
@@ -71,8 +70,8 @@ pub enum Reason {
     Before,
     /// It is not what is wanted.
     Changed {
-        /// What differs.
-        what: Vec<Change>,
+        /// What differs, in a few words each.
+        what: Vec<String>,
     },
     /// What is left of its life is less than what we would leave.
     Lifetime,
@@ -97,41 +96,12 @@ impl fmt::Display for Reason {
                 }
             }
             Self::Before => f.write_str("the configuration wants it then"),
-            Self::Changed { what } => {
-                let what: Vec<&str> = what.iter().map(|change| change.as_str()).collect();
-                write!(f, "another {} is wanted", what.join(" and another "))
-            }
+            Self::Changed { what } => f.write_str(&what.join("; ")),
             Self::Lifetime => f.write_str("its life nears the end"),
             Self::NeverIssued => f.write_str("there is none yet"),
             Self::Revoked => f.write_str("it is revoked"),
             Self::RevokedByUs => f.write_str("it was revoked, and is not renewed unless asked for"),
             Self::Unfinished => f.write_str("an earlier run has left an order"),
-        }
-    }
-}
-
-/// What differs between a version and what is wanted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Change {
-    /// The CA.
-    Ca,
-    /// The type of the key.
-    KeyType,
-    /// The names.
-    Names,
-    /// The profile.
-    Profile,
-}
-
-impl Change {
-    /// In a word or two.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ca => "CA",
-            Self::KeyType => "key type",
-            Self::Names => "set of names",
-            Self::Profile => "profile",
         }
     }
 }
@@ -154,7 +124,8 @@ fn by_rule(head: &Head, wanted: &Wanted, now: Timestamp, policy: &Policy) -> (Ti
     if version.revoked.is_some() {
         return (Timestamp::MAX, Reason::RevokedByUs);
     }
-    let what = changes(version, wanted);
+    let differences = wanted.differences(version);
+    let what: Vec<String> = differences.iter().map(ToString::to_string).collect();
     if !what.is_empty() {
         return (now, Reason::Changed { what });
     }
@@ -192,20 +163,6 @@ fn by_rule(head: &Head, wanted: &Wanted, now: Timestamp, policy: &Policy) -> (Ti
         (None, None) => (version.renew_at(), Reason::Lifetime),
     };
     (at, reason)
-}
-
-/// What of a version is not as it is wanted.
-pub fn changes(version: &Version, wanted: &Wanted) -> Vec<Change> {
-    let differs = [
-        (Change::Names, !wanted.same_names(&version.names)),
-        (Change::KeyType, version.key_type != wanted.key_type),
-        (Change::Profile, version.profile != wanted.profile),
-        (Change::Ca, version.directory != wanted.directory),
-    ];
-    differs
-        .into_iter()
-        .filter_map(|(change, differs)| differs.then_some(change))
-        .collect()
 }
 
 /// A number from 0 to 1 that anybody draws who knows these words.

@@ -22,8 +22,10 @@ use crate::dns::Zone;
 use crate::store::AccountId;
 use crate::store::CertId;
 use crate::store::Key;
+use crate::store::LeftOut;
 use crate::store::Renewal;
 use crate::store::SCHEMA;
+use crate::store::Spec;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Tag;
@@ -136,6 +138,9 @@ pub struct Wanted {
     pub directory: String,
     /// The account there.
     pub account: AccountId,
+    /// What else is asked for.
+    #[serde(default, skip_serializing_if = "Spec::is_default")]
+    pub spec: Spec,
 }
 
 impl Wanted {
@@ -153,8 +158,11 @@ impl Wanted {
 /// An order that is not finished.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct InFlight {
-    /// What it was made for; a later wish that differs begins anew.
+    /// What it was made for; a later wish that differs begins anew. Its names are those in the order.
     pub wanted: Wanted,
+    /// Names that were asked for and are not in the order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// The URL of the account.
     pub account_url: String,
     /// The URL of the order.
@@ -263,6 +271,7 @@ mod tests {
             profile: None,
             directory: "https://ca.test/dir".to_owned(),
             account: AccountId::for_directory(&"https://ca.test/dir".parse().unwrap()),
+            spec: Spec::default(),
         }
     }
 

@@ -12,6 +12,7 @@ mod dir;
 mod directory;
 mod head;
 mod renewal;
+mod spec;
 mod version;
 
 use std::fmt;
@@ -47,6 +48,12 @@ pub use renewal::Failure;
 pub use renewal::Listing;
 pub use renewal::Renewal;
 pub use renewal::Window;
+pub use spec::Difference;
+pub use spec::KeyOrigin;
+pub use spec::LeftOut;
+pub use spec::Moment;
+pub use spec::MomentError;
+pub use spec::Spec;
 pub use version::Revoked;
 pub use version::Version;
 pub use version::VersionFile;
@@ -80,8 +87,25 @@ pub trait Store: fmt::Debug + Send + Sync {
         patience: Patience<'_>,
     ) -> Result<Box<dyn LockGuard>, StoreError>;
 
+    /// Whether it can be used: writes and removes a file where `writing`, and says what room there is.
+    async fn examine(&self, _writing: bool) -> Result<Room, StoreError> {
+        Ok(Room {
+            place: "the store".to_owned(),
+            free: None,
+        })
+    }
+
     /// Removes what killed runs left half-written below `prefix`; only for whoever holds the lock over it.
     async fn tidy(&self, prefix: &Key) -> Result<(), StoreError>;
+}
+
+/// What room a store has.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Room {
+    /// Where it is, for messages.
+    pub place: String,
+    /// Octets that can still be written, where that can be told.
+    pub free: Option<u64>,
 }
 
 /// How long to wait for a lock, and whom to tell.

@@ -9,6 +9,9 @@ use crate::acme::KeyType;
 use crate::acme::RevocationReason;
 use crate::dns::Identifier;
 use crate::store::AccountId;
+use crate::store::KeyOrigin;
+use crate::store::LeftOut;
+use crate::store::Spec;
 
 /// What is known of one version without parsing its certificate.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -50,6 +53,15 @@ pub struct Version {
     /// Where its issuer lists what is revoked (RFC 5280 section 4.2.1.13).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crl: Option<String>,
+    /// The common name of who signed the last certificate of its chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_issuer: Option<String>,
+    /// Names that were asked for and are not in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+    /// What else was asked for when it was ordered.
+    #[serde(default, skip_serializing_if = "Spec::is_default")]
+    pub spec: Spec,
     /// That it was revoked, in the head of its certificate alone. A revoked version is not renewed unless somebody asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Revoked>,
@@ -65,6 +77,17 @@ pub struct Revoked {
 }
 
 impl Version {
+    /// The names that were asked for: those in it, and those that were left out.
+    pub fn asked(&self) -> Vec<Identifier> {
+        let left_out = self.left_out.iter().map(|left| &left.name);
+        self.names.iter().chain(left_out).cloned().collect()
+    }
+
+    /// Whether its key is in the store; that of a signing request is not.
+    pub fn has_key(&self) -> bool {
+        !matches!(self.spec.key, KeyOrigin::Csr { .. })
+    }
+
     /// From when it should be renewed, where the CA does not say: when less is left than 30 days or a third of its
     /// lifetime, whichever is less; a half where it lives shorter than ten days.
     pub fn renew_at(&self) -> Timestamp {
@@ -131,6 +154,9 @@ mod tests {
                 issuer: String::new(),
                 ari_id: None,
                 crl: None,
+                top_issuer: None,
+                left_out: Vec::new(),
+                spec: Spec::default(),
                 revoked: None,
             };
             assert_eq!(

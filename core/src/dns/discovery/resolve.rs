@@ -133,6 +133,15 @@ impl Discovery {
         None
     }
 
+    /// The resolvers that may be asked about a zone as such; why there are none.
+    pub(in crate::dns) fn public_resolvers(&self) -> Result<Vec<SocketAddr>, String> {
+        let options = &self.inner.options;
+        if options.resolvers.is_empty() && !options.nameservers.is_empty() {
+            return Err("name servers were given, and no resolver".to_owned());
+        }
+        self.resolvers().map_err(|error| error.to_string())
+    }
+
     fn resolvers(&self) -> Result<Vec<SocketAddr>, DiscoveryError> {
         if !self.inner.options.resolvers.is_empty() {
             return Ok(self.inner.options.resolvers.clone());

@@ -82,6 +82,11 @@ impl Known {
         self.apex.as_ref().is_none_or(|apex| name.is_within(apex))
     }
 
+    /// Whether the user named its servers.
+    pub(in crate::dns) fn is_given(&self) -> bool {
+        self.given
+    }
+
     /// How messages call it.
     pub(super) fn label(&self) -> String {
         match &self.apex {

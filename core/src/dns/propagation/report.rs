@@ -89,7 +89,8 @@ impl NameReport {
         verdicts.any(|verdict| verdict.has_it() || verdict.lacks_it())
     }
 
-    fn summary(&self) -> String {
+    /// One line that says what is missing and where.
+    pub(crate) fn summary(&self) -> String {
         let without = self.rows.iter().filter(|row| !row.has_it()).count();
         let servers = match self.rows.len() {
             1 => "the 1 name server".to_owned(),
