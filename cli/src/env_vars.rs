@@ -23,6 +23,8 @@ pub(crate) const CONFIG: &str = "DNSEAL_CONFIG";
 pub(crate) const DELEGATION: &str = "DNSEAL_DELEGATION";
 /// `--dir`.
 pub(crate) const DIR: &str = "DNSEAL_DIR";
+/// `--doh`, several separated by commas.
+pub(crate) const DOH: &str = "DNSEAL_DOH";
 /// `--eab-hmac-key`.
 pub(crate) const EAB_HMAC_KEY: &str = "DNSEAL_EAB_HMAC_KEY";
 /// `--eab-hmac-key-file`.
@@ -31,6 +33,8 @@ pub(crate) const EAB_HMAC_KEY_FILE: &str = "DNSEAL_EAB_HMAC_KEY_FILE";
 pub(crate) const EAB_KID: &str = "DNSEAL_EAB_KID";
 /// `--email`.
 pub(crate) const EMAIL: &str = "DNSEAL_EMAIL";
+/// `--fallback-wait`.
+pub(crate) const FALLBACK_WAIT: &str = "DNSEAL_FALLBACK_WAIT";
 /// `--family`.
 pub(crate) const FAMILY: &str = "DNSEAL_FAMILY";
 /// `--key-type`.

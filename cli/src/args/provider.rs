@@ -57,9 +57,22 @@ pub(crate) struct ProbeArgs {
     )]
     pub(crate) resolver: Vec<String>,
 
-    /// What is evidence: `auto` and `authoritative` ask every authoritative server [default: auto]
+    /// What is evidence: `authoritative` servers, the `provider`'s word, resolvers over `doh`, or a `wait`; `auto` takes the best that can be had [default: auto]
     #[arg(long, value_name = "MODE", env = env_vars::PROPAGATION, hide_env_values = true)]
     pub(crate) propagation: Option<String>,
+
+    /// Ask this resolver over HTTPS, or over TLS with tls://IP#NAME, where port 53 is closed (repeatable; `none` for none) [default: three public ones]
+    #[arg(
+        long, value_name = "URL", value_delimiter = ',',
+        env = env_vars::DOH, hide_env_values = true
+    )]
+    pub(crate) doh: Vec<String>,
+
+    /// How long to wait where nobody can be asked, such as 2m [default: 60s]
+    #[arg(
+        long, value_name = "DURATION", env = env_vars::FALLBACK_WAIT, hide_env_values = true
+    )]
+    pub(crate) fallback_wait: Option<String>,
 
     /// How long to wait for a value, such as 5m [default: 5m]
     #[arg(

@@ -53,6 +53,7 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
         .flat_map(|o| o.roots.iter().chain(o.other_roots.iter().flatten()))
         .collect();
     let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
+    probing.trust(&roots);
     let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
     let zones = work.zones(&probing, providers)?;
     match args.plan {

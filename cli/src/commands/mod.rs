@@ -26,7 +26,7 @@ mod sandbox;
 mod schema;
 mod show;
 mod standing;
-mod work;
+pub(crate) mod work;
 
 use dnseal_core::deploy::Live;
 

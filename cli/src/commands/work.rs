@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use dnseal_core::acme::ExtraRoot;
 use dnseal_core::acme::Transport;
 use dnseal_core::acme::TransportOptions;
+use dnseal_core::acme::tls_config;
 use dnseal_core::deploy::Live;
 use dnseal_core::dns::Asker;
+use dnseal_core::dns::Clients;
 use dnseal_core::dns::Discovery;
 use dnseal_core::dns::NamedProvider;
+use dnseal_core::dns::PUBLIC_RESOLVERS;
 use dnseal_core::dns::Propagation;
 use dnseal_core::dns::Routes;
 use dnseal_core::dns::Zones;
@@ -122,7 +127,8 @@ impl Work {
         let asker = Asker::new(probing.asker.clone(), self.events.clone());
         let discovery = Discovery::new(asker.clone(), probing.discovery.clone());
         let propagation =
-            Propagation::new(asker.clone(), probing.policy.clone(), self.events.clone());
+            Propagation::new(asker.clone(), probing.policy.clone(), self.events.clone())
+                .with_zones(probing.zones.clone());
         (asker, discovery, propagation)
     }
 
@@ -256,17 +262,33 @@ impl Engines {
     }
 }
 
+/// HTTP and TLS for resolvers, by the same roots and proxies as everything else; made when the first is asked.
+pub(crate) fn resolver_clients(roots: Arc<Mutex<Vec<PathBuf>>>) -> Clients {
+    Clients::new(move || {
+        let roots = roots.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let said = |error: CliError| error.to_string();
+        let http = transport(&roots, &Events::silent()).map_err(said)?;
+        let roots = read_roots(&roots).map_err(said)?;
+        let tls = tls_config(&roots).map_err(|error| error.to_string())?;
+        Ok((http.http().clone(), tls))
+    })
+}
+
 /// Ways to HTTP servers that these files vouch for, beside the system's roots.
 pub(super) fn transport(roots: &[PathBuf], events: &Events) -> Result<Transport, CliError> {
-    let extra_roots = roots
-        .iter()
-        .map(|path| read_root(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    let known_hosts = PUBLIC_RESOLVERS.iter();
     let options = TransportOptions {
-        extra_roots,
+        extra_roots: read_roots(roots)?,
+        known_hosts: known_hosts
+            .map(|(_, host, addresses)| ((*host).to_owned(), addresses.to_vec()))
+            .collect(),
         ..TransportOptions::default()
     };
     Ok(Transport::new(options, events.clone())?)
+}
+
+fn read_roots(paths: &[PathBuf]) -> Result<Vec<ExtraRoot>, CliError> {
+    paths.iter().map(|path| read_root(path)).collect()
 }
 
 fn read_root(path: &Path) -> Result<ExtraRoot, CliError> {

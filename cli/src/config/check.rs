@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::Delegation;
 use dnseal_core::dns::DomainName;
+use dnseal_core::dns::EncryptedEndpoint;
 use dnseal_core::dns::Identifier;
 use dnseal_core::issue::CaaPolicy;
 use dnseal_core::notify::NoticeKind;
@@ -432,7 +433,21 @@ impl Checker<'_> {
         place: &Place,
         raw: raw::Propagation,
     ) -> Result<Propagation, ConfigError> {
+        let doh = raw
+            .doh
+            .map(|texts| self.endpoints(&place.at("doh"), "", texts));
+        let dot = raw
+            .dot
+            .map(|texts| self.endpoints(&place.at("dot"), "tls://", texts));
+        let encrypted = match (doh.transpose()?, dot.transpose()?) {
+            (None, None) => None,
+            (doh, dot) => Some(doh.into_iter().chain(dot).flatten().collect()),
+        };
         Ok(Propagation {
+            encrypted,
+            fallback_wait: raw.fallback_wait.map(|d| d.0),
+            first_look: raw.first_look.map(|d| d.0),
+            recursive_too: raw.recursive_too,
             family: raw.family,
             mode: raw.mode,
             nameservers: self.servers(&place.at("nameservers"), raw.nameservers)?,
@@ -462,10 +477,15 @@ impl Checker<'_> {
         };
         let mut settings = Vec::new();
         self.settings(place, kind, "", raw.settings, &mut settings)?;
+        let propagation = self.propagation(
+            &place.at("propagation"),
+            raw.propagation.unwrap_or_default(),
+        )?;
         Ok(Provider {
             kind,
             name,
             plugin,
+            propagation,
             settings,
         })
     }
@@ -482,16 +502,6 @@ impl Checker<'_> {
         for (word, node) in nodes {
             let place = place.at(&word);
             let key = format!("{prefix}{word}");
-            if prefix.is_empty() && word == "propagation" {
-                return Err(self
-                    .error(
-                        &place.key(),
-                        "`propagation` of one provider is not supported yet",
-                    )
-                    .with_hint(
-                        "set it at the top for all, or `nameservers` of a zone".to_owned(),
-                    ));
-            }
             if let Node::Table(inner) = &node
                 && match kind.setting(&key) {
                     None => has_below(kind, &key),
@@ -518,6 +528,19 @@ impl Checker<'_> {
             settings.push((key, self.setting(&place, setting.form, node)?));
         }
         Ok(())
+    }
+
+    fn endpoints(
+        &self,
+        place: &Place,
+        scheme: &str,
+        texts: Vec<String>,
+    ) -> Result<Vec<EncryptedEndpoint>, ConfigError> {
+        let read = |(index, text): (usize, &String)| {
+            let endpoint = format!("{scheme}{text}").parse::<EncryptedEndpoint>();
+            endpoint.map_err(|error| self.error(&place.at(index), error.to_string()))
+        };
+        texts.iter().enumerate().map(read).collect()
     }
 
     fn servers(&self, place: &Place, texts: Vec<String>) -> Result<Vec<SocketAddr>, ConfigError> {
@@ -632,10 +655,7 @@ impl Checker<'_> {
         Ok(Zone {
             suffix,
             provider: raw.provider,
-            nameservers: self.servers(
-                &place.at("propagation").at("nameservers"),
-                raw.propagation.nameservers,
-            )?,
+            propagation: self.propagation(&place.at("propagation"), raw.propagation)?,
         })
     }
 }

@@ -309,10 +309,12 @@ impl<'de> Deserialize<'de> for Provider {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut kind = None;
+                let mut propagation = None;
                 let mut settings: Vec<(String, Node)> = Vec::new();
                 while let Some(key) = map.next_key::<String>()? {
                     let twice = match key.as_str() {
                         "kind" => kind.replace(map.next_value()?).is_some(),
+                        "propagation" => propagation.replace(map.next_value()?).is_some(),
                         _ => {
                             let twice = settings.iter().any(|(k, _)| *k == key);
                             settings.push((key.clone(), map.next_value()?));
@@ -325,6 +327,7 @@ impl<'de> Deserialize<'de> for Provider {
                 }
                 Ok(Provider {
                     kind: kind.ok_or_else(|| de::Error::missing_field("kind"))?,
+                    propagation,
                     settings,
                 })
             }

@@ -25,6 +25,7 @@ use dnseal_core::acme::KeyType;
 use dnseal_core::deploy::Access;
 use dnseal_core::dns::Delegation;
 use dnseal_core::dns::DomainName;
+use dnseal_core::dns::EncryptedEndpoint;
 use dnseal_core::dns::Identifier;
 use dnseal_core::issue::CaaPolicy;
 use dnseal_core::notify::NoticeKind;
@@ -231,6 +232,7 @@ pub(crate) struct Provider {
     pub(crate) kind: &'static dnseal_providers::Kind,
     /// The word after `kind:`, and the program where it is a plugin's.
     pub(crate) plugin: Option<(String, PathBuf)>,
+    pub(crate) propagation: Propagation,
     pub(crate) settings: Vec<(String, Secret)>,
 }
 
@@ -239,13 +241,17 @@ pub(crate) struct Provider {
 pub(crate) struct Zone {
     pub(crate) suffix: DomainName,
     pub(crate) provider: String,
-    /// The servers to look at instead of the zone's own.
-    pub(crate) nameservers: Vec<std::net::SocketAddr>,
+    pub(crate) propagation: Propagation,
 }
 
 /// How to see that a value is served, as far as it is said.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Propagation {
+    /// Resolvers over HTTPS and TLS; none at all where the list is empty.
+    pub(crate) encrypted: Option<Vec<EncryptedEndpoint>>,
+    pub(crate) fallback_wait: Option<Duration>,
+    pub(crate) first_look: Option<Duration>,
+    pub(crate) recursive_too: Option<bool>,
     pub(crate) family: Option<Family>,
     pub(crate) mode: Option<Mode>,
     pub(crate) nameservers: Vec<std::net::SocketAddr>,

@@ -258,7 +258,7 @@ pub(crate) enum NoticeName {
 pub(crate) struct Zone {
     /// How to see that a value is served, for this zone.
     #[serde(default)]
-    pub(crate) propagation: ZonePropagation,
+    pub(crate) propagation: Propagation,
     /// The name of a provider above.
     pub(crate) provider: String,
 }
@@ -272,33 +272,30 @@ pub(crate) struct Zone {
     rename_all = "kebab-case"
 )]
 pub(crate) struct Propagation {
+    /// Resolvers over HTTPS for where port 53 is closed, instead of three public ones: URLs, with `{?dns}` at the end for GET.
+    pub(crate) doh: Option<Vec<String>>,
+    /// Resolvers over TLS for the same: IP, IP:PORT or IP#NAME.
+    pub(crate) dot: Option<Vec<String>>,
+    /// How long to wait where nobody can be asked.
+    pub(crate) fallback_wait: Option<Duration>,
     /// Which addresses of the servers to ask.
     pub(crate) family: Option<Family>,
+    /// How long to wait before resolvers are asked that are the only ones to be reached.
+    pub(crate) first_look: Option<Duration>,
     /// What is evidence.
     pub(crate) mode: Option<Mode>,
     /// Servers to look at instead of the zone's own: IP or IP:PORT.
     pub(crate) nameservers: Vec<String>,
     /// How many servers must have the value.
     pub(crate) quorum: Option<Quorum>,
+    /// Whether resolvers must show the value too.
+    pub(crate) recursive_too: Option<bool>,
     /// Resolvers that know where to begin, instead of the system's: IP or IP:PORT.
     pub(crate) resolvers: Vec<String>,
     /// How long to wait once the evidence is there.
     pub(crate) settle: Option<Duration>,
     /// How long to wait for a value.
     pub(crate) timeout: Option<Duration>,
-}
-
-/// What can be said of one zone about propagation.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    expecting = "a table",
-    rename_all = "kebab-case"
-)]
-pub(crate) struct ZonePropagation {
-    /// Servers to look at instead of the zone's own: IP or IP:PORT.
-    pub(crate) nameservers: Vec<String>,
 }
 
 /// Which addresses of the servers to ask.
@@ -314,10 +311,16 @@ pub(crate) enum Family {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
-    /// Every authoritative server, which is all there is so far.
+    /// The best that can be had of the others.
     Auto,
     /// Every authoritative server.
     Authoritative,
+    /// Resolvers over HTTPS or TLS.
+    Doh,
+    /// The provider's own word.
+    Provider,
+    /// That some time has passed.
+    Wait,
 }
 
 /// How many servers must have the value.
@@ -336,6 +339,8 @@ pub(crate) enum Quorum {
 #[derive(Debug)]
 pub(crate) struct Provider {
     pub(crate) kind: String,
+    /// How to see that a value is served, for the zones of this provider.
+    pub(crate) propagation: Option<Propagation>,
     pub(crate) settings: Vec<(String, Node)>,
 }
 

@@ -124,6 +124,9 @@ impl Serialize for Provider {
         let kind = dnseal_providers::kind(&self.kind).ok();
         let mut map = s.serialize_map(None)?;
         map.serialize_entry("kind", &self.kind)?;
+        if let Some(propagation) = &self.propagation {
+            map.serialize_entry("propagation", propagation)?;
+        }
         for (key, node) in &self.settings {
             map.serialize_entry(key, &setting(kind, key, node))?;
         }

@@ -26,6 +26,7 @@ use crate::config::raw::DelegationTarget;
 use crate::config::raw::Duration;
 use crate::config::raw::KeyTypeName;
 use crate::config::raw::OneOrMore;
+use crate::config::raw::Propagation;
 use crate::config::raw::Provider;
 use crate::config::raw::Secret;
 use crate::config::raw::SecretReference;
@@ -146,6 +147,10 @@ impl JsonSchema for Provider {
 fn kind_schema(kind: &Kind, generator: &mut SchemaGenerator) -> Value {
     let mut properties = Map::new();
     properties.insert("kind".into(), json!({ "const": kind.kind }));
+    properties.insert(
+        "propagation".into(),
+        json!(generator.subschema_for::<Propagation>()),
+    );
     for setting in kind.settings.iter().filter(|s| s.key != "*") {
         let schema = setting_schema(setting, generator);
         for key in setting.aliases.iter().chain([&setting.key]) {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dnseal_core::dns::Identifier;
+use dnseal_core::dns::Upstream;
 use dnseal_core::event::Event;
 use dnseal_core::event::Stage;
 use dnseal_core::event::Step;
@@ -90,7 +90,7 @@ pub(super) struct Display {
     progress: Progress,
     certificates: BTreeMap<CertId, Lines>,
     /// One line for each server that is watched without a certificate.
-    servers: BTreeMap<(String, SocketAddr), ProgressBar>,
+    servers: BTreeMap<(String, Upstream), ProgressBar>,
 }
 
 /// What moves for one certificate.
@@ -180,7 +180,7 @@ impl Display {
             } = &event.what
             {
                 self.servers
-                    .entry((server.clone(), *address))
+                    .entry((server.clone(), address.clone()))
                     .or_insert_with(|| add_line(multi, &format!("{server}  {address}")))
                     .set_message(verdict.clone());
             }

@@ -262,7 +262,9 @@ fn shared<T: Serialize, S: Serializer>(value: &Arc<T>, s: S) -> Result<S::Ok, S:
 fn dangling(error: DiscoveryError, asked: &DomainName, chain: &[DomainName]) -> DiscoveryError {
     let nowhere = matches!(
         error,
-        DiscoveryError::UnknownZone { .. } | DiscoveryError::Unanswered { given: true, .. }
+        DiscoveryError::Blind { .. }
+            | DiscoveryError::UnknownZone { .. }
+            | DiscoveryError::Unanswered { given: true, .. }
     );
     match chain.split_last() {
         Some((target, before)) if nowhere => DiscoveryError::Dangling {

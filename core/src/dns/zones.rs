@@ -4,7 +4,9 @@
 //! provider's zone with the zone cut that DNS shows, so that a shadowed parent or a second zone of the same name is found
 //! before anything is written. Writing goes through the zone's writer; proof comes from the authoritative servers.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use crate::dns::Discovery;
 use crate::dns::DiscoveryError;
 use crate::dns::DomainName;
 use crate::dns::Location;
+use crate::dns::Mode;
 use crate::dns::NamedProvider;
 use crate::dns::Propagation;
 use crate::dns::PropagationError;
@@ -34,6 +37,7 @@ use crate::dns::Submission;
 use crate::dns::TxtChange;
 use crate::dns::Wanted;
 use crate::dns::Zone;
+use crate::dns::ZoneServers;
 use crate::dns::ZoneWriters;
 use crate::event::Events;
 use crate::event::What;
@@ -41,6 +45,8 @@ use crate::event::What;
 /// Everything that is known about zones, and the ways to write them.
 #[derive(Debug)]
 pub struct Zones {
+    /// Zones of which no server and no resolver could be asked, and that this was told of.
+    blind: Mutex<HashSet<DomainName>>,
     delegation: DelegationRules,
     discovery: Discovery,
     events: Events,
@@ -60,6 +66,7 @@ impl Zones {
         events: Events,
     ) -> Self {
         Self {
+            blind: Mutex::default(),
             delegation: DelegationRules::default(),
             discovery,
             held: Mutex::default(),
@@ -85,19 +92,30 @@ impl Zones {
     /// Where values for `owner` go: the final owner, its zone, and who serves it.
     pub async fn place(&self, owner: &DomainName) -> Result<Place, PlaceError> {
         let mut doubt = None;
-        let location = match self.delegation.of(owner) {
-            Delegation::Follow => self.discovery.locate(owner).await?,
-            Delegation::Here => self.discovery.locate_here(owner).await?,
-            Delegation::To(target) if target == owner => self.discovery.locate_here(owner).await?,
+        let rule = self.delegation.of(owner);
+        let located = match rule {
+            Delegation::Follow => self.discovery.locate(owner).await,
+            Delegation::Here => self.discovery.locate_here(owner).await,
+            Delegation::To(target) if target == owner => self.discovery.locate_here(owner).await,
             Delegation::To(target) => {
                 let (location, seen) = tokio::join!(
                     self.discovery.locate_at(owner, target),
                     self.discovery.locate(owner)
                 );
-                let location = location?;
-                doubt = compare(target, &location, seen)?;
+                if let Ok(location) = &location {
+                    doubt = compare(target, location, seen)?;
+                }
                 location
             }
+        };
+        let location = match (located, rule) {
+            (Err(error @ DiscoveryError::Blind { .. }), Delegation::To(target)) => {
+                return self.place_blindly(owner, target, error).await;
+            }
+            (Err(error @ DiscoveryError::Blind { .. }), _) => {
+                return self.place_blindly(owner, owner, error).await;
+            }
+            (located, _) => located?,
         };
         let provider = self.routes.provider_for(&location.owner)?.clone();
         let cut = &location.zone.zone;
@@ -123,6 +141,51 @@ impl Zones {
         Ok(Place {
             doubt,
             location,
+            provider,
+            zone,
+        })
+    }
+
+    /// The place as the provider alone knows it, where nobody can be asked.
+    async fn place_blindly(
+        &self,
+        asked: &DomainName,
+        owner: &DomainName,
+        error: DiscoveryError,
+    ) -> Result<Place, PlaceError> {
+        if matches!(
+            self.propagation.mode_for(owner),
+            Mode::Authoritative | Mode::Doh
+        ) {
+            return Err(error.into());
+        }
+        let provider = self.routes.provider_for(owner)?.clone();
+        let zone = self.zone_of(&provider, owner).await?;
+        if self.blind.lock().await.insert(zone.name.clone()) {
+            self.events.warn(
+                format!(
+                    "{error}; the zone {} is taken from {}, and a delegation of challenge names would go unnoticed",
+                    zone.name,
+                    provider.provider.endpoint()
+                ),
+                error.hint(),
+            );
+        }
+        let chain = [owner].into_iter().filter(|owner| *owner != asked);
+        Ok(Place {
+            doubt: None,
+            location: Location {
+                asked: asked.clone(),
+                chain: chain.cloned().collect(),
+                owner: owner.clone(),
+                wildcard: None,
+                zone: Arc::new(ZoneServers {
+                    zone: zone.name.clone(),
+                    servers: Vec::new(),
+                    given: false,
+                    negative_ttl: Duration::ZERO,
+                }),
+            },
             provider,
             zone,
         })
@@ -154,32 +217,35 @@ impl Zones {
         self.writers.submit(provider, zone, changes, cancel)
     }
 
-    /// Waits until the values are served, and at least `settle` more; tells each owner as it is proven.
+    /// Waits until the values are served, and at least `settle` more; tells each owner as it is proven. Of the owner names in
+    /// `vouched` the provider has said that it serves them; see [`Self::await_settled`].
     pub async fn await_visible(
         &self,
         wanted: Vec<Wanted>,
+        vouched: BTreeSet<DomainName>,
         settle: Duration,
         cancel: &CancellationToken,
         on_proven: impl FnMut(Proven) + Send,
     ) -> Result<Report, PropagationError> {
         self.propagation
             .settling(settle)
+            .vouched(vouched)
             .await_visible_each(wanted, cancel, on_proven)
             .await
     }
 
-    /// Waits until the provider itself says that a change is served, where it can say that.
+    /// Waits until the provider itself says that a change is served, where it can say that; answers whether it did.
     ///
-    /// Its word spares the name servers questions that come too early and decides nothing: they are asked afterwards in any case.
-    /// So what goes wrong here is a warning, and the wait is bounded like theirs.
+    /// Its word spares the name servers questions that come too early, and counts where they cannot be asked. So what goes wrong here
+    /// is a warning, and the wait is bounded like theirs.
     pub async fn await_settled(
         &self,
         provider: &NamedProvider,
         receipt: &Receipt,
         cancel: &CancellationToken,
-    ) -> Result<(), PropagationError> {
+    ) -> Result<bool, PropagationError> {
         if receipt.0.is_empty() || !provider.provider.capabilities().tells_settled {
-            return Ok(());
+            return Ok(false);
         }
         let asking = async {
             loop {
@@ -196,10 +262,11 @@ impl Zones {
                 });
                 let pause = match result {
                     Ok(Settlement::Pending(pause)) => pause,
-                    Ok(Settlement::Settled | Settlement::Unknown) => return,
+                    Ok(Settlement::Settled) => return true,
+                    Ok(Settlement::Unknown) => return false,
                     Ok(Settlement::AwaitsPerson(what)) => {
                         self.events.warn(what, None);
-                        return;
+                        return false;
                     }
                     Err(error) if error.is_retryable() => error.retry_after().unwrap_or(ASK_AGAIN),
                     Err(error) => {
@@ -207,7 +274,7 @@ impl Zones {
                             format!("the provider does not say when a change is served: {error}"),
                             error.hint(),
                         );
-                        return;
+                        return false;
                     }
                 };
                 self.events.emit(What::Waiting {
@@ -221,7 +288,9 @@ impl Zones {
             }
         };
         tokio::select! {
-            _ = tokio::time::timeout(self.propagation.timeout(), asking) => Ok(()),
+            settled = tokio::time::timeout(self.propagation.timeout(), asking) => {
+                Ok(settled.unwrap_or(false))
+            }
             () = cancel.cancelled() => Err(PropagationError::Cancelled),
         }
     }
@@ -248,7 +317,7 @@ impl Zones {
             }
             zone => zone?,
         };
-        if delegated.given || zone.name != delegated.zone {
+        if delegated.given || delegated.servers.is_empty() || zone.name != delegated.zone {
             return Ok(zone);
         }
         // What cannot be compared is no failure: the values are looked for at the delegated servers in any case.

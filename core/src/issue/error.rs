@@ -494,6 +494,22 @@ impl IssueError {
         }
     }
 
+    /// Whether the CA says that only some of its vantage points found what every authoritative server has.
+    pub(super) fn is_seen_by_some(&self) -> bool {
+        let Self::Validation { source, .. } = self else {
+            return false;
+        };
+        let names = source.refused_names();
+        let secondary = |problem: &Problem| {
+            let detail = problem.to_string().to_ascii_lowercase();
+            detail.contains("secondary validation") || detail.contains("remote perspective")
+        };
+        !names.is_empty()
+            && names
+                .iter()
+                .any(|(_, problem)| problem.as_ref().is_some_and(secondary))
+    }
+
     /// The TTL of the values, where the CA says that it did not find what every authoritative server has.
     pub(super) fn missed_values_ttl(&self) -> Option<u32> {
         match self {

@@ -308,6 +308,8 @@ impl Request {
 pub struct Timeouts {
     /// For another run that holds a lock.
     pub lock: Duration,
+    /// For a change to settle, when the CA has not seen from everywhere what every server has; each time thrice as long.
+    pub settling: Duration,
     /// For the CA's verdict about the challenges.
     pub validation: Duration,
     /// For the certificate, after the order was finalized.
@@ -321,6 +323,8 @@ impl Default for Timeouts {
         Self {
             // Longer than an order takes, propagation included.
             lock: Duration::from_secs(15 * 60),
+            // Let's Encrypt's users report half a minute to two minutes for anycast services.
+            settling: Duration::from_secs(30),
             // CAs answer within seconds; some queue validations for minutes.
             validation: Duration::from_secs(5 * 60),
             // ZeroSSL and SSL.com may take minutes.

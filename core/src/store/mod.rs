@@ -14,6 +14,7 @@ mod head;
 mod renewal;
 mod spec;
 mod version;
+mod zone;
 
 use std::fmt;
 use std::time::Duration;
@@ -57,6 +58,9 @@ pub use spec::Spec;
 pub use version::Revoked;
 pub use version::Version;
 pub use version::VersionFile;
+pub use zone::ZoneNotes;
+
+use crate::dns::DomainName;
 
 /// A map from keys to bytes that outlives the process.
 #[async_trait]
@@ -189,6 +193,11 @@ impl Key {
             }
             _ => None,
         }
+    }
+
+    /// What was learned about the zone `name`.
+    pub fn zone(name: &DomainName) -> Self {
+        Self(vec!["zones".into(), format!("{name}.json")])
     }
 
     /// The components.
