@@ -297,7 +297,7 @@ fn names_that_fail_are_left_out_and_told() {
     let again = issued(&shop, &names, &["--allow-subset"]);
     assert_eq!(again["issued_now"], false);
     let run = shop.issue(&["www.other.test"]).arg("--allow-subset").run();
-    assert_eq!(run.code(), 3, "{run:?}");
+    assert_eq!(run.code(), 6, "{run:?}");
 }
 
 #[test]
