@@ -9,14 +9,22 @@ pub(crate) const ACCOUNT: &str = "DNSEAL_ACCOUNT";
 pub(crate) const AGREE_TOS: &str = "DNSEAL_AGREE_TOS";
 /// `--ca`.
 pub(crate) const CA: &str = "DNSEAL_CA";
+/// `--caa`.
+pub(crate) const CAA: &str = "DNSEAL_CAA";
 /// `--ca-root`, one file.
 pub(crate) const CA_ROOT: &str = "DNSEAL_CA_ROOT";
 /// `--concurrency`.
 pub(crate) const CONCURRENCY: &str = "DNSEAL_CONCURRENCY";
+/// `--challenge-alias`, several separated by commas.
+pub(crate) const CHALLENGE_ALIAS: &str = "DNSEAL_CHALLENGE_ALIAS";
 /// `--config`.
 pub(crate) const CONFIG: &str = "DNSEAL_CONFIG";
+/// `--delegation`.
+pub(crate) const DELEGATION: &str = "DNSEAL_DELEGATION";
 /// `--dir`.
 pub(crate) const DIR: &str = "DNSEAL_DIR";
+/// `--doh`, several separated by commas.
+pub(crate) const DOH: &str = "DNSEAL_DOH";
 /// `--eab-hmac-key`.
 pub(crate) const EAB_HMAC_KEY: &str = "DNSEAL_EAB_HMAC_KEY";
 /// `--eab-hmac-key-file`.
@@ -25,10 +33,16 @@ pub(crate) const EAB_HMAC_KEY_FILE: &str = "DNSEAL_EAB_HMAC_KEY_FILE";
 pub(crate) const EAB_KID: &str = "DNSEAL_EAB_KID";
 /// `--email`.
 pub(crate) const EMAIL: &str = "DNSEAL_EMAIL";
+/// `--fallback-wait`.
+pub(crate) const FALLBACK_WAIT: &str = "DNSEAL_FALLBACK_WAIT";
 /// `--family`.
 pub(crate) const FAMILY: &str = "DNSEAL_FAMILY";
 /// `--key-type`.
 pub(crate) const KEY_TYPE: &str = "DNSEAL_KEY_TYPE";
+/// `--log-format`.
+pub(crate) const LOG_FORMAT: &str = "DNSEAL_LOG_FORMAT";
+/// `--metrics`.
+pub(crate) const METRICS: &str = "DNSEAL_METRICS";
 /// `--live`.
 pub(crate) const LIVE: &str = "DNSEAL_LIVE";
 /// What to trace on standard error, as `tracing` filters: `debug`, `hyper=trace`.
@@ -71,6 +85,15 @@ pub(crate) const ACME_EAB_KID: &str = "ACME_EAB_KID";
 pub(crate) const NO_COLOR: &str = "NO_COLOR";
 /// `dumb`: no colour and no moving lines.
 pub(crate) const TERM: &str = "TERM";
+
+/// Set where standard error goes to systemd's journal, which writes down the time.
+pub(crate) const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
+/// Where the supervisor listens (sd_notify(3)).
+pub(crate) const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+/// Which process the supervisor watches.
+pub(crate) const WATCHDOG_PID: &str = "WATCHDOG_PID";
+/// How long the supervisor waits for a sign of life, in microseconds.
+pub(crate) const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 
 /// Where the home of the user is.
 pub(crate) const HOME: &str = "HOME";

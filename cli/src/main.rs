@@ -9,10 +9,12 @@ mod config;
 mod env_vars;
 mod error;
 mod exit_code;
+mod metrics;
 mod panics;
 #[cfg(debug_assertions)]
 mod pause;
 mod render;
+mod service;
 mod settings;
 mod signals;
 

@@ -5,7 +5,6 @@
 //! with its numbers, never a rendered sentence of the terminal, and never a secret.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,8 @@ use tokio::sync::mpsc;
 
 use crate::dns::DomainName;
 use crate::dns::Identifier;
+use crate::dns::Rung;
+use crate::dns::Upstream;
 use crate::store::CertId;
 
 /// One thing that happened.
@@ -60,8 +61,8 @@ pub enum What {
     /// A question to a name server was answered, or was not.
     DnsQuery {
         /// Which server.
-        server: SocketAddr,
-        /// `udp` or `tcp`.
+        server: Upstream,
+        /// `udp`, `tcp`, `tls` or `https`.
         transport: &'static str,
         /// The owner name asked for.
         name: String,
@@ -133,6 +134,24 @@ pub enum What {
         /// Where it stands now.
         step: Step,
     },
+    /// The evidence is there that the values at an owner name are served.
+    Proven {
+        /// The owner name.
+        owner: DomainName,
+        /// What the evidence is.
+        rung: Rung,
+        /// Why it is not a better one, where it is not the best.
+        because: Option<String>,
+    },
+    /// A better kind of evidence cannot be had for a zone, and the next one is looked for.
+    Descended {
+        /// The zone, or the name that is looked for.
+        zone: DomainName,
+        /// What is looked for now.
+        to: Rung,
+        /// Why.
+        because: String,
+    },
     /// The order as a whole has entered a stage.
     Stage {
         /// Which.
@@ -151,8 +170,8 @@ pub enum What {
         owner: DomainName,
         /// The name of the server, as the NS record has it.
         server: String,
-        /// Its address.
-        address: SocketAddr,
+        /// Its address, or its URL.
+        address: Upstream,
         /// `has it`, `lacks it`, `unusable`, with what it answered.
         verdict: String,
     },

@@ -12,6 +12,7 @@ pub mod account;
 pub mod acme;
 pub mod deploy;
 pub mod dns;
+pub mod doctor;
 pub mod event;
 pub mod issue;
 pub mod notify;

@@ -80,6 +80,8 @@ pub struct Options<'a> {
     pub patience: Duration,
     /// The TXT values at a name as the world sees them, or why they cannot be seen.
     pub read: &'a Reader,
+    /// The zone that `base` is in, for providers that do not tell their zones.
+    pub zone: Option<DomainName>,
 }
 
 impl fmt::Debug for Options<'_> {

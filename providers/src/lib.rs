@@ -3,18 +3,22 @@
 //! A provider adds and removes single TXT values in a zone ([`dnseal_core::dns::DnsProvider`]). What it needs to be told is
 //! described by its [`Kind`]: the same description makes the help, the check of a configuration file and the names of the
 //! environment variables. Nothing here reads a file, an environment variable or the terminal; the caller
-//! hands everything over. [`plugin`] alone looks for programs, and runs them.
+//! hands everything over. [`plugin`] and the kinds with other tools' contracts look at
+//! programs, and run them.
 
 #![warn(missing_docs)]
 
 mod cloudflare;
 pub mod conformance;
+mod hosted;
 pub mod plugin;
+mod program;
 mod registry;
 mod rfc2136;
 #[cfg(feature = "route53")]
 mod route53;
 mod settings;
+mod single;
 
 pub use registry::BuildError;
 pub use registry::Context;

@@ -13,6 +13,7 @@ use dnseal_core::dns::WriteSafety;
 use dnseal_core::event::Events;
 
 use crate::cloudflare;
+use crate::hosted;
 use crate::plugin;
 use crate::rfc2136;
 #[cfg(feature = "route53")]
@@ -312,7 +313,11 @@ pub(crate) type Build = fn(&Checked, &Context) -> Result<Arc<dyn DnsProvider>, S
 static ANY_PLUGIN: Kind = plugin::KIND;
 
 const KINDS: &[Kind] = &[
+    hosted::certbot::KIND,
     cloudflare::KIND,
+    hosted::dehydrated::KIND,
+    hosted::exec::KIND,
+    hosted::httpreq::KIND,
     plugin::KIND,
     rfc2136::KIND,
     #[cfg(feature = "route53")]
@@ -333,7 +338,7 @@ mod tests {
             kind("telepathy")
                 .unwrap_err()
                 .hint()
-                .starts_with("there is cloudflare, ")
+                .starts_with("there is certbot-hook, cloudflare, ")
         );
     }
 

@@ -112,7 +112,10 @@ impl Settings {
         let mut bad = self.clone();
         let mut changed = false;
         for (key, value) in &mut bad.values {
-            let is_secret = kind.setting(key).is_some_and(|s| s.form == Form::Secret);
+            // Whether a variable of a user's script is a credential, nobody knows.
+            let is_secret = kind
+                .setting(key)
+                .is_some_and(|s| s.form == Form::Secret && !s.is_map());
             if is_secret && let Some(other) = spoiled(value.expose()) {
                 *value = Value::Secret(other.into());
                 changed = true;
@@ -262,6 +265,12 @@ impl Checked {
                 })
             })
             .transpose()
+    }
+
+    /// A program and its arguments.
+    pub(crate) fn words(&self, key: &'static str) -> Result<Vec<String>, SettingsError> {
+        let text = self.text(key).ok_or_else(|| self.missing(key))?;
+        words(text).map_err(|problem| SettingsError::malformed(key, problem))
     }
 
     pub(crate) fn missing(&self, key: &str) -> SettingsError {

@@ -86,6 +86,8 @@ pub struct ZoneSpec {
     pub bind_policy: Option<String>,
     /// Seconds for which a resolver may remember that a name is not there.
     pub negative_ttl: u32,
+    /// The whole zone file, in place of what follows from the rest: a signed zone, for instance.
+    pub text: Option<String>,
 }
 
 impl ZoneSpec {
@@ -97,6 +99,7 @@ impl ZoneSpec {
             updaters: Vec::new(),
             bind_policy: None,
             negative_ttl: 5,
+            text: None,
         }
     }
 
@@ -115,7 +118,10 @@ impl ZoneSpec {
     }
 
     /// The zone as a file.
-    pub(crate) fn zone_file(&self, addr: SocketAddr) -> String {
+    pub fn zone_file(&self, addr: SocketAddr) -> String {
+        if let Some(text) = &self.text {
+            return text.clone();
+        }
         let mut file = format!(
             "$ORIGIN {name}.\n$TTL 60\n\
              @ IN SOA ns1.{name}. hostmaster.{name}. 1 3600 60 604800 {negative_ttl}\n\

@@ -36,6 +36,7 @@ pub use dns::{
     NameServer, TsigKey, ZoneSpec, add_txt, await_soa, await_txt, nsupdate, query, remove_txt,
     txt_values,
 };
+pub use home::Home;
 pub use knot::{Knot, KnotOptions};
 pub use loopback::Loopback;
 pub use moto::Moto;
@@ -59,6 +60,7 @@ mod bind;
 mod cloud;
 mod command;
 mod dns;
+mod home;
 mod knot;
 mod loopback;
 mod moto;

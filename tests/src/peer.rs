@@ -22,6 +22,8 @@ const DAEMON_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Peer {
+    /// BIND's `dnssec-signzone`, beside which `dnssec-keygen` lies.
+    DnssecSignzone,
     /// `faketime`, which shows a program another time.
     Faketime,
     /// iproute2's `ip`.
@@ -71,6 +73,7 @@ impl Peer {
 
     fn program(self) -> &'static str {
         match self {
+            Self::DnssecSignzone => "dnssec-signzone",
             Self::Faketime => "faketime",
             Self::Ip => "ip",
             Self::Jq => "jq",
@@ -90,6 +93,7 @@ impl Peer {
 
     fn variable(self) -> &'static str {
         match self {
+            Self::DnssecSignzone => "DNSEAL_DNSSEC_SIGNZONE",
             Self::Faketime => "DNSEAL_FAKETIME",
             Self::Ip => "DNSEAL_IP",
             Self::Jq => "DNSEAL_JQ",
@@ -111,6 +115,7 @@ impl Peer {
 impl Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let package = match self {
+            Self::DnssecSignzone => "bind9-utils",
             Self::Faketime => "faketime",
             Self::Ip => "iproute2",
             Self::Jq => "jq",

@@ -315,6 +315,7 @@ pub(crate) fn strays(store: &Path) -> Vec<String> {
         .filter(|file| {
             let known = (file.starts_with("locks/") && file.ends_with(".lock"))
                 || (file.starts_with("accounts/") && file.ends_with(".json"))
+                || (file.starts_with("zones/") && file.ends_with(".json"))
                 || (file.starts_with("certificates/") && file.ends_with("/head.json"))
                 || whole(file);
             !known
@@ -345,6 +346,7 @@ pub const FOREIGN: &str = "foreign";
 /// Short enough for tests that wait for them to pass.
 pub const SHORT: Timeouts = Timeouts {
     lock: Duration::from_secs(60),
+    settling: Duration::from_secs(1),
     validation: Duration::from_secs(2),
     finalization: Duration::from_secs(2),
     withdrawal: Duration::from_secs(3),

@@ -19,6 +19,8 @@ use crate::{
 pub struct UnboundOptions<'a> {
     /// Zones, and the servers that it asks for each. It reaches nothing else.
     pub stubs: Vec<(String, Vec<SocketAddr>)>,
+    /// Keys of zones, as DNSKEY or DS records. With any of them it validates.
+    pub trust_anchors: Vec<String>,
     /// Where it listens, instead of at a free port.
     pub listen: Option<SocketAddr>,
     /// Serves DNS over HTTPS on port 443 and over TLS on port 853, too, with a certificate for its address.
@@ -40,6 +42,7 @@ impl UnboundOptions<'_> {
                 .into_iter()
                 .map(|(zone, addr)| (zone.to_owned(), vec![addr]))
                 .collect(),
+            trust_anchors: Vec::new(),
             listen: None,
             tls: None,
         }
@@ -117,14 +120,21 @@ fn config(options: &UnboundOptions<'_>, addr: SocketAddr, dir: &TempDir) -> Stri
     num-threads: 1
     do-daemonize: no
     do-not-query-localhost: no
-    module-config: "iterator"
+    module-config: "{modules}"
     access-control: 127.0.0.0/8 allow
     access-control: ::1 allow
     outgoing-range: 64
 "#,
         ip = addr.ip(),
         port = addr.port(),
+        modules = match options.trust_anchors.is_empty() {
+            true => "iterator",
+            false => "validator iterator",
+        },
     );
+    for anchor in &options.trust_anchors {
+        let _ = writeln!(config, "    trust-anchor: \"{anchor}\"");
+    }
     if !addr.ip().is_loopback() {
         config.push_str("    access-control: 0.0.0.0/0 allow\n    access-control: ::/0 allow\n");
         // A flow that it answers must leave from the address it came to.

@@ -198,6 +198,11 @@ impl Workbench {
         }
     }
 
+    /// The store, as whoever comes next finds it.
+    pub fn store(&self) -> DirectoryStore {
+        DirectoryStore::open(&self.home.path().join("store")).expect("a store")
+    }
+
     /// The head of a certificate, as it is in the store.
     pub async fn head(&self, id: &CertId) -> Option<Head> {
         let store = DirectoryStore::open(&self.home.path().join("store")).expect("a store");

@@ -1,6 +1,6 @@
 //! Accounts of other tools, from the files that they write themselves, at Pebble.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,22 +52,29 @@ fn find(dir: &Path, name: &str) -> PathBuf {
     if dir.join(name).exists() {
         return dir.to_owned();
     }
-    let next = fs::read_dir(dir)
+    let mut entries = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    let next = next.filter(|path| path.is_dir()).next();
-    find(&next.unwrap_or_else(|| panic!("no {name}")), name)
+    let next = entries.find(|path| path.is_dir());
+    find(&next.expect("a directory with the file"), name)
 }
 
+/// That it orders with what is stored, and is the same account still.
 fn orders(shop: &Shop, account: &str) {
-    let made = shop.pebble.count("POST", "/sign-me-up");
+    let record = shop.dir().join(format!("store/accounts/{account}.json"));
+    let url = || {
+        let record = fs::read(&record).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&record).unwrap()["url"].clone()
+    };
+    let before = url();
     shop.issue(&["example.test"])
         .args(["--account", account, "--force"])
         .run()
         .success();
     let head = shop.head("example.test").unwrap();
     assert_eq!(head["current"]["account_id"], account, "{head:#}");
-    assert_eq!(shop.pebble.count("POST", "/sign-me-up"), made);
+    assert_eq!(head["current"]["account"], before, "{head:#}");
+    assert_eq!(url(), before);
 }
 
 #[test]

@@ -7,9 +7,11 @@
 
 use std::fs;
 
+use dnseal_core::event::What;
 use dnseal_core::issue::{Checkpoint, ErrorKind, IssueError, Terms};
+use dnseal_core::store::ZoneNotes;
 use dnseal_sandbox::ca::{Answer, Ca, ErrorKind as ErrorType, Fault, Resource, Tamper};
-use dnseal_tests::{HoldAt, Sandbox, issue};
+use dnseal_tests::{HoldAt, SHORT, Sandbox, ZONE, issue};
 
 const NAMES: [&str; 2] = ["example.test", "*.example.test"];
 
@@ -102,6 +104,16 @@ async fn a_value_that_one_vantage_point_missed_is_shown_once_more() {
         "{warnings:?}"
     );
     assert_eq!(sandbox.leftovers().await, [""; 0]);
+
+    // How long it took is remembered for the zone: for every certificate, and by the next run.
+    let store = sandbox.workbench.store();
+    let zone = ZONE.parse().unwrap();
+    let settle = ZoneNotes::settle(&store, &zone).await.unwrap();
+    assert_eq!(settle, SHORT.settling);
+    sandbox.workbench.forget_events();
+    sandbox.issue(&["other.example.test"]).await.unwrap();
+    let settles = |what: &What| matches!(what, What::Waiting { reason, at_most } if reason.contains("settle") && *at_most == Some(settle));
+    assert_eq!(sandbox.workbench.count(settles), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +127,11 @@ async fn a_value_that_is_missed_again_is_a_failure() {
         &["example.test: ", "secondary validation"],
     );
     assert_eq!(error.kind(), ErrorKind::Ca);
-    assert_eq!(sandbox.ca.orders().len(), 2);
+    // Each time there was more time to settle.
+    assert_eq!(sandbox.ca.orders().len(), 3);
+    let store = sandbox.workbench.store();
+    let known = ZoneNotes::settle(&store, &ZONE.parse().unwrap()).await;
+    assert!(known.unwrap().is_zero());
     assert_eq!(sandbox.leftovers().await, [""; 0]);
 }
 

@@ -7,41 +7,8 @@ use std::path::Path;
 
 use dnseal_sandbox::ca::Ca;
 use dnseal_sandbox::dns::Fault;
-use dnseal_tests::{Dnseal, Sandbox};
+use dnseal_tests::{Home, Sandbox};
 use serde_json::Value;
-use tempfile::TempDir;
-
-/// A home with a configuration for the sandbox, and these lines more.
-fn home(sandbox: &Sandbox, more: &str) -> TempDir {
-    let home = TempDir::with_prefix("dnseal-home-").unwrap();
-    fs::write(home.path().join("ca.pem"), sandbox.ca.tls_root_pem()).unwrap();
-    let key = sandbox.tsig_key();
-    let config = format!(
-        "ca: {{ url: {}, root: ca.pem }}
-agree-tos: true
-email: canary@example.test
-dir: state
-providers:
-  corp: {{ kind: rfc2136, server: {addr}, tsig: {{ name: {}, algorithm: {}, secret: {} }} }}
-propagation: {{ nameservers: [{addr}] }}
-certificates:
-  example.test: {{ names: [example.test, '*.example.test'] }}
-{more}",
-        sandbox.ca.directory_url(),
-        key.name,
-        key.algorithm,
-        key.secret_base64,
-        addr = sandbox.dns.addr(),
-    );
-    fs::write(home.path().join("dnseal.yaml"), config).unwrap();
-    home
-}
-
-fn dnseal(home: &TempDir, words: &[&str]) -> Dnseal {
-    Dnseal::new(home.path())
-        .args(["--config", "dnseal.yaml"])
-        .args(words)
-}
 
 /// What a command has written down, one document a line.
 fn told(path: &Path) -> Vec<Value> {
@@ -55,16 +22,17 @@ fn told(path: &Path) -> Vec<Value> {
 async fn renewals_and_failures_are_told_once_a_day() {
     // Each order has to write to DNS.
     let sandbox = Sandbox::with_ca(Ca::builder().authz_reuse(false)).await;
-    let home = home(
+    let home = Home::new(
         &sandbox,
-        "notify:
+        "certificates: { example.test: { names: [example.test, '*.example.test'] } }
+notify:
   - { run: [sh, -c, 'cat >> all'] }
   - { run: [sh, -c, 'cat >> bad'], events: [failed, account-refused] }
   - { run: [sh, -c, 'echo I am broken >&2; exit 7'], events: [renewed] }
 ",
     );
     for _ in 0..2 {
-        let run = dnseal(&home, &["issue", "--force"]).run().success();
+        let run = home.dnseal(&["issue", "--force"]).run().success();
         assert!(
             run.stderr.contains("warning: sh was not notified"),
             "{}",
@@ -79,7 +47,8 @@ async fn renewals_and_failures_are_told_once_a_day() {
     assert_eq!(all[0]["names"][1], "*.example.test");
 
     sandbox.dns.inject(Fault::refused().updates());
-    let _failed = dnseal(&home, &["issue", "--force", "--propagation-timeout", "1"])
+    let _failed = home
+        .dnseal(&["issue", "--force", "--propagation-timeout", "1"])
         .run()
         .expect_code(4);
     let bad = told(&home.path().join("bad"));
@@ -102,14 +71,15 @@ async fn renewals_and_failures_are_told_once_a_day() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_test_notice_says_who_takes_it() {
     let sandbox = Sandbox::start().await;
-    let home = home(
+    let home = Home::new(
         &sandbox,
-        "notify:
+        "certificates: { example.test: { names: [example.test, '*.example.test'] } }
+notify:
   - { run: [sh, -c, 'cat >> all'], events: [expired] }
   - { webhook: { url: 'http://127.0.0.1:1/canary', secret: canary }, timeout: 1 }
 ",
     );
-    let run = dnseal(&home, &["notify", "test"]).run().expect_code(1);
+    let run = home.dnseal(&["notify", "test"]).run().expect_code(1);
     assert_eq!(run.stdout, "1 of 2 test notices taken\n");
     assert!(
         run.stderr.contains("127.0.0.1:1 cannot be reached"),
@@ -123,18 +93,20 @@ async fn a_test_notice_says_who_takes_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_has_everything_but_secrets() {
     let sandbox = Sandbox::start().await;
-    let home = home(
+    let home = Home::new(
         &sandbox,
-        "notify: [{ webhook: { url: 'https://hooks.test/canary', secret: canary }, events: [expired] }]\n",
+        "certificates: { example.test: { names: [example.test, '*.example.test'] } }
+notify: [{ webhook: { url: 'https://hooks.test/canary', secret: canary }, events: [expired] }]\n",
     );
-    let _issued = dnseal(&home, &["issue"]).run().success();
+    let _issued = home.dnseal(&["issue"]).run().success();
     let certificates = home.path().join("state/store/certificates");
     fs::create_dir(certificates.join("broken.test")).unwrap();
     fs::write(certificates.join("broken.test/head.json"), "{ \"schema\"").unwrap();
 
     let secret = sandbox.tsig_key().secret_base64;
     let report = |words: &[&str]| {
-        let run = dnseal(&home, words)
+        let run = home
+            .dnseal(words)
             .env("CLOUDFLARE_DNS_API_TOKEN", "canary")
             .env("DNSEAL_EAB_HMAC_KEY", "canary")
             .env("DNSEAL_CA_ROOT", "/etc/roots.pem")

@@ -29,6 +29,11 @@ pub(crate) enum DnsCommand {
         after_help = "Examples:\n  dnseal dns check _acme-challenge.example.com\n  dnseal dns check _acme-challenge.example.com --value some-value --watch"
     )]
     Check(CheckArgs),
+    /// Print the CNAME that delegates the challenges of a name, and check whether it is set
+    #[command(
+        after_help = "Example:\n  dnseal dns delegate example.com example-com.acme.example.net\n\nA wildcard and its base name have one challenge name."
+    )]
+    Delegate(DelegateArgs),
     /// Withdraw what killed runs left in DNS
     #[command(after_help = "Example:\n  dnseal dns gc")]
     Gc(GcArgs),
@@ -53,6 +58,19 @@ pub(crate) struct OwnerArgs {
     /// The owner name; a CNAME there is followed
     #[arg(value_name = "OWNER")]
     pub(crate) owner: String,
+    #[command(flatten)]
+    pub(crate) zone: ZoneArgs,
+}
+
+/// What to delegate, and where.
+#[derive(Debug, Args)]
+pub(crate) struct DelegateArgs {
+    /// The name that certificates are for
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The name that the values go to, in a zone that a provider writes
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: String,
     #[command(flatten)]
     pub(crate) zone: ZoneArgs,
 }

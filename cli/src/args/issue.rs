@@ -10,7 +10,7 @@ use crate::args::SpecArgs;
 use crate::env_vars;
 
 /// What to issue, from whom, and through which DNS provider.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct IssueArgs {
     /// The names of one certificate, or certificates of the configuration [default: all of those]
     #[arg(value_name = "NAME")]
@@ -112,6 +112,10 @@ pub(crate) struct CaArgs {
         env = env_vars::EMAIL, hide_env_values = true
     )]
     pub(crate) email: Vec<String>,
+
+    /// When CAA records stop an order: `enforce` also where they cannot be read or only servers given by hand were looked at, `warn` never, `off` does not look [default: where they certainly forbid it]
+    #[arg(long, value_name = "WHEN", env = env_vars::CAA, hide_env_values = true)]
+    pub(crate) caa: Option<String>,
 
     /// External account: the key identifier (also ACME_EAB_KID, DNSEAL_EAB_KID)
     #[arg(long, value_name = "KID", allow_hyphen_values = true)]

@@ -6,10 +6,12 @@
 
 mod account;
 mod dns;
+mod doctor;
 mod global;
 mod issue;
 mod provider;
 mod revoke;
+mod run;
 mod spec;
 
 use std::path::PathBuf;
@@ -28,13 +30,16 @@ pub(crate) use account::ReachArgs;
 pub(crate) use account::SelectArgs;
 pub(crate) use account::UpdateArgs;
 pub(crate) use dns::CheckArgs;
+pub(crate) use dns::DelegateArgs;
 pub(crate) use dns::DnsCommand;
 pub(crate) use dns::GcArgs;
 pub(crate) use dns::OwnerArgs;
 pub(crate) use dns::ValueArgs;
 pub(crate) use dns::ZoneArgs;
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use global::GlobalArgs;
 pub(crate) use global::OutputFormat;
+pub(crate) use issue::AtOnceArgs;
 pub(crate) use issue::CaArgs;
 pub(crate) use issue::IssueArgs;
 pub(crate) use provider::ProbeArgs;
@@ -42,6 +47,8 @@ pub(crate) use provider::ProviderArgs;
 pub(crate) use provider::ProviderCommand;
 pub(crate) use provider::TestArgs;
 pub(crate) use revoke::RevokeArgs;
+pub(crate) use run::LogFormat;
+pub(crate) use run::RunArgs;
 pub(crate) use spec::SpecArgs;
 
 /// Publicly trusted certificates by the DNS-01 challenge.
@@ -93,6 +100,9 @@ pub(crate) enum Command {
     Account(AccountArgs),
     /// The zone side alone: write, remove, list and check values
     Dns(Box<DnsArgs>),
+    /// Say what would fail, before anything is ordered
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Box<DoctorArgs>),
     /// The DNS providers there are, and what each needs
     Provider(ProviderCommandArgs),
     /// Whom notices go to
@@ -102,6 +112,11 @@ pub(crate) enum Command {
         after_help = "Example:\n  dnseal report > report.txt\n\nNothing is asked of any server, and nothing is changed. Read it before you send it: it has names of hosts and files."
     )]
     Report,
+    /// Stay in the foreground, and renew each certificate when it is due
+    #[command(
+        after_help = "Example:\n  dnseal run --metrics 127.0.0.1:9311\n\nSIGHUP reads the configuration again, SIGTERM ends it in order."
+    )]
+    Run(Box<RunArgs>),
     /// Run a CA and a name server on this machine until Ctrl-C
     #[command(
         after_help = "Example:\n  dnseal sandbox --zone example.test\n\nIt prints the addresses and keys to use. Nobody trusts its certificates."
@@ -229,6 +244,14 @@ pub(crate) struct ManArgs {
     #[arg(value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 }
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  dnseal doctor example.com '*.example.com' --provider rfc2136
+  dnseal doctor --output json         every certificate of the configuration
+
+Nothing is ordered. A probe value below the challenge name is written, looked for at every name server, and removed; `--read-only`
+leaves that out. The exit status is the one that `dnseal issue` would end with.";
 
 const DEPLOY_EXAMPLES: &str = "\
 Examples:

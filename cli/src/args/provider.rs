@@ -16,6 +16,17 @@ pub(crate) struct ProviderArgs {
     /// A setting of that provider (repeatable; DNSEAL_SET has one a line); secrets are better off in the environment or a file
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+
+    /// Write values to TARGET, to which a CNAME leads from the challenge name; of all names, or of NAME and what is below it (repeatable)
+    #[arg(
+        long, value_name = "[NAME=]TARGET", value_delimiter = ',',
+        env = env_vars::CHALLENGE_ALIAS, hide_env_values = true
+    )]
+    pub(crate) challenge_alias: Vec<String>,
+
+    /// Whether a CNAME at the challenge name says where values go: follow or none [default: follow]
+    #[arg(long, value_name = "HOW", env = env_vars::DELEGATION, hide_env_values = true)]
+    pub(crate) delegation: Option<String>,
 }
 
 /// How to see that a value is served.
@@ -36,9 +47,22 @@ pub(crate) struct ProbeArgs {
     )]
     pub(crate) resolver: Vec<String>,
 
-    /// What is evidence: `auto` and `authoritative` ask every authoritative server [default: auto]
+    /// What is evidence: `authoritative` servers, the `provider`'s word, resolvers over `doh`, or a `wait`; `auto` takes the best that can be had [default: auto]
     #[arg(long, value_name = "MODE", env = env_vars::PROPAGATION, hide_env_values = true)]
     pub(crate) propagation: Option<String>,
+
+    /// Ask this resolver over HTTPS, or over TLS with tls://IP#NAME, where port 53 is closed (repeatable; `none` for none) [default: three public ones]
+    #[arg(
+        long, value_name = "URL", value_delimiter = ',',
+        env = env_vars::DOH, hide_env_values = true
+    )]
+    pub(crate) doh: Vec<String>,
+
+    /// How long to wait where nobody can be asked, such as 2m [default: 60s]
+    #[arg(
+        long, value_name = "DURATION", env = env_vars::FALLBACK_WAIT, hide_env_values = true
+    )]
+    pub(crate) fallback_wait: Option<String>,
 
     /// How long to wait for a value, such as 5m [default: 5m]
     #[arg(

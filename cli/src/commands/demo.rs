@@ -89,6 +89,7 @@ pub(super) async fn run(
             format!("tsig.algorithm={}", sandbox.key.algorithm().as_str()),
             format!("tsig.secret={}", sandbox.key.secret_base64()),
         ],
+        ..ProviderArgs::default()
     };
     let probing = settings::probing(&probe, &app.config)?;
     let zones = work.zones(

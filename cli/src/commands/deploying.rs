@@ -3,6 +3,9 @@
 //! [`Deploying`] watches a [`Batch`](super::batch::Batch). Each certificate is deployed when it has come to its end, also one
 //! that was kept, because an earlier try may have failed; and one that could not be renewed has its old version
 //! deployed. Commands that certificates share run once, when all are over. Pre and post hooks run when something is to be ordered.
+//!
+//! A command makes one with [`Deploying::new`] for all certificates that it is about, hands over with [`Deploying::deploy`] those that are in no
+//! batch, and pushes it to the observers; where there is no batch, [`Deploying::end`] gives the summary.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -93,11 +96,24 @@ impl Deploying {
             let scripts = directory.scripts(kind)?;
             Ok(scripts.into_iter().map(|(_, script)| script).collect())
         };
-        let mut pre = scripts(HookKind::Pre)?;
+        let usable = || -> Result<_, CliError> {
+            let destinations = Destinations::read(&app.config)?;
+            Ok((
+                destinations,
+                scripts(HookKind::Pre)?,
+                scripts(HookKind::Post)?,
+            ))
+        };
+        // A directory of scripts that cannot be used keeps no certificate from being renewed.
+        let (destinations, mut pre, mut post, problem) = match usable() {
+            Ok((destinations, pre, post)) => (destinations, pre, post, None),
+            Err(error) => {
+                let destinations = Destinations::without_scripts(&app.config);
+                (destinations, Vec::new(), Vec::new(), Some(error))
+            }
+        };
         pre.extend(hooks.pre.iter().cloned());
-        let mut post = scripts(HookKind::Post)?;
         post.extend(hooks.post.iter().cloned());
-        let destinations = Destinations::read(&app.config)?;
         let targets = ids
             .into_iter()
             .map(|id| {
@@ -105,7 +121,7 @@ impl Deploying {
                 (id.clone(), targets.map_err(Arc::new))
             })
             .collect();
-        Ok(Self {
+        let deploying = Self {
             cancel: work.cancel().clone(),
             deployment: deployer.begin()?,
             deployer,
@@ -116,16 +132,25 @@ impl Deploying {
             results: Mutex::default(),
             store,
             targets,
-        })
+        };
+        if let Some(problem) = problem {
+            deploying.note(None, Arc::new(problem));
+        }
+        Ok(deploying)
     }
 
-    /// Looks which of the jobs are to be ordered; before the batch begins.
+    /// Says that something is to be ordered, for which pre and post hooks run; before the batch begins.
+    pub(super) fn will_order(&self) {
+        *self.ordering.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    /// The same where one of these jobs has a reason.
     pub(super) async fn look(&self, app: &App, jobs: &[Job]) -> Result<(), CliError> {
         for job in jobs {
             if let Ok((_, request)) = &job.ready
                 && reason::reason(app, request).await?.is_some()
             {
-                *self.ordering.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                self.will_order();
             }
         }
         Ok(())
@@ -354,7 +379,9 @@ pub(super) struct Standings<'a> {
 impl<'a> Standings<'a> {
     pub(super) fn read(app: &'a App) -> Result<Self, CliError> {
         Ok(Self {
-            destinations: Destinations::read(&app.config)?,
+            // What is wrong with the scripts is said by whoever wants to run them.
+            destinations: Destinations::read(&app.config)
+                .unwrap_or_else(|_| Destinations::without_scripts(&app.config)),
             snapshot: LocalState::new(&app.places.state()).load()?,
         })
     }

@@ -1,6 +1,7 @@
 //! `dnseal dns …`: the zone side alone.
 
 mod check;
+mod delegate;
 
 use dnseal_core::dns::Action;
 use dnseal_core::dns::DomainName;
@@ -35,6 +36,7 @@ pub(super) async fn run(app: &App, command: DnsCommand) -> Result<Report, CliErr
         DnsCommand::Unset(args) => change(app, &args, Action::Remove).await,
         DnsCommand::List(args) => values(app, &args).await,
         DnsCommand::Check(args) => check::run(app, &args).await,
+        DnsCommand::Delegate(args) => delegate::run(app, &args).await,
         DnsCommand::Gc(args) => sweep(app, &args).await,
     }
 }

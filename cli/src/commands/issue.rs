@@ -53,12 +53,14 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
         .flat_map(|o| o.roots.iter().chain(o.other_roots.iter().flatten()))
         .collect();
     let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
+    probing.trust(&roots);
     let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
     let zones = work.zones(&probing, providers)?;
     match args.plan {
         true => plan(app, &mut Engines::looking(app, &work, zones)?, orders, work).await,
         false => {
-            let mut engines = Engines::new(app, &work, zones)?;
+            let caa = settings::caa(&args.ca, &app.config)?;
+            let mut engines = Engines::new(app, &work, zones)?.with_caa(caa);
             for order in orders.iter().filter(|_| !app.printer.quiet) {
                 // That a new one is ordered surprises nobody.
                 if let Some(why) = reason::reason(app, &order.request).await?

@@ -10,6 +10,7 @@ mod demo;
 mod deploy;
 mod deploying;
 mod dns;
+mod doctor;
 mod issue;
 mod list;
 mod man;
@@ -19,10 +20,11 @@ mod provider;
 mod reason;
 mod report;
 mod revoke;
+mod run;
 mod sandbox;
 mod schema;
 mod show;
-mod work;
+pub(crate) mod work;
 
 use dnseal_core::deploy::Live;
 
@@ -89,6 +91,7 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
         Command::Revoke(args) => revoke::run(&app()?, &args).await,
         Command::Account(args) => account::run(&app()?, args.command).await,
         Command::Dns(args) => dns::run(&app()?, args.command).await,
+        Command::Doctor(args) => doctor::run(&app()?, &args).await,
         Command::Provider(args) => match args.command {
             ProviderCommand::List => provider::list(&cli.global),
             ProviderCommand::Show { kind, set } => provider::show(&cli.global, &kind, &set),
@@ -98,6 +101,7 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
             NotifyCommand::Test => notify::test(&app()?).await,
         },
         Command::Report => report::run(&cli.global, printer).await,
+        Command::Run(args) => run::run(&cli.global, printer, &args).await,
         Command::Sandbox(args) => sandbox::run(printer, &args).await,
         Command::Completions(args) => Ok(completions::run(args.shell)),
         Command::Man(args) => man::run(args.dir.as_deref()),

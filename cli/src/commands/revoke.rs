@@ -16,9 +16,11 @@ use dnseal_core::revoke::RevocationError;
 use dnseal_core::revoke::Revoker;
 use dnseal_core::revoke::Subject;
 use dnseal_core::revoke::Way;
+use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
 use dnseal_core::store::Store;
+use dnseal_core::store::StoredAccount;
 use serde_json::json;
 
 use crate::args::DeleteArgs;
@@ -39,12 +41,12 @@ pub(super) async fn run(app: &App, args: &RevokeArgs) -> Result<Report, CliError
         Some(path) => Some(read_key(path)?),
         None => None,
     };
-    let account = match args.account.as_deref().filter(|id| !id.is_empty()) {
+    let account: Option<AccountId> = match args.account.as_deref().filter(|id| !id.is_empty()) {
         Some(id) => Some(id.parse()?),
         None => None,
     };
     let store = app.places.open()?;
-    let subject = subject(app, args, &store).await?;
+    let subject = subject(app, args, account.as_ref(), &store).await?;
     let directory = match &subject {
         Subject::Certificate { directory, .. } => directory.to_string(),
         Subject::Stored { id, .. } => {
@@ -109,7 +111,12 @@ pub(super) async fn run(app: &App, args: &RevokeArgs) -> Result<Report, CliError
 }
 
 /// What is named; a file that the store has as well is the store's.
-async fn subject(app: &App, args: &RevokeArgs, store: &dyn Store) -> Result<Subject, CliError> {
+async fn subject(
+    app: &App,
+    args: &RevokeArgs,
+    account: Option<&AccountId>,
+    store: &dyn Store,
+) -> Result<Subject, CliError> {
     let Some(path) = &args.cert_path else {
         let Some(name) = &args.name else {
             return Err(CliError::usage(
@@ -135,6 +142,14 @@ async fn subject(app: &App, args: &RevokeArgs, store: &dyn Store) -> Result<Subj
         });
     }
     let named = args.reach.ca.as_deref().filter(|ca| !ca.is_empty());
+    if let (None, Some(id)) = (named, account)
+        && let Some((stored, _)) = StoredAccount::load(store, id).await?
+    {
+        return Ok(Subject::Certificate {
+            leaf: Box::new(leaf),
+            directory: stored.directory,
+        });
+    }
     let configured = app.config.ca.as_ref().map(|ca| ca.name_or_url.as_str());
     let Some(ca) = named.or(configured) else {
         return Err(CliError::usage(

@@ -4,18 +4,24 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use dnseal_core::acme::ExtraRoot;
 use dnseal_core::acme::Transport;
 use dnseal_core::acme::TransportOptions;
+use dnseal_core::acme::tls_config;
 use dnseal_core::deploy::Live;
 use dnseal_core::dns::Asker;
+use dnseal_core::dns::Clients;
 use dnseal_core::dns::Discovery;
 use dnseal_core::dns::NamedProvider;
+use dnseal_core::dns::PUBLIC_RESOLVERS;
 use dnseal_core::dns::Propagation;
 use dnseal_core::dns::Routes;
 use dnseal_core::dns::Zones;
 use dnseal_core::event::Events;
+use dnseal_core::issue::CaaPolicy;
 use dnseal_core::issue::Engine;
 use dnseal_core::issue::Request;
 use dnseal_core::store::DirectoryStore;
@@ -27,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::App;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
+use crate::metrics::Metrics;
 use crate::render::LogFile;
 use crate::render::Printer;
 use crate::render::Progress;
@@ -65,6 +72,20 @@ impl Work {
     }
 
     fn begin_with(app: &App, printer: Printer) -> Result<Self, CliError> {
+        let signals = Signals::listen().map_err(|error| CliError::Unexpected {
+            message: format!("cannot listen for signals: {error}"),
+            hint: None,
+        })?;
+        Self::begin_under(app, printer, signals, None)
+    }
+
+    /// The same as one of many in a process that listens for signals and counts by itself.
+    pub(super) fn begin_under(
+        app: &App,
+        printer: Printer,
+        signals: Signals,
+        metrics: Option<Metrics>,
+    ) -> Result<Self, CliError> {
         let log = match app
             .global
             .log_file
@@ -76,15 +97,11 @@ impl Work {
             }
             None => None,
         };
-        let signals = Signals::listen().map_err(|error| CliError::Unexpected {
-            message: format!("cannot listen for signals: {error}"),
-            hint: None,
-        })?;
         let progress = Progress::new(printer);
         let (events, receiver) = Events::channel();
         Ok(Self {
             events,
-            watcher: Watcher::start(receiver, progress.clone(), log),
+            watcher: Watcher::start(receiver, progress.clone(), log, metrics),
             progress,
             signals,
         })
@@ -110,7 +127,8 @@ impl Work {
         let asker = Asker::new(probing.asker.clone(), self.events.clone());
         let discovery = Discovery::new(asker.clone(), probing.discovery.clone());
         let propagation =
-            Propagation::new(asker.clone(), probing.policy.clone(), self.events.clone());
+            Propagation::new(asker.clone(), probing.policy.clone(), self.events.clone())
+                .with_zones(probing.zones.clone());
         (asker, discovery, propagation)
     }
 
@@ -140,18 +158,15 @@ impl Work {
             .map(|(name, provider)| NamedProvider { name, provider })
             .collect();
         let routes = Routes::new(named, providers.routes, providers.fallback)?;
-        Ok(Arc::new(Zones::new(
-            routes,
-            discovery,
-            propagation,
-            self.events.clone(),
-        )))
+        let zones = Zones::new(routes, discovery, propagation, self.events.clone());
+        Ok(Arc::new(zones.with_delegation(providers.delegation)))
     }
 }
 
 /// Engines that differ only in whom they trust beside the system's roots.
 #[derive(Debug)]
 pub(super) struct Engines {
+    caa: CaaPolicy,
     #[cfg(debug_assertions)]
     cancel: CancellationToken,
     events: Events,
@@ -188,6 +203,7 @@ impl Engines {
         zones: Arc<Zones>,
     ) -> Result<Self, CliError> {
         Ok(Self {
+            caa: app.config.caa.unwrap_or_default(),
             #[cfg(debug_assertions)]
             cancel: work.cancel().clone(),
             events: work.events.clone(),
@@ -197,6 +213,12 @@ impl Engines {
             store: Arc::new(store),
             zones,
         })
+    }
+
+    /// The same, with CAA records stopping orders when this says so.
+    pub(super) fn with_caa(mut self, policy: CaaPolicy) -> Self {
+        self.caa = policy;
+        self
     }
 
     /// The engine for an order, and its request with the ways to its other CAs.
@@ -227,7 +249,8 @@ impl Engines {
             transport(roots, &self.events)?,
             self.zones.clone(),
             self.events.clone(),
-        );
+        )
+        .with_caa(self.caa);
         #[cfg(debug_assertions)]
         let engine = match crate::pause::asked(&self.cancel) {
             Some(checkpoints) => engine.with_checkpoints(checkpoints),
@@ -239,17 +262,33 @@ impl Engines {
     }
 }
 
+/// HTTP and TLS for resolvers, by the same roots and proxies as everything else; made when the first is asked.
+pub(crate) fn resolver_clients(roots: Arc<Mutex<Vec<PathBuf>>>) -> Clients {
+    Clients::new(move || {
+        let roots = roots.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let said = |error: CliError| error.to_string();
+        let http = transport(&roots, &Events::silent()).map_err(said)?;
+        let roots = read_roots(&roots).map_err(said)?;
+        let tls = tls_config(&roots).map_err(|error| error.to_string())?;
+        Ok((http.http().clone(), tls))
+    })
+}
+
 /// Ways to HTTP servers that these files vouch for, beside the system's roots.
 pub(super) fn transport(roots: &[PathBuf], events: &Events) -> Result<Transport, CliError> {
-    let extra_roots = roots
-        .iter()
-        .map(|path| read_root(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    let known_hosts = PUBLIC_RESOLVERS.iter();
     let options = TransportOptions {
-        extra_roots,
+        extra_roots: read_roots(roots)?,
+        known_hosts: known_hosts
+            .map(|(_, host, addresses)| ((*host).to_owned(), addresses.to_vec()))
+            .collect(),
         ..TransportOptions::default()
     };
     Ok(Transport::new(options, events.clone())?)
+}
+
+fn read_roots(paths: &[PathBuf]) -> Result<Vec<ExtraRoot>, CliError> {
+    paths.iter().map(|path| read_root(path)).collect()
 }
 
 fn read_root(path: &Path) -> Result<ExtraRoot, CliError> {

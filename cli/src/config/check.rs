@@ -5,8 +5,11 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use dnseal_core::acme::KeyType;
+use dnseal_core::dns::Delegation;
 use dnseal_core::dns::DomainName;
+use dnseal_core::dns::EncryptedEndpoint;
 use dnseal_core::dns::Identifier;
+use dnseal_core::issue::CaaPolicy;
 use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
@@ -84,12 +87,34 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         &raw.preferred_profile,
     )?;
     let (ca, other_cas) = checker.cas(&top("ca"), raw.ca)?;
+    let mut delegation = Vec::new();
+    for (name, raw) in raw.delegation.0 {
+        let place = top("delegation").at(&name);
+        let wrong =
+            |place: &Place, e: dnseal_core::dns::NameError| checker.error(place, e.to_string());
+        let identifier: Identifier = name.parse().map_err(|e| wrong(&place.clone().key(), e))?;
+        let how = match raw {
+            raw::Delegation::Follow => Delegation::Follow,
+            raw::Delegation::Here => Delegation::Here,
+            raw::Delegation::To(to) => {
+                let target = to.target.parse();
+                Delegation::To(target.map_err(|e| wrong(&place.at("target"), e))?)
+            }
+        };
+        delegation.push((identifier.base().clone(), how));
+    }
     checker.one_writer_a_file(&certificates, &deploy)?;
     Ok(Config {
         access: usual,
         agree_tos: raw.agree_tos,
         ca,
+        caa: raw.caa.map(|caa| match caa {
+            raw::Caa::Enforce => CaaPolicy::Enforce,
+            raw::Caa::Off => CaaPolicy::Off,
+            raw::Caa::Warn => CaaPolicy::Warn,
+        }),
         certificates,
+        delegation,
         deploy,
         dir: raw.dir.map(|path| source.resolve(&path)),
         emails: checker.emails(&top("email"), raw.email)?,
@@ -392,7 +417,21 @@ impl Checker<'_> {
         place: &Place,
         raw: raw::Propagation,
     ) -> Result<Propagation, ConfigError> {
+        let doh = raw
+            .doh
+            .map(|texts| self.endpoints(&place.at("doh"), "", texts));
+        let dot = raw
+            .dot
+            .map(|texts| self.endpoints(&place.at("dot"), "tls://", texts));
+        let encrypted = match (doh.transpose()?, dot.transpose()?) {
+            (None, None) => None,
+            (doh, dot) => Some(doh.into_iter().chain(dot).flatten().collect()),
+        };
         Ok(Propagation {
+            encrypted,
+            fallback_wait: raw.fallback_wait.map(|d| d.0),
+            first_look: raw.first_look.map(|d| d.0),
+            recursive_too: raw.recursive_too,
             family: raw.family,
             mode: raw.mode,
             nameservers: self.servers(&place.at("nameservers"), raw.nameservers)?,
@@ -422,10 +461,15 @@ impl Checker<'_> {
         };
         let mut settings = Vec::new();
         self.settings(place, kind, "", raw.settings, &mut settings)?;
+        let propagation = self.propagation(
+            &place.at("propagation"),
+            raw.propagation.unwrap_or_default(),
+        )?;
         Ok(Provider {
             kind,
             name,
             plugin,
+            propagation,
             settings,
         })
     }
@@ -442,16 +486,6 @@ impl Checker<'_> {
         for (word, node) in nodes {
             let place = place.at(&word);
             let key = format!("{prefix}{word}");
-            if prefix.is_empty() && word == "propagation" {
-                return Err(self
-                    .error(
-                        &place.key(),
-                        "`propagation` of one provider is not supported yet",
-                    )
-                    .with_hint(
-                        "set it at the top for all, or `nameservers` of a zone".to_owned(),
-                    ));
-            }
             if let Node::Table(inner) = &node
                 && match kind.setting(&key) {
                     None => has_below(kind, &key),
@@ -478,6 +512,19 @@ impl Checker<'_> {
             settings.push((key, self.setting(&place, setting.form, node)?));
         }
         Ok(())
+    }
+
+    fn endpoints(
+        &self,
+        place: &Place,
+        scheme: &str,
+        texts: Vec<String>,
+    ) -> Result<Vec<EncryptedEndpoint>, ConfigError> {
+        let read = |(index, text): (usize, &String)| {
+            let endpoint = format!("{scheme}{text}").parse::<EncryptedEndpoint>();
+            endpoint.map_err(|error| self.error(&place.at(index), error.to_string()))
+        };
+        texts.iter().enumerate().map(read).collect()
     }
 
     fn servers(&self, place: &Place, texts: Vec<String>) -> Result<Vec<SocketAddr>, ConfigError> {
@@ -592,10 +639,7 @@ impl Checker<'_> {
         Ok(Zone {
             suffix,
             provider: raw.provider,
-            nameservers: self.servers(
-                &place.at("propagation").at("nameservers"),
-                raw.propagation.nameservers,
-            )?,
+            propagation: self.propagation(&place.at("propagation"), raw.propagation)?,
         })
     }
 }

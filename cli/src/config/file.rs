@@ -105,11 +105,6 @@ impl Source {
             )
             .with_hint(Some((*since).to_owned()));
         }
-        if unknown.known == ["nameservers"] && OF_ALL_ZONES.contains(&unknown.name) {
-            let message = format!("`{}` of one zone is not supported yet", unknown.name);
-            return ConfigError::at(self, place, message)
-                .with_hint("set it under `propagation` at the top, for all zones".to_owned());
-        }
         let hint = match nearest(unknown.name, unknown.known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there is {}", unknown.known.join(", ")),
@@ -241,20 +236,5 @@ fn check_owner(_: &Path, _: &std::fs::File) -> Result<(), ConfigError> {
 /// The configuration of the machine.
 const SYSTEM: &str = "/etc/dnseal/dnseal.yaml";
 
-/// Keys of `propagation` at the top that one zone cannot have yet.
-const OF_ALL_ZONES: &[&str] = &["family", "mode", "quorum", "resolvers", "settle", "timeout"];
-
 /// Keys and values that the design has and this version has not, and what to do meanwhile.
-const LATER: &[(&str, &str)] = &[
-    (
-        "doh",
-        "port 53 must be open for now; `nameservers` and `resolvers` choose whom to ask",
-    ),
-    (
-        "fallback-wait",
-        "values are looked for at the authoritative servers; `timeout` and `settle` bound the wait",
-    ),
-    ("provider-only", "use `auto`"),
-    ("wait", "use `auto`, and `settle` for a wait after it"),
-    ("preferred-chain", "the CA's default chain is used"),
-];
+const LATER: &[(&str, &str)] = &[("preferred-chain", "the CA's default chain is used")];

@@ -17,6 +17,8 @@ use serde::de::value::MapAccessDeserializer;
 
 use crate::config::raw::Ca;
 use crate::config::raw::CaTable;
+use crate::config::raw::Delegation;
+use crate::config::raw::DelegationTarget;
 use crate::config::raw::Duration;
 use crate::config::raw::Node;
 use crate::config::raw::OneOrMore;
@@ -90,6 +92,34 @@ impl<'de> Deserialize<'de> for Ca {
         }
 
         deserializer.deserialize_any(NameOrTable)
+    }
+}
+
+impl<'de> Deserialize<'de> for Delegation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WordOrTarget;
+
+        impl<'de> Visitor<'de> for WordOrTarget {
+            type Value = Delegation;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`follow`, `none` or `{ target: NAME }`")
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
+                match word {
+                    "follow" => Ok(Delegation::Follow),
+                    "none" => Ok(Delegation::Here),
+                    _ => Err(de::Error::invalid_value(de::Unexpected::Str(word), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                DelegationTarget::deserialize(MapAccessDeserializer::new(map)).map(Delegation::To)
+            }
+        }
+
+        deserializer.deserialize_any(WordOrTarget)
     }
 }
 
@@ -279,10 +309,12 @@ impl<'de> Deserialize<'de> for Provider {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut kind = None;
+                let mut propagation = None;
                 let mut settings: Vec<(String, Node)> = Vec::new();
                 while let Some(key) = map.next_key::<String>()? {
                     let twice = match key.as_str() {
                         "kind" => kind.replace(map.next_value()?).is_some(),
+                        "propagation" => propagation.replace(map.next_value()?).is_some(),
                         _ => {
                             let twice = settings.iter().any(|(k, _)| *k == key);
                             settings.push((key.clone(), map.next_value()?));
@@ -295,6 +327,7 @@ impl<'de> Deserialize<'de> for Provider {
                 }
                 Ok(Provider {
                     kind: kind.ok_or_else(|| de::Error::missing_field("kind"))?,
+                    propagation,
                     settings,
                 })
             }

@@ -23,8 +23,11 @@ use std::time::Duration;
 
 use dnseal_core::acme::KeyType;
 use dnseal_core::deploy::Access;
+use dnseal_core::dns::Delegation;
 use dnseal_core::dns::DomainName;
+use dnseal_core::dns::EncryptedEndpoint;
 use dnseal_core::dns::Identifier;
+use dnseal_core::issue::CaaPolicy;
 use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
@@ -64,7 +67,11 @@ pub(crate) struct Config {
     pub(crate) access: Access,
     pub(crate) agree_tos: bool,
     pub(crate) ca: Option<Ca>,
+    /// When CAA records stop an order, where that is said.
+    pub(crate) caa: Option<CaaPolicy>,
     pub(crate) certificates: Vec<Certificate>,
+    /// Where challenges live, by name, as far as it is said.
+    pub(crate) delegation: Vec<(DomainName, Delegation)>,
     /// Where certificates go that say nothing themselves.
     pub(crate) deploy: Vec<Target>,
     pub(crate) dir: Option<PathBuf>,
@@ -222,6 +229,7 @@ pub(crate) struct Provider {
     pub(crate) kind: &'static dnseal_providers::Kind,
     /// The word after `kind:`, and the program where it is a plugin's.
     pub(crate) plugin: Option<(String, PathBuf)>,
+    pub(crate) propagation: Propagation,
     pub(crate) settings: Vec<(String, Secret)>,
 }
 
@@ -230,13 +238,17 @@ pub(crate) struct Provider {
 pub(crate) struct Zone {
     pub(crate) suffix: DomainName,
     pub(crate) provider: String,
-    /// The servers to look at instead of the zone's own.
-    pub(crate) nameservers: Vec<std::net::SocketAddr>,
+    pub(crate) propagation: Propagation,
 }
 
 /// How to see that a value is served, as far as it is said.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Propagation {
+    /// Resolvers over HTTPS and TLS; none at all where the list is empty.
+    pub(crate) encrypted: Option<Vec<EncryptedEndpoint>>,
+    pub(crate) fallback_wait: Option<Duration>,
+    pub(crate) first_look: Option<Duration>,
+    pub(crate) recursive_too: Option<bool>,
     pub(crate) family: Option<Family>,
     pub(crate) mode: Option<Mode>,
     pub(crate) nameservers: Vec<std::net::SocketAddr>,

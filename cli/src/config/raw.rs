@@ -31,8 +31,12 @@ pub(crate) struct Config {
     pub(crate) allow_subset: Option<bool>,
     /// The CA: a name, the URL of a directory, or both with what it needs; of several, the next is asked where one cannot issue.
     pub(crate) ca: Option<Ca>,
+    /// When CAA records stop an order [default: where they certainly forbid it].
+    pub(crate) caa: Option<Caa>,
     /// The certificates to issue, by name.
     pub(crate) certificates: Table<Certificate>,
+    /// Where challenges live, by name; it counts for what is below the name, too [default: follow].
+    pub(crate) delegation: Table<Delegation>,
     /// Where certificates go that say nothing themselves.
     pub(crate) deploy: Vec<deploy::Target>,
     /// Where store and live files are; a path relative to this file.
@@ -70,6 +74,18 @@ pub(crate) struct Config {
     pub(crate) zones: Table<Zone>,
 }
 
+/// When CAA records stop an order.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Caa {
+    /// Also where they cannot be read, or only servers given by hand were looked at.
+    Enforce,
+    /// They are not looked at.
+    Off,
+    /// Never.
+    Warn,
+}
+
 /// A CA: a name or URL, or a table.
 #[derive(Clone, Debug)]
 pub(crate) enum Ca {
@@ -98,6 +114,25 @@ pub(crate) struct CaTable {
     /// The URL of the ACME directory.
     #[serde(default)]
     pub(crate) url: Option<String>,
+}
+
+/// Where the challenge of a name lives: `follow`, `none`, or `{ target: NAME }`.
+#[derive(Clone, Debug)]
+pub(crate) enum Delegation {
+    /// Where CNAME, DNAME and NS records lead.
+    Follow,
+    /// At the challenge name itself.
+    Here,
+    /// At a name to which a CNAME leads.
+    To(DelegationTarget),
+}
+
+/// Where a challenge lives.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
+pub(crate) struct DelegationTarget {
+    /// The name to which a CNAME leads from the challenge name.
+    pub(crate) target: String,
 }
 
 /// An external account (RFC 8555 section 7.3.4).
@@ -218,7 +253,7 @@ pub(crate) enum NoticeName {
 pub(crate) struct Zone {
     /// How to see that a value is served, for this zone.
     #[serde(default)]
-    pub(crate) propagation: ZonePropagation,
+    pub(crate) propagation: Propagation,
     /// The name of a provider above.
     pub(crate) provider: String,
 }
@@ -232,33 +267,30 @@ pub(crate) struct Zone {
     rename_all = "kebab-case"
 )]
 pub(crate) struct Propagation {
+    /// Resolvers over HTTPS for where port 53 is closed, instead of three public ones: URLs, with `{?dns}` at the end for GET.
+    pub(crate) doh: Option<Vec<String>>,
+    /// Resolvers over TLS for the same: IP, IP:PORT or IP#NAME.
+    pub(crate) dot: Option<Vec<String>>,
+    /// How long to wait where nobody can be asked.
+    pub(crate) fallback_wait: Option<Duration>,
     /// Which addresses of the servers to ask.
     pub(crate) family: Option<Family>,
+    /// How long to wait before resolvers are asked that are the only ones to be reached.
+    pub(crate) first_look: Option<Duration>,
     /// What is evidence.
     pub(crate) mode: Option<Mode>,
     /// Servers to look at instead of the zone's own: IP or IP:PORT.
     pub(crate) nameservers: Vec<String>,
     /// How many servers must have the value.
     pub(crate) quorum: Option<Quorum>,
+    /// Whether resolvers must show the value too.
+    pub(crate) recursive_too: Option<bool>,
     /// Resolvers that know where to begin, instead of the system's: IP or IP:PORT.
     pub(crate) resolvers: Vec<String>,
     /// How long to wait once the evidence is there.
     pub(crate) settle: Option<Duration>,
     /// How long to wait for a value.
     pub(crate) timeout: Option<Duration>,
-}
-
-/// What can be said of one zone about propagation.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    expecting = "a table",
-    rename_all = "kebab-case"
-)]
-pub(crate) struct ZonePropagation {
-    /// Servers to look at instead of the zone's own: IP or IP:PORT.
-    pub(crate) nameservers: Vec<String>,
 }
 
 /// Which addresses of the servers to ask.
@@ -274,10 +306,16 @@ pub(crate) enum Family {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
-    /// Every authoritative server, which is all there is so far.
+    /// The best that can be had of the others.
     Auto,
     /// Every authoritative server.
     Authoritative,
+    /// Resolvers over HTTPS or TLS.
+    Doh,
+    /// The provider's own word.
+    Provider,
+    /// That some time has passed.
+    Wait,
 }
 
 /// How many servers must have the value.
@@ -296,6 +334,8 @@ pub(crate) enum Quorum {
 #[derive(Debug)]
 pub(crate) struct Provider {
     pub(crate) kind: String,
+    /// How to see that a value is served, for the zones of this provider.
+    pub(crate) propagation: Option<Propagation>,
     pub(crate) settings: Vec<(String, Node)>,
 }
 

@@ -15,6 +15,7 @@ use crate::config::ConfigError;
 use crate::config::REDACTED;
 use crate::config::Source;
 use crate::config::raw::Ca;
+use crate::config::raw::Delegation;
 use crate::config::raw::Duration;
 use crate::config::raw::Node;
 use crate::config::raw::OneOrMore;
@@ -96,6 +97,16 @@ impl Serialize for Ca {
     }
 }
 
+impl Serialize for Delegation {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Follow => s.serialize_str("follow"),
+            Self::Here => s.serialize_str("none"),
+            Self::To(to) => to.serialize(s),
+        }
+    }
+}
+
 impl Serialize for Duration {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(&format!("{:?}", self.0))
@@ -113,6 +124,9 @@ impl Serialize for Provider {
         let kind = dnseal_providers::kind(&self.kind).ok();
         let mut map = s.serialize_map(None)?;
         map.serialize_entry("kind", &self.kind)?;
+        if let Some(propagation) = &self.propagation {
+            map.serialize_entry("propagation", propagation)?;
+        }
         for (key, node) in &self.settings {
             map.serialize_entry(key, &setting(kind, key, node))?;
         }

@@ -21,9 +21,12 @@ use serde_json::json;
 use crate::config::raw::Ca;
 use crate::config::raw::CaTable;
 use crate::config::raw::Config;
+use crate::config::raw::Delegation;
+use crate::config::raw::DelegationTarget;
 use crate::config::raw::Duration;
 use crate::config::raw::KeyTypeName;
 use crate::config::raw::OneOrMore;
+use crate::config::raw::Propagation;
 use crate::config::raw::Provider;
 use crate::config::raw::Secret;
 use crate::config::raw::SecretReference;
@@ -60,6 +63,17 @@ impl JsonSchema for Ca {
         let one = json!([{ "type": "string" }, table]);
         let several = json!({ "type": "array", "minItems": 1, "items": { "anyOf": one } });
         json_schema!({ "anyOf": [one[0], one[1], several] })
+    }
+}
+
+impl JsonSchema for Delegation {
+    fn schema_name() -> Cow<'static, str> {
+        "Delegation".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let target = generator.subschema_for::<DelegationTarget>();
+        json_schema!({ "anyOf": [{ "enum": ["follow", "none"] }, target] })
     }
 }
 
@@ -133,6 +147,10 @@ impl JsonSchema for Provider {
 fn kind_schema(kind: &Kind, generator: &mut SchemaGenerator) -> Value {
     let mut properties = Map::new();
     properties.insert("kind".into(), json!({ "const": kind.kind }));
+    properties.insert(
+        "propagation".into(),
+        json!(generator.subschema_for::<Propagation>()),
+    );
     for setting in kind.settings.iter().filter(|s| s.key != "*") {
         let schema = setting_schema(setting, generator);
         for key in setting.aliases.iter().chain([&setting.key]) {

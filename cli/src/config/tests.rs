@@ -42,7 +42,7 @@ fn everything_that_can_be_written_is_understood() {
     );
     assert_eq!(config.zones[1].suffix.as_str(), "example.org");
     assert_eq!(
-        config.zones[0].nameservers[1].to_string(),
+        config.zones[0].propagation.nameservers[1].to_string(),
         "[2001:db8::1]:54"
     );
     assert_eq!(config.propagation.timeout, Some(Duration::from_secs(300)));
@@ -79,7 +79,7 @@ fn nothing_at_all_is_a_configuration() {
 /// The text, the line and column of the error, and something of what it and its hint say.
 #[rustfmt::skip]
 const ERRORS: &[(&str, usize, usize, &str, &str)] = &[
-    ("a: 1\n", 1, 1, "there is no key `a` here", "there is agree-tos, "),
+    ("a: 1\n", 1, 1, "there is no key `a` here", "there is access, agree-tos, "),
     ("certifcates: {}\n", 1, 1, "there is no key `certifcates`", "did you mean `certificates`?"),
     ("ca: 5\n", 1, 5, "expected a CA's name, a URL, a table", ""),
     ("ca: [x, { ulr: y }]\n", 1, 11, "there is no key `ulr`", "did you mean `url`?"),
@@ -98,8 +98,6 @@ const ERRORS: &[(&str, usize, usize, &str, &str)] = &[
     ("key-type: ecdsa-p257\n", 1, 11, "no key type `ecdsa-p257`", "did you mean `ecdsa-p256`?"),
     ("propagation: { quorum: most }\n", 1, 24, "`most` is no value", "there is all, any, majority"),
     ("propagation: { mode: authoritive }\n", 1, 22, "`authoritive`", "did you mean `authoritative`?"),
-    ("propagation: { mode: wait }\n", 1, 22, "`wait` is not supported yet", "use `auto`"),
-    ("propagation: { doh: [] }\n", 1, 16, "`doh` is not supported yet", "port 53"),
     ("propagation:\n  timeout: soon\n", 2, 12, "`soon` is no duration", ""),
     ("propagation:\n  nameservers: [192.0.2.1, ns1.test]\n", 2, 28, "`ns1.test` is no IP address", ""),
     ("providers:\n  p: { server: x }\n", 2, 6, "missing field `kind`", ""),
@@ -107,10 +105,12 @@ const ERRORS: &[(&str, usize, usize, &str, &str)] = &[
     ("providers:\n  p: { kind: rfc2136, serer: x }\n", 2, 23, "rfc2136 has no setting `serer`", "did you mean `server`?"),
     ("providers:\n  p:\n    kind: rfc2136\n    tsig: { secrt: x }\n", 4, 13, "no setting `tsig.secrt`", "did you mean `secret`?"),
     ("providers:\n  p: { kind: rfc2136, server: [a] }\n", 2, 31, "a text, not a list", ""),
-    ("providers:\n  p: { kind: rfc2136, propagation: {} }\n", 2, 23, "not supported yet", "at the top"),
+    ("propagation: { doh: [\"http://dns.test/\"] }\n", 1, 23, "is no URL of a resolver", ""),
+    ("propagation:\n  dot: [\"dns.test\"]\n", 2, 9, "is no resolver over TLS", ""),
+    ("providers:\n  p: { kind: rfc2136, propagation: { qorum: all } }\n", 2, 38, "`qorum`", "did you mean `quorum`?"),
     ("zones:\n  a.test: { provider: corp }\n", 2, 23, "a provider `corp` that is not there", "add it under `providers`"),
     ("zones:\n  a..test: { provider: corp }\n", 2, 3, "it has an empty label", ""),
-    ("zones:\n  a.test: { provider: p, propagation: { quorum: all } }\n", 2, 41, "`quorum` of one zone", "at the top"),
+    ("zones:\n  a.test: { provider: p, propagation: { qorum: all } }\n", 2, 41, "`qorum`", "did you mean `quorum`?"),
     ("certificates:\n  a/b: { names: [a.test] }\n", 2, 3, "it may hold no `/`", ""),
     ("certificates:\n  a: { names: [a.test, \"*.*.test\"] }\n", 2, 24, "one `*.` at the very beginning", "one wildcard for each level"),
     ("certificates:\n  a: { names: [] }\n", 2, 15, "has no names", ""),
@@ -200,7 +200,10 @@ fn schema_and_parser_agree() {
             "providers: { p: { kind: rfc2136, server: { env: X } } }",
             true,
         ),
-        ("zones: { a.test: { propagation: { quorum: all } } }", false),
+        (
+            "zones: { a.test: { propagation: { quorum: most } } }",
+            false,
+        ),
         ("certificates: { a: { names: [] } }", false),
         ("certificates: { a: { csr: a.csr } }", true),
         ("certificates: { a: { csr: a.csr, names: [a.test] } }", true),
@@ -208,9 +211,16 @@ fn schema_and_parser_agree() {
         ("ca: []", false),
         ("preferred-profile: shortlived", true),
         (
-            "certificates: { a: { names: [a.test], deploy: [] } }",
-            false,
+            "certificates: { a: { names: [a.test], deploy: [{ files: { key: /k }, run: [x] }] } }",
+            true,
         ),
+        ("deploy: [{ runs: [x] }]", false),
+        ("deploy: [{ files: { key: { mode: '0600' } } }]", false),
+        (
+            "hooks: { pre: [{ shell: x, timeout: 5m }], directory: h }",
+            true,
+        ),
+        ("access: { owner: 0, group: web, mode: '0640' }", true),
         ("certificates: { a: {} }", false),
     ] {
         // What has other names for it, or a meaning beyond its form, is the parser's alone.
@@ -252,6 +262,10 @@ fn fits(root: &Value, schema: &Value, value: &Value) -> bool {
         "maxProperties" => value
             .as_object()
             .is_none_or(|t| t.len() as u64 <= rule.as_u64().unwrap()),
+        "minLength" => value
+            .as_str()
+            .is_none_or(|t| t.len() as u64 >= rule.as_u64().unwrap()),
+        "not" => !fits(root, rule, value),
         "minItems" => value
             .as_array()
             .is_none_or(|a| a.len() as u64 >= rule.as_u64().unwrap()),
@@ -259,7 +273,6 @@ fn fits(root: &Value, schema: &Value, value: &Value) -> bool {
             .as_object()
             .is_none_or(|t| t.len() as u64 >= rule.as_u64().unwrap()),
         "minimum" => value.as_f64().is_none_or(|n| n >= rule.as_f64().unwrap()),
-        "not" => !fits(root, rule, value),
         // Names of kinds, which the parser looks up.
         "pattern" => true,
         "properties" => value.as_object().is_none_or(|table| {

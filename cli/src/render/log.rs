@@ -103,6 +103,26 @@ pub(super) fn describe(what: &What) -> (Detail, String) {
             );
             (Detail::Everything, text)
         }
+        What::Descended { zone, to, because } => (
+            Detail::Normal,
+            format!(
+                "looks for the values of {zone} by {} now: {because}",
+                to.words()
+            ),
+        ),
+        What::Proven {
+            owner,
+            rung,
+            because,
+        } => {
+            let because = because
+                .as_ref()
+                .map_or_else(String::new, |why| format!(", because {why}"));
+            (
+                Detail::Verbose,
+                format!("{owner} is proven by {}{because}", rung.words()),
+            )
+        }
         What::Hook {
             command,
             error,

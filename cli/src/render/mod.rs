@@ -74,6 +74,20 @@ pub(crate) struct Printer {
     pub(crate) colour: bool,
     /// Whether lines on standard error may move.
     pub(crate) moving: bool,
+    /// How lines on standard error that tell what happens are written.
+    pub(crate) lines: LineFormat,
+}
+
+/// How a line is written that tells what happens.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum LineFormat {
+    /// One JSON document.
+    Json,
+    /// In words.
+    #[default]
+    Plain,
+    /// In words, after the time.
+    Stamped,
 }
 
 impl Printer {
@@ -87,6 +101,7 @@ impl Printer {
             verbose,
             colour: terminal && !dumb && env_vars::get(env_vars::NO_COLOR).is_none(),
             moving: terminal && !dumb && !quiet && verbose == 0,
+            lines: LineFormat::default(),
         }
     }
 
@@ -119,6 +134,11 @@ impl Printer {
     /// Writes that one certificate of several failed.
     pub(crate) fn failed(&self, id: &CertId, error: &CliError) {
         complain(&format!("{id}: {}", error::text(error, self.colour)));
+    }
+
+    /// An error as it is printed, for a log.
+    pub(crate) fn error_text(&self, error: &CliError) -> String {
+        error::text(error, self.colour).trim_end().to_owned()
     }
 
     /// Writes that something failed that is not about one certificate, and that does not end the command.

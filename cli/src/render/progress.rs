@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dnseal_core::dns::Identifier;
+use dnseal_core::dns::Upstream;
 use dnseal_core::event::Event;
 use dnseal_core::event::Stage;
 use dnseal_core::event::Step;
@@ -17,7 +17,10 @@ use indicatif::MultiProgress;
 use indicatif::ProgressBar;
 use indicatif::ProgressDrawTarget;
 use indicatif::ProgressStyle;
+use jiff::Timestamp;
+use serde_json::json;
 
+use crate::render::LineFormat;
 use crate::render::Printer;
 use crate::render::log::Detail;
 use crate::render::log::describe;
@@ -43,6 +46,17 @@ impl Progress {
 
     /// Writes a line to standard error, above the moving ones.
     pub(crate) fn say(&self, line: &str) {
+        match self.printer.lines {
+            LineFormat::Json => {
+                let document = json!({ "at": now(), "event": "message", "message": line });
+                self.print(&document.to_string());
+            }
+            LineFormat::Plain => self.print(line),
+            LineFormat::Stamped => self.print(&format!("{} {line}", now())),
+        }
+    }
+
+    fn print(&self, line: &str) {
         let print = || {
             // Nobody reads: that is no reason to stop.
             let _ = writeln!(std::io::stderr(), "{line}");
@@ -76,7 +90,7 @@ pub(super) struct Display {
     progress: Progress,
     certificates: BTreeMap<CertId, Lines>,
     /// One line for each server that is watched without a certificate.
-    servers: BTreeMap<(String, SocketAddr), ProgressBar>,
+    servers: BTreeMap<(String, Upstream), ProgressBar>,
 }
 
 /// What moves for one certificate.
@@ -100,6 +114,14 @@ impl Display {
 
     /// Shows one event, as far as it is wanted.
     pub(super) fn show(&mut self, event: &Event) {
+        if self.progress.printer.lines == LineFormat::Json {
+            if describe(&event.what).0 <= self.wanted()
+                && let Ok(line) = serde_json::to_string(event)
+            {
+                self.progress.print(&line);
+            }
+            return;
+        }
         if let What::Warning { message, hint } = &event.what {
             let message = named(event, message);
             let line = self.progress.printer.warning(&message, hint.as_deref());
@@ -111,14 +133,18 @@ impl Display {
             return;
         }
         let (detail, text) = describe(&event.what);
-        let wanted = match (self.progress.printer.quiet, self.progress.printer.verbose) {
+        if detail <= self.wanted() {
+            self.progress.say(&named(event, &text));
+        }
+    }
+
+    /// How much somebody wants to hear.
+    fn wanted(&self) -> Detail {
+        match (self.progress.printer.quiet, self.progress.printer.verbose) {
             (true, _) => Detail::Warning,
             (false, 0) => Detail::Normal,
             (false, 1) => Detail::Verbose,
             (false, _) => Detail::Everything,
-        };
-        if detail <= wanted {
-            self.progress.say(&named(event, &text));
         }
     }
 
@@ -154,7 +180,7 @@ impl Display {
             } = &event.what
             {
                 self.servers
-                    .entry((server.clone(), *address))
+                    .entry((server.clone(), address.clone()))
                     .or_insert_with(|| add_line(multi, &format!("{server}  {address}")))
                     .set_message(verdict.clone());
             }
@@ -226,6 +252,11 @@ impl Lines {
             _ => words.to_owned(),
         }
     }
+}
+
+/// To the millisecond, which is as much as anybody compares.
+fn now() -> String {
+    format!("{:.3}", Timestamp::now())
 }
 
 fn add_line(multi: &MultiProgress, prefix: &str) -> ProgressBar {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use dnseal_core::dns::Rung;
 use dnseal_core::event::Event;
 use dnseal_core::event::Stage;
 use dnseal_core::event::What;
@@ -32,6 +33,8 @@ struct Counts {
     values_added: usize,
     values_removed: usize,
     dns_queries: u64,
+    /// By what the values at each owner name were proven.
+    proven: BTreeMap<String, Rung>,
     /// How long each stage took; of several certificates the sum.
     milliseconds: BTreeMap<String, u64>,
 }
@@ -109,6 +112,9 @@ impl Counts {
                 *self.acme_requests_by_resource.entry(resource).or_default() += 1;
             }
             What::DnsQuery { .. } => self.dns_queries += 1,
+            What::Proven { owner, rung, .. } => {
+                self.proven.insert(owner.to_string(), *rung);
+            }
             What::ProviderCall {
                 call,
                 adds,

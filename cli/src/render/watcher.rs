@@ -5,6 +5,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Metrics;
 use crate::render::LogFile;
 use crate::render::Progress;
 use crate::render::Stats;
@@ -23,6 +24,7 @@ impl Watcher {
         mut events: UnboundedReceiver<Event>,
         progress: Progress,
         mut log: Option<LogFile>,
+        metrics: Option<Metrics>,
     ) -> Self {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -31,6 +33,9 @@ impl Watcher {
             let mut display = Display::new(progress.clone());
             let mut read = |event: Event| {
                 stats.count(&event);
+                if let Some(metrics) = &metrics {
+                    metrics.count(&event);
+                }
                 if let Some(Err(error)) = log.as_mut().map(|log| log.write(&event)) {
                     log = None;
                     progress.say(&format!(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use dnseal_core::acme::Ca;
 use dnseal_core::acme::ExternalAccount;
 use dnseal_core::acme::KeyType;
+use dnseal_core::issue::CaaPolicy;
 use dnseal_core::store::AccountId;
 use secrecy::SecretString;
 
@@ -175,6 +176,25 @@ fn choose(
         },
         external_account,
     })
+}
+
+/// When CAA records stop an order: flag and environment before the configuration.
+pub(crate) fn caa(args: &CaArgs, config: &Config) -> Result<CaaPolicy, CliError> {
+    let Some(given) = args.caa.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(config.caa.unwrap_or_default());
+    };
+    match given {
+        "enforce" => Ok(CaaPolicy::Enforce),
+        "off" => Ok(CaaPolicy::Off),
+        "warn" => Ok(CaaPolicy::Warn),
+        _ => Err(CliError::usage(
+            format!("`{given}` does not fit --caa"),
+            match config::nearest(given, ["enforce", "warn", "off"].into_iter()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "there is enforce, warn, off".to_owned(),
+            },
+        )),
+    }
 }
 
 /// `mailto:` URLs for the CA to write to.

@@ -31,10 +31,10 @@ pub(crate) struct Destinations<'a> {
 
 impl<'a> Destinations<'a> {
     pub(crate) fn read(config: &'a Config) -> Result<Self, CliError> {
-        let mut scripts = Vec::new();
+        let mut destinations = Self::without_scripts(config);
         if let Some(directory) = &config.hooks.directory {
             for (name, script) in directory.scripts(HookKind::Deploy)? {
-                scripts.push(Target {
+                destinations.scripts.push(Target {
                     label: format!("script {name}"),
                     files: Vec::new(),
                     command: Some(script),
@@ -42,11 +42,16 @@ impl<'a> Destinations<'a> {
                 });
             }
         }
-        Ok(Self {
+        Ok(destinations)
+    }
+
+    /// The same where the hook directory cannot be used.
+    pub(crate) fn without_scripts(config: &'a Config) -> Self {
+        Self {
             config,
             certificates: config.certificates.iter().map(|c| (&c.id, c)).collect(),
-            scripts,
-        })
+            scripts: Vec::new(),
+        }
     }
 
     /// The targets of a certificate: scripts of the hook directory, what the configuration says of it or of all, hooks of the whole run.

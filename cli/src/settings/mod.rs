@@ -3,6 +3,7 @@
 //! Raw words become checked values here and nowhere else; what comes out needs no second look.
 
 mod ca;
+mod delegation;
 mod deploy;
 mod orders;
 mod places;
@@ -13,9 +14,11 @@ mod spec;
 use std::path::PathBuf;
 
 pub(crate) use ca::ca;
+pub(crate) use ca::caa;
 pub(crate) use ca::contacts;
 pub(crate) use ca::mailto;
 pub(crate) use ca::other_cas;
+pub(crate) use delegation::delegation;
 pub(crate) use deploy::Destinations;
 pub(crate) use deploy::Passwords;
 pub(crate) use deploy::variables;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use dnseal_core::dns::DelegationRules;
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::DomainName;
 use dnseal_providers::BuildError;
@@ -27,10 +28,13 @@ use crate::config::Provider;
 use crate::config::Secret;
 use crate::env_vars;
 use crate::error::CliError;
+use crate::settings;
 
 /// The providers of a run, made but not asked yet, and who serves which zone.
 #[derive(Debug)]
 pub(crate) struct Providers {
+    /// Where challenges live, as far as the user says it.
+    pub(crate) delegation: DelegationRules,
     pub(crate) providers: Vec<(String, Arc<dyn DnsProvider>)>,
     pub(crate) routes: Vec<(DomainName, String)>,
     pub(crate) fallback: Option<String>,
@@ -42,6 +46,7 @@ impl Providers {
     /// For what needs none.
     pub(crate) fn none() -> Self {
         Self {
+            delegation: DelegationRules::default(),
             providers: Vec::new(),
             routes: Vec::new(),
             fallback: None,
@@ -77,6 +82,7 @@ pub(crate) fn providers(
             }
         };
         return Ok(Providers {
+            delegation: settings::delegation(args, config)?,
             providers: vec![(named.to_owned(), provider)],
             routes: Vec::new(),
             fallback: Some(named.to_owned()),
@@ -121,6 +127,7 @@ pub(crate) fn providers(
         _ => None,
     };
     Ok(Providers {
+        delegation: settings::delegation(args, config)?,
         providers,
         routes,
         fallback,
@@ -137,6 +144,7 @@ pub(crate) fn kind_for(
     let set = set_values(&ProviderArgs {
         provider: Some(named.to_owned()),
         set: set.to_vec(),
+        ..ProviderArgs::default()
     })?;
     match config.provider(named) {
         Some(provider) => kind_of(config, provider, &set),
@@ -255,6 +263,7 @@ pub(crate) fn one_provider(
     let set = set_values(&ProviderArgs {
         provider: Some(named.to_owned()),
         set: set.to_vec(),
+        ..ProviderArgs::default()
     })?;
     let configured = config.provider(named).map(|p| (config, p));
     let kind = match configured {

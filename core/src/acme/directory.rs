@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::Method;
 use http::header;
+use jiff::SignedDuration;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
@@ -15,6 +17,7 @@ use super::error::AcmeError;
 use super::error::host;
 use super::problem::printable;
 use super::retry::Retries;
+use super::retry_after;
 use super::transport::Ask;
 use super::transport::Transport;
 
@@ -38,6 +41,10 @@ pub struct Directory {
     pub renewal_info: Option<String>,
     /// What it says about itself.
     pub meta: Meta,
+    /// How far the clock of the server is ahead of ours, where its answer says what time it is there.
+    pub ahead: Option<SignedDuration>,
+    /// How long it took to get it.
+    pub elapsed: Duration,
 }
 
 /// What a CA says about itself.
@@ -103,7 +110,11 @@ impl Directory {
         let raw: RawDirectory = serde_json::from_slice(&answer.body)
             .map_err(|e| DirectoryError::not_acme(directory_url, answer, Some(&e)))?;
         let meta = raw.meta;
+        let date = answer.headers.get(header::DATE);
+        let date = date.and_then(|date| retry_after::http_date(date.to_str().ok()?));
         Ok(Self {
+            ahead: date.map(|date| date.duration_since(Timestamp::now())),
+            elapsed: answer.elapsed,
             url: directory_url.to_string(),
             new_nonce: raw.new_nonce,
             new_account: raw.new_account,

@@ -93,3 +93,4 @@ pub use transport::ExtraRoot;
 pub use transport::Transport;
 pub use transport::TransportError;
 pub use transport::TransportOptions;
+pub use transport::tls_config;

@@ -197,6 +197,11 @@ pub enum AccountError {
 }
 
 impl AccountError {
+    /// Whether the account was given up, by somebody who had its key.
+    pub fn is_deactivated(&self) -> bool {
+        matches!(self, Self::Deactivated { .. })
+    }
+
     /// Whether trying again later may help.
     pub fn is_retryable(&self) -> bool {
         match self {

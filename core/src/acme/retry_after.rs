@@ -18,10 +18,16 @@ pub(super) fn parse(value: &str, now: Timestamp) -> Option<Duration> {
         return Some(Duration::from_secs(value.parse().unwrap_or(MOST)).min(FOREVER));
     }
 
-    HTTP_DATES
+    let date = http_date(value)?;
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
+}
+
+/// An HTTP-date in any of its three forms.
+pub(super) fn http_date(value: &str) -> Option<Timestamp> {
+    let date = HTTP_DATES
         .iter()
-        .find_map(|format| DateTime::strptime(format, value).ok())
-        .and_then(|date| until(date, now))
+        .find_map(|format| DateTime::strptime(format, value.trim()).ok())?;
+    Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
 /// What Let's Encrypt writes into the detail of a rate limit: `retry after 2006-01-02 15:04:05 UTC`.

@@ -8,6 +8,9 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,8 +19,11 @@ use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
 use http::header;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::redirect;
 use rustls::CertificateError;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use tokio::time::Instant;
 use url::Url;
 
@@ -37,6 +43,8 @@ pub struct TransportOptions {
     pub connect_timeout: Duration,
     /// How long one request may take from its first octet to the answer's last.
     pub total_timeout: Duration,
+    /// Addresses of hosts that are known without DNS, for those that are not reached through a proxy.
+    pub known_hosts: Vec<(String, Vec<IpAddr>)>,
     /// What to call ourselves (RFC 8555 section 6.1).
     pub user_agent: String,
 }
@@ -47,9 +55,35 @@ impl Default for TransportOptions {
             extra_roots: Vec::new(),
             connect_timeout: CONNECT_TIMEOUT,
             total_timeout: TOTAL_TIMEOUT,
+            known_hosts: Vec::new(),
             user_agent: concat!("dnseal/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
+}
+
+/// What trusts the same roots over TLS without HTTP.
+pub fn tls_config(extra_roots: &[ExtraRoot]) -> Result<Arc<rustls::ClientConfig>, TransportError> {
+    let mut roots = Vec::new();
+    for root in extra_roots {
+        for certificate in CertificateDer::pem_slice_iter(&root.pem) {
+            roots.push(certificate.map_err(|error| TransportError::Root {
+                name: root.name.clone(),
+                detail: error.to_string(),
+            })?);
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let failed = |error: rustls::Error| TransportError::Build(error.to_string());
+    let verifier =
+        rustls_platform_verifier::Verifier::new_with_extra_roots(roots, provider.clone())
+            .map_err(failed)?;
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// Certificates that are trusted beside the system's.
@@ -88,7 +122,14 @@ impl Transport {
 
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static("en"));
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder();
+        for (host, addresses) in &options.known_hosts {
+            // The port is the URL's.
+            let addresses: Vec<SocketAddr> =
+                addresses.iter().map(|&ip| SocketAddr::new(ip, 0)).collect();
+            http = http.resolve_to_addrs(host, &addresses);
+        }
+        let http = http
             // Beside the system's roots; an empty system store is no failure then.
             .tls_certs_merge(roots)
             .connect_timeout(options.connect_timeout)
@@ -114,6 +155,19 @@ impl Transport {
     /// The client itself, for whoever speaks to another HTTP server under the same settings.
     pub fn http(&self) -> &reqwest::Client {
         &self.http
+    }
+
+    /// The proxy that the environment has for a URL, without its credentials; `None` where requests go there directly.
+    pub fn proxy_for(url: &Url) -> Option<String> {
+        let destination: http::Uri = url.as_str().parse().ok()?;
+        // The same rules as the client itself has.
+        let proxy = Matcher::from_system().intercept(&destination)?;
+        let uri = proxy.uri();
+        Some(format!(
+            "{}://{}",
+            uri.scheme_str().unwrap_or("http"),
+            uri.authority()?.as_str().rsplit('@').next()?
+        ))
     }
 
     /// The same client, telling its requests to another stream.

@@ -90,6 +90,11 @@ impl Live {
         self
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where the files of a certificate are, or will be.
     pub fn files(&self, id: &CertId) -> LiveFiles {
         let directory = self.path.join(id.as_str());

@@ -67,6 +67,45 @@ impl Discovery {
         }
     }
 
+    /// The place of a name without following any alias there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::locate`].
+    pub async fn locate_here(&self, asked: &DomainName) -> Result<Location, DiscoveryError> {
+        let finding = async {
+            let (known, reply) = self.walk(asked, RecordType::CNAME).await?;
+            let known = match (reply.soa(), alias(&reply, asked)?) {
+                (Some(_), None) => known,
+                _ => self.apex_of(known, asked).await?,
+            };
+            self.located(asked, Vec::new(), &known, None).await
+        };
+        match timeout(LOCATE_TIMEOUT, finding).await {
+            Ok(result) => result,
+            Err(_) => Err(DiscoveryError::TimedOut {
+                name: asked.clone(),
+                after: LOCATE_TIMEOUT,
+            }),
+        }
+    }
+
+    /// The place of a name that somebody says is an alias of `target`; aliases are followed from there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::locate`].
+    pub async fn locate_at(
+        &self,
+        asked: &DomainName,
+        target: &DomainName,
+    ) -> Result<Location, DiscoveryError> {
+        let mut location = self.locate(target).await?;
+        location.chain.insert(0, target.clone());
+        location.asked = asked.clone();
+        Ok(location)
+    }
+
     async fn follow(&self, asked: &DomainName) -> Result<Location, DiscoveryError> {
         let mut chain: Vec<DomainName> = Vec::new();
         loop {
@@ -144,9 +183,9 @@ impl Discovery {
 
 /// One step of a delegation.
 #[derive(Debug, Eq, PartialEq)]
-struct Alias {
+pub(in crate::dns) struct Alias {
     from: From,
-    target: DomainName,
+    pub(in crate::dns) target: DomainName,
 }
 
 #[derive(Debug, Eq, PartialEq)]
@@ -156,7 +195,10 @@ enum From {
 }
 
 /// The alias at `name` in an authoritative reply (RFC 1034 section 3.6.2, RFC 6672 section 2.2).
-fn alias(reply: &Reply, name: &DomainName) -> Result<Option<Alias>, DiscoveryError> {
+pub(in crate::dns) fn alias(
+    reply: &Reply,
+    name: &DomainName,
+) -> Result<Option<Alias>, DiscoveryError> {
     let dname = reply.answers.iter().find_map(|record| {
         let above =
             from_wire(&record.name).filter(|above| name != above && name.is_within(above))?;
@@ -220,7 +262,9 @@ fn shared<T: Serialize, S: Serializer>(value: &Arc<T>, s: S) -> Result<S::Ok, S:
 fn dangling(error: DiscoveryError, asked: &DomainName, chain: &[DomainName]) -> DiscoveryError {
     let nowhere = matches!(
         error,
-        DiscoveryError::UnknownZone { .. } | DiscoveryError::Unanswered { given: true, .. }
+        DiscoveryError::Blind { .. }
+            | DiscoveryError::UnknownZone { .. }
+            | DiscoveryError::Unanswered { given: true, .. }
     );
     match chain.split_last() {
         Some((target, before)) if nowhere => DiscoveryError::Dangling {
@@ -235,4 +279,4 @@ fn dangling(error: DiscoveryError, asked: &DomainName, chain: &[DomainName]) -> 
 /// Several times what a slow walk takes, and little against the time a CA gives for an order.
 const LOCATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// More than people use; Boulder's resolver follows about as many.
-const MOST_ALIASES: usize = 16;
+pub(in crate::dns) const MOST_ALIASES: usize = 16;

@@ -4,11 +4,12 @@
 //! the first name below it that it knows any of, but never at or below the challenge name) and for addresses of servers
 //! elsewhere; everything below a zone whose servers are known and reachable is asked there. The full name is only shown
 //! to servers that have proven to be an authority for their zone, so that nobody who answers in their place learns it
-//! and remembers that it does not exist (RFC 8020). What was learned is kept for the life of the value, so keep one for
+//! and remembers that it does not exist (RFC 8020). Where port 53 is closed, one encrypted resolver is asked instead, see `scout`. What was learned is kept for the life of the value, so keep one for
 //! a run and not for days.
 
 mod error;
 mod resolve;
+mod scout;
 mod walk;
 mod zones;
 
@@ -21,6 +22,8 @@ use hickory_proto::rr::RecordType;
 pub use self::error::DiscoveryError;
 pub use self::error::Tried;
 pub use self::resolve::system_resolvers;
+pub use self::scout::Scouting;
+use self::scout::Ways;
 pub(in crate::dns) use self::walk::Answer;
 use self::zones::Cache;
 pub(in crate::dns) use self::zones::Known;
@@ -29,6 +32,7 @@ use self::zones::Servers;
 pub use self::zones::ZoneServers;
 use crate::dns::DomainName;
 use crate::dns::query::Asker;
+use crate::dns::query::EncryptedResolver;
 use crate::dns::query::Reply;
 
 /// Where to begin, and what not to search for.
@@ -40,6 +44,12 @@ pub struct DiscoveryOptions {
     pub nameservers: Vec<SocketAddr>,
     /// The same for single zones and what is below them; the longest suffix wins.
     pub zone_nameservers: Vec<(DomainName, Vec<SocketAddr>)>,
+    /// Recursive resolvers for single zones and what is below them, which know them where nobody outside does.
+    pub zone_resolvers: Vec<(DomainName, Vec<SocketAddr>)>,
+    /// Resolvers over HTTPS or TLS, the first of which is asked where port 53 is closed.
+    pub encrypted: Vec<EncryptedResolver>,
+    /// When these are asked.
+    pub scouting: Scouting,
 }
 
 /// Finds zones and their servers, and follows aliases; cheap to clone, and the clones share what they learn.
@@ -56,6 +66,7 @@ struct Inner {
     given: Option<Arc<Known>>,
     options: DiscoveryOptions,
     resolvers: OnceLock<Result<Vec<SocketAddr>, DiscoveryError>>,
+    ways: Ways,
 }
 
 impl Discovery {
@@ -77,8 +88,14 @@ impl Discovery {
                 given,
                 options,
                 resolvers: OnceLock::new(),
+                ways: Ways::default(),
             }),
         }
+    }
+
+    /// Who asks the questions.
+    pub fn asker(&self) -> &Asker {
+        &self.inner.asker
     }
 
     /// Asks an authoritative server of the zone that holds `name`; aliases are not followed.

@@ -3,15 +3,17 @@
 //! [`Propagation::await_visible`] asks every address of every authoritative server for each owner name until the quorum
 //! is reached or the time is up. A first look is taken at once, then quickly, then slower; each address has a rhythm of
 //! its own, so that a dead one holds up nobody, and one round at an address serves all the names that still wait for it.
-//! No recursive resolver is asked. What came of it is a [`Report`], also when it fails.
+//! No recursive resolver is asked as long as they can be; what happens otherwise is in `ladder`. What came of it is a [`Report`], also when it fails.
 
+mod ladder;
 mod probe;
 mod report;
 mod verdict;
 mod watch;
 
-use std::future;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -19,9 +21,15 @@ use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use self::ladder::Climbers;
+use self::ladder::Ladder;
+use self::ladder::Landed;
+pub use self::ladder::Mode;
+pub use self::ladder::Rung;
 pub use self::report::NameReport;
 pub use self::report::Report;
 pub use self::report::Row;
+use self::verdict::Panel;
 pub use self::verdict::Quorum;
 pub use self::verdict::Unusable;
 pub use self::verdict::Verdict;
@@ -30,12 +38,26 @@ use crate::dns::DomainName;
 use crate::dns::TxtValue;
 use crate::dns::discovery::ZoneServers;
 use crate::dns::query::Asker;
+use crate::dns::query::Family;
+use crate::dns::query::Upstream;
 use crate::event::Events;
 use crate::event::What;
 
 /// When a value counts as visible, and how long to wait for that.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PropagationPolicy {
+    /// What is evidence.
+    pub mode: Mode,
+    /// Which addresses of the servers are asked; a zone may want fewer than the search for its servers.
+    pub family: Family,
+    /// Who is asked where the zone's servers cannot be; resolvers over HTTPS or TLS, mostly.
+    pub resolvers: Vec<Upstream>,
+    /// Whether these have to show the values as well where others have.
+    pub recursive_too: bool,
+    /// How long to wait before resolvers are asked, where nobody says that the values are served.
+    pub first_look: Duration,
+    /// How long to wait where nobody can be asked.
+    pub fallback_wait: Duration,
     /// How many servers have to show the values.
     pub quorum: Quorum,
     /// How long to wait at most.
@@ -49,6 +71,12 @@ pub struct PropagationPolicy {
 impl Default for PropagationPolicy {
     fn default() -> Self {
         Self {
+            mode: Mode::Auto,
+            family: Family::Both,
+            resolvers: Vec::new(),
+            recursive_too: false,
+            first_look: Duration::from_secs(5),
+            fallback_wait: Duration::from_secs(60),
             quorum: Quorum::All,
             timeout: Duration::from_secs(5 * 60),
             grace: Duration::from_secs(10),
@@ -83,6 +111,10 @@ pub struct Propagation {
     asker: Asker,
     events: Events,
     policy: PropagationPolicy,
+    policies: Arc<Vec<(DomainName, PropagationPolicy)>>,
+    vouched: Arc<BTreeSet<DomainName>>,
+    /// Of the wait that is under way.
+    wanted: Arc<Vec<Wanted>>,
 }
 
 impl Propagation {
@@ -92,6 +124,9 @@ impl Propagation {
             asker,
             events,
             policy,
+            policies: Arc::default(),
+            vouched: Arc::default(),
+            wanted: Arc::default(),
         }
     }
 
@@ -99,7 +134,29 @@ impl Propagation {
     pub fn settling(&self, settle: Duration) -> Self {
         let mut longer = self.clone();
         longer.policy.settle = longer.policy.settle.max(settle);
+        for (_, policy) in Arc::make_mut(&mut longer.policies) {
+            policy.settle = policy.settle.max(settle);
+        }
         longer
+    }
+
+    /// The same check, with other policies for single zones and what is below them; the longest suffix wins.
+    pub fn with_zones(mut self, policies: Vec<(DomainName, PropagationPolicy)>) -> Self {
+        self.policies = Arc::new(policies);
+        self
+    }
+
+    /// The same check, where the provider says of these owner names that it serves what was written there.
+    pub fn vouched(&self, owners: BTreeSet<DomainName>) -> Self {
+        Self {
+            vouched: Arc::new(owners),
+            ..self.clone()
+        }
+    }
+
+    /// What is evidence for an owner name.
+    pub fn mode_for(&self, owner: &DomainName) -> Mode {
+        self.policy_for(owner).mode
     }
 
     /// How long it waits at most.
@@ -131,38 +188,69 @@ impl Propagation {
             return Ok(Report { names: Vec::new() });
         }
         let started = Instant::now();
-        let watch = Watch::new(self, wanted, self.policy.grace, started);
-        let probing = async {
-            let addresses = watch.lock().by_address();
-            join_all(addresses.into_iter().map(|(a, p)| watch.follow(a, p))).await;
-            // All that is left to wait for is the grace of servers without an address.
-            future::pending::<()>().await;
+        let on = Self {
+            wanted: Arc::new(wanted),
+            ..self.clone()
         };
-        let all_proven = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(PropagationError::Cancelled),
-            all_proven = watch.judge(started + self.policy.timeout, on_proven) => all_proven,
-            () = probing => false,
+        let tell = Mutex::new(on_proven);
+        let mut groups: Vec<(&PropagationPolicy, Climbers)> = Vec::new();
+        for (index, wanted) in on.wanted.iter().enumerate() {
+            let policy = self.policy_for(&wanted.owner);
+            let climber = (index, wanted.clone());
+            match groups.iter_mut().find(|(p, _)| std::ptr::eq(*p, policy)) {
+                Some((_, names)) => names.push(climber),
+                None => groups.push((policy, vec![climber])),
+            }
+        }
+        let settle = groups.iter().map(|(policy, _)| policy.settle).max();
+        let climbing = groups.into_iter().map(|(policy, names)| {
+            let ladder = Ladder {
+                on: &on,
+                policy,
+                started,
+                cancel,
+                tell: &tell,
+            };
+            async move { ladder.climb(names).await }
+        });
+        let landed = join_all(climbing).await.into_iter();
+        let landed = landed.reduce(Landed::and).unwrap_or_default();
+        if landed.cancelled {
+            return Err(PropagationError::Cancelled);
+        }
+        let mut names = landed.names;
+        names.sort_by_key(|(index, _)| *index);
+        let report = Report {
+            names: names.into_iter().map(|(_, name)| name).collect(),
         };
-
-        if !all_proven {
-            watch.find_serials().await;
+        if !report.is_proven() {
             return Err(PropagationError::NotVisible {
-                report: Box::new(watch.report()),
+                report: Box::new(report),
                 waited: started.elapsed(),
             });
         }
-        self.settle(cancel).await?;
-        Ok(watch.report())
+        self.settle(settle.unwrap_or_default(), cancel).await?;
+        Ok(report)
     }
 
     /// Looks once at every address, whatever it says. Broken servers are passed over at once.
     pub async fn look(&self, wanted: &[Wanted]) -> Report {
-        let watch = Watch::new(self, wanted.to_vec(), Duration::ZERO, Instant::now());
+        let panels = wanted.iter().map(|wanted| {
+            let policy = self.policy_for(&wanted.owner);
+            let by_resolvers = policy.mode == Mode::Doh
+                || (policy.mode == Mode::Auto && !wanted.zone.is_reachable());
+            let panel = match by_resolvers && !policy.resolvers.is_empty() {
+                true => Panel::resolvers(&policy.resolvers),
+                false => Panel::servers(&wanted.zone, policy.family),
+            };
+            (wanted.clone(), panel)
+        });
+        let (quorum, now) = (self.policy.quorum, Instant::now());
+        let watch = Watch::new(self, panels.collect(), quorum, Duration::ZERO, now);
         let addresses = watch.lock().by_address();
         let rounds = addresses.iter().map(|(address, places)| async {
             let mut heard = false;
-            watch.round(*address, places, &mut heard).await;
+            watch.round(address, places, &mut heard).await;
         });
         join_all(rounds).await;
         watch.prove(Instant::now());
@@ -172,8 +260,24 @@ impl Propagation {
         watch.report()
     }
 
-    async fn settle(&self, cancel: &CancellationToken) -> Result<(), PropagationError> {
-        let settle = self.policy.settle.min(LONGEST_SETTLE);
+    /// What counts for an owner name: what was said of its longest suffix.
+    fn policy_for(&self, owner: &DomainName) -> &PropagationPolicy {
+        let policies = self.policies.iter();
+        let own = policies.filter(|(suffix, _)| owner.is_within(suffix));
+        own.max_by_key(|(suffix, _)| suffix.label_count())
+            .map_or(&self.policy, |(_, policy)| policy)
+    }
+
+    fn wanted_at(&self, index: usize) -> Option<Wanted> {
+        self.wanted.get(index).cloned()
+    }
+
+    async fn settle(
+        &self,
+        settle: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<(), PropagationError> {
+        let settle = settle.min(LONGEST_SETTLE);
         if settle.is_zero() {
             return Ok(());
         }
@@ -248,13 +352,6 @@ impl PropagationError {
                 "no server answered: if port 53 is closed here, name servers that can be reached with `--nameserver`, or choose another proof with `--propagation`".to_owned()
             }
         })
-    }
-}
-
-impl Wanted {
-    fn server_name(&self, server: usize) -> String {
-        let server = self.zone.servers.get(server);
-        server.map(|s| s.name.clone()).unwrap_or_default()
     }
 }
 

@@ -25,7 +25,7 @@ pub trait DnsProvider: fmt::Debug + Send + Sync {
     /// Where it writes to, as a person would say it: `ns1.example.com:53`, `the Cloudflare API`.
     fn endpoint(&self) -> String;
 
-    /// The deepest zone this account holds that contains `owner`.
+    /// The deepest zone this account holds that contains `owner`; [`ProviderError::Unsupported`] where it cannot tell.
     async fn zone_of(&self, owner: &DomainName) -> Result<Zone, ProviderError>;
 
     /// The name servers that serve this very zone, as the provider tells them; none where it cannot or may not tell.
@@ -206,6 +206,14 @@ pub enum Settlement {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProviderError {
+    /// The clocks of the server and of this machine differ by more than a signature may be old.
+    #[error("{endpoint} refused the request for its time: {detail}")]
+    Clock {
+        /// How far apart they are, as far as it is told.
+        detail: String,
+        /// Where.
+        endpoint: String,
+    },
     /// Somebody else wrote at the same time, and the conditional write did not happen.
     #[error(
         "{endpoint} refused the change because somebody else changed {zone} at the same time: {detail}"
@@ -307,6 +315,7 @@ impl ProviderError {
             Self::Credentials { hint, .. }
             | Self::Misconfigured { hint, .. }
             | Self::Refused { hint, .. } => hint.clone(),
+            Self::Clock { .. } => Some("set the clocks of both machines, best by NTP".to_owned()),
             Self::Unreachable { detail, .. } => Some(
                 match detail.to_ascii_lowercase().contains("connection refused") {
                     true => "nothing listens there: is the server running, and are its address and port right?",

@@ -5,6 +5,9 @@
 //! answer counts only when it repeats both id and question. NXDOMAIN and SERVFAIL are answers, not errors; nothing is
 //! cached, merged or retried elsewhere. The number of open questions is bounded, so that hundreds can be asked at once.
 
+pub(super) mod encrypted;
+mod upstream;
+
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -27,7 +30,9 @@ use hickory_proto::rr::Record;
 use hickory_proto::rr::RecordType;
 use serde::Deserialize;
 use serde::Serialize;
+use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::UdpSocket;
@@ -35,6 +40,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio::time::timeout;
 
+pub use self::encrypted::EncryptedResolver;
+pub use self::upstream::Upstream;
 use crate::dns::DomainName;
 use crate::dns::TxtValue;
 use crate::event::Events;
@@ -53,6 +60,8 @@ pub struct AskerOptions {
     pub tcp_timeout: Duration,
     /// How long to wait for a recursive resolver, for each transport.
     pub recursive_timeout: Duration,
+    /// How long to wait for an encrypted resolver, connecting through a proxy included.
+    pub encrypted_timeout: Duration,
 }
 
 impl Default for AskerOptions {
@@ -64,6 +73,7 @@ impl Default for AskerOptions {
             udp_timeout: Duration::from_secs(1),
             tcp_timeout: Duration::from_secs(2),
             recursive_timeout: Duration::from_secs(3),
+            encrypted_timeout: Duration::from_secs(5),
         }
     }
 }
@@ -119,6 +129,11 @@ impl Asker {
         }
     }
 
+    /// Where it tells.
+    pub(super) fn events(&self) -> &Events {
+        &self.events
+    }
+
     /// How it asks.
     pub fn options(&self) -> &AskerOptions {
         &self.options
@@ -144,6 +159,61 @@ impl Asker {
         self.converse(server, name, rtype, Recursion::Yes).await
     }
 
+    /// Asks whoever it is, in the way that is right for it.
+    pub async fn ask_upstream(
+        &self,
+        upstream: &Upstream,
+        name: &DomainName,
+        rtype: RecordType,
+    ) -> Result<Reply, AskError> {
+        match upstream {
+            Upstream::Server(server) => self.ask(*server, name, rtype).await,
+            Upstream::Resolver(server) => self.ask_recursive(*server, name, rtype).await,
+            Upstream::Encrypted(resolver) => self.ask_encrypted(resolver, name, rtype).await,
+        }
+    }
+
+    /// Asks a recursive resolver over HTTPS or TLS. What it does not know yet it may remember as not existing.
+    pub async fn ask_encrypted(
+        &self,
+        resolver: &EncryptedResolver,
+        name: &DomainName,
+        rtype: RecordType,
+    ) -> Result<Reply, AskError> {
+        let server = Upstream::Encrypted(resolver.clone());
+        let Ok(_open) = self.open.acquire().await else {
+            return Err(AskError::Closed { server });
+        };
+        let mut question = Question::new(server, name, rtype, Recursion::Yes)?;
+        let started = Instant::now();
+        let limit = self.options.encrypted_timeout;
+        let result = timeout(limit, resolver.exchange(&mut question)).await;
+        let result = result.unwrap_or(Err(Problem::TimedOut));
+        let result = self.told(&question, resolver.transport(), started, result);
+        if let Ok(reply) = &result {
+            resolver.heard(name, rtype, reply);
+        }
+        result.map_err(|problem| AskError::Encrypted {
+            problem,
+            server: question.server,
+        })
+    }
+
+    /// Asks a recursive resolver whether it validates what it answers, or for what it would answer without looking at signatures.
+    pub(super) async fn ask_checking(
+        &self,
+        server: SocketAddr,
+        name: &DomainName,
+        rtype: RecordType,
+        checking: Checking,
+    ) -> Result<Reply, AskError> {
+        let recursion = match checking {
+            Checking::Disabled => Recursion::Unchecked,
+            Checking::Enabled => Recursion::Checked,
+        };
+        self.converse(server, name, rtype, recursion).await
+    }
+
     async fn converse(
         &self,
         server: SocketAddr,
@@ -151,65 +221,83 @@ impl Asker {
         rtype: RecordType,
         recursion: Recursion,
     ) -> Result<Reply, AskError> {
-        let Ok(_open) = self.open.acquire().await else {
-            return Err(AskError::Closed { server });
+        let upstream = match recursion {
+            Recursion::No => Upstream::Server(server),
+            _ => Upstream::Resolver(server),
         };
-        let mut question = Question::new(server, name, rtype, recursion)?;
-        let reply = self.over_both(&mut question).await?;
+        let Ok(_open) = self.open.acquire().await else {
+            return Err(AskError::Closed { server: upstream });
+        };
+        let mut question = Question::new(upstream, name, rtype, recursion)?;
+        let reply = self.over_both(server, &mut question).await?;
         // RFC 6891 section 7: a server that knows no EDNS says FORMERR or NOTIMP and sends no OPT record.
         let no_edns = matches!(reply.rcode, ResponseCode::FormErr | ResponseCode::NotImp);
         if no_edns && !reply.edns {
             question.edns = false;
-            return self.over_both(&mut question).await;
+            return self.over_both(server, &mut question).await;
         }
         Ok(reply)
     }
 
-    async fn over_both(&self, question: &mut Question) -> Result<Reply, AskError> {
+    async fn over_both(
+        &self,
+        server: SocketAddr,
+        question: &mut Question,
+    ) -> Result<Reply, AskError> {
         let (udp_timeout, tcp_timeout) = match question.recursion {
             Recursion::No => (self.options.udp_timeout, self.options.tcp_timeout),
-            Recursion::Yes => (
+            Recursion::Checked | Recursion::Unchecked | Recursion::Yes => (
                 self.options.recursive_timeout,
                 self.options.recursive_timeout,
             ),
         };
-        let udp = match self.exchange(question, Transport::Udp, udp_timeout).await {
+        let udp = self.exchange(server, question, Transport::Udp, udp_timeout);
+        let udp = match udp.await {
             Ok(reply) if !reply.truncated => return Ok(reply),
             Ok(_) => Problem::Truncated,
             Err(problem) => problem,
         };
-        match self.exchange(question, Transport::Tcp, tcp_timeout).await {
+        let tcp = self.exchange(server, question, Transport::Tcp, tcp_timeout);
+        match tcp.await {
             Ok(reply) => Ok(reply),
-            Err(tcp) => Err(AskError::NoAnswer {
-                server: question.server,
-                udp,
-                tcp,
-            }),
+            Err(tcp) => Err(AskError::NoAnswer { server, udp, tcp }),
         }
     }
 
     async fn exchange(
         &self,
+        server: SocketAddr,
         question: &mut Question,
         transport: Transport,
         limit: Duration,
     ) -> Result<Reply, Problem> {
         let started = Instant::now();
-        let result = match question.encode() {
+        let result = match question.encode(rand::random()) {
             Ok(wire) => timeout(limit, async {
                 match transport {
-                    Transport::Udp => over_udp(question, &wire).await,
-                    Transport::Tcp => over_tcp(question, &wire).await,
+                    Transport::Udp => over_udp(server, question, &wire).await,
+                    _ => over_tcp(server, question, &wire).await,
                 }
             })
             .await
             .unwrap_or(Err(Problem::TimedOut)),
             Err(problem) => Err(problem),
         };
+        self.told(question, transport, started, result)
+    }
+
+    fn told(
+        &self,
+        question: &Question,
+        transport: Transport,
+        started: Instant,
+        result: Result<Message, Problem>,
+    ) -> Result<Reply, Problem> {
         let elapsed = started.elapsed();
-        let result = result.map(|message| Reply::new(question.server, transport, elapsed, message));
+        let server = question.server.clone();
+        let result = result.map(|message| Reply::new(server, transport, elapsed, message));
         self.events.emit(What::DnsQuery {
-            server: question.server,
+            server: question.server.clone(),
             transport: transport.as_str(),
             name: question.name.to_string(),
             record_type: question.rtype.to_string(),
@@ -227,7 +315,7 @@ impl Asker {
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// Which server.
-    pub server: SocketAddr,
+    pub server: Upstream,
     /// Over which transport it came.
     pub transport: Transport,
     /// How long it took over that transport.
@@ -236,6 +324,8 @@ pub struct Reply {
     pub rcode: ResponseCode,
     /// Whether the server says that it is an authority for the name (AA).
     pub authoritative: bool,
+    /// Whether a resolver says that it has validated the answer (AD).
+    pub authentic: bool,
     /// Whether something was left out (TC).
     pub truncated: bool,
     /// The answer section.
@@ -248,13 +338,14 @@ pub struct Reply {
 }
 
 impl Reply {
-    fn new(server: SocketAddr, transport: Transport, elapsed: Duration, message: Message) -> Self {
+    fn new(server: Upstream, transport: Transport, elapsed: Duration, message: Message) -> Self {
         Self {
             server,
             transport,
             elapsed,
             rcode: message.metadata.response_code,
             authoritative: message.metadata.authoritative,
+            authentic: message.metadata.authentic_data,
             truncated: message.metadata.truncation,
             edns: message.edns.is_some(),
             answers: message.answers,
@@ -346,14 +437,20 @@ pub enum Transport {
     Udp,
     /// A connection of its own.
     Tcp,
+    /// A connection of its own over TLS (RFC 7858).
+    Tls,
+    /// A request over HTTPS (RFC 8484).
+    Https,
 }
 
 impl Transport {
-    /// `udp` or `tcp`.
+    /// `udp`, `tcp`, `tls` or `https`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Https => "https",
         }
     }
 }
@@ -366,7 +463,15 @@ pub enum AskError {
     #[error("{server} was not asked, because the run is ending")]
     Closed {
         /// Which server.
-        server: SocketAddr,
+        server: Upstream,
+    },
+    /// A resolver over HTTPS or TLS brought no usable answer.
+    #[error("{server} did not answer: {problem}")]
+    Encrypted {
+        /// What happened.
+        problem: Problem,
+        /// Which resolver.
+        server: Upstream,
     },
     /// Neither transport brought a usable answer.
     #[error("{server} did not answer (udp: {udp}, tcp: {tcp})")]
@@ -393,6 +498,9 @@ pub enum Problem {
     /// What came is no DNS message, or not one for this question.
     #[error("garbled answer")]
     Garbled,
+    /// An HTTP status other than 200.
+    #[error("HTTP status {0}")]
+    Http(u16),
     /// The operating system says why: refused, unreachable, reset.
     #[error("{0}")]
     Io(String),
@@ -416,8 +524,21 @@ impl From<io::Error> for Problem {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Recursion {
+    /// With validation, and to be told of it.
+    Checked,
     No,
+    /// Without validation (RFC 4035 section 3.2.2).
+    Unchecked,
     Yes,
+}
+
+/// Whether a resolver is to look at signatures.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Checking {
+    /// CD is set: the answer comes as it is.
+    Disabled,
+    /// What does not validate is no answer.
+    Enabled,
 }
 
 /// A question with the id of the exchange that is under way.
@@ -427,13 +548,13 @@ struct Question {
     name: DomainName,
     recursion: Recursion,
     rtype: RecordType,
-    server: SocketAddr,
+    server: Upstream,
     wire_name: Name,
 }
 
 impl Question {
     fn new(
-        server: SocketAddr,
+        server: Upstream,
         name: &DomainName,
         rtype: RecordType,
         recursion: Recursion,
@@ -450,10 +571,13 @@ impl Question {
         })
     }
 
-    fn encode(&mut self) -> Result<Vec<u8>, Problem> {
-        self.id = rand::random();
+    fn encode(&mut self, id: u16) -> Result<Vec<u8>, Problem> {
+        self.id = id;
         let mut message = Message::new(self.id, MessageType::Query, OpCode::Query);
-        message.metadata.recursion_desired = self.recursion == Recursion::Yes;
+        message.metadata.recursion_desired = self.recursion != Recursion::No;
+        // RFC 6840 section 5.7: AD in a question asks for AD in the answer.
+        message.metadata.authentic_data = self.recursion == Recursion::Checked;
+        message.metadata.checking_disabled = self.recursion == Recursion::Unchecked;
         message.add_query(Query::query(self.wire_name.clone(), self.rtype));
         if self.edns {
             let mut edns = Edns::new();
@@ -496,14 +620,18 @@ impl Question {
     }
 }
 
-async fn over_udp(question: &Question, wire: &[u8]) -> Result<Message, Problem> {
-    let local: IpAddr = match question.server {
+async fn over_udp(
+    server: SocketAddr,
+    question: &Question,
+    wire: &[u8],
+) -> Result<Message, Problem> {
+    let local: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((local, 0)).await?;
     // Connected: the kernel drops what comes from elsewhere, and tells of a closed port at once.
-    socket.connect(question.server).await?;
+    socket.connect(server).await?;
     socket.send(wire).await?;
     let mut buffer = vec![0; UDP_BUFFER];
     loop {
@@ -515,9 +643,21 @@ async fn over_udp(question: &Question, wire: &[u8]) -> Result<Message, Problem> 
     }
 }
 
-async fn over_tcp(question: &Question, wire: &[u8]) -> Result<Message, Problem> {
-    let mut stream = TcpStream::connect(question.server).await?;
+async fn over_tcp(
+    server: SocketAddr,
+    question: &Question,
+    wire: &[u8],
+) -> Result<Message, Problem> {
+    let stream = TcpStream::connect(server).await?;
     stream.set_nodelay(true)?;
+    over_stream(stream, question, wire).await
+}
+
+async fn over_stream(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    question: &Question,
+    wire: &[u8],
+) -> Result<Message, Problem> {
     let length = u16::try_from(wire.len()).map_err(|_| Problem::Garbled)?;
     // Length and message in one segment (RFC 7766 section 8).
     let mut framed = length.to_be_bytes().to_vec();

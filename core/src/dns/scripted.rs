@@ -21,6 +21,7 @@ use hickory_proto::rr::RData;
 use hickory_proto::rr::Record;
 use hickory_proto::rr::RecordType;
 use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::rdata::CAA;
 use hickory_proto::rr::rdata::CNAME;
 use hickory_proto::rr::rdata::NS;
 use hickory_proto::rr::rdata::NULL;
@@ -382,6 +383,16 @@ fn record(line: &str) -> (String, RData) {
     );
     let data = match rtype {
         "A" => RData::A(A(Ipv4Addr::from_str(data).unwrap())),
+        // `flags tag value`
+        "CAA" => {
+            let mut parts = data.splitn(3, ' ');
+            let flags: u8 = parts.next().unwrap().parse().unwrap();
+            let mut caa = CAA::new_issue(flags & 128 != 0, None, Vec::new());
+            caa.reserved_flags = flags & 127;
+            caa.tag = parts.next().unwrap().to_owned();
+            caa.value = parts.next().unwrap().as_bytes().to_vec();
+            RData::CAA(caa)
+        }
         "CNAME" => RData::CNAME(CNAME(name(data))),
         // Kept as text until it is sent.
         "DNAME" => RData::Unknown {

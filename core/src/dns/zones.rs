@@ -4,7 +4,9 @@
 //! provider's zone with the zone cut that DNS shows, so that a shadowed parent or a second zone of the same name is found
 //! before anything is written. Writing goes through the zone's writer; proof comes from the authoritative servers.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +16,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::dns::Announcement;
+use crate::dns::Delegation;
+use crate::dns::DelegationRules;
 use crate::dns::Discovery;
 use crate::dns::DiscoveryError;
 use crate::dns::DomainName;
 use crate::dns::Location;
+use crate::dns::Mode;
 use crate::dns::NamedProvider;
 use crate::dns::Propagation;
 use crate::dns::PropagationError;
@@ -32,6 +37,7 @@ use crate::dns::Submission;
 use crate::dns::TxtChange;
 use crate::dns::Wanted;
 use crate::dns::Zone;
+use crate::dns::ZoneServers;
 use crate::dns::ZoneWriters;
 use crate::event::Events;
 use crate::event::What;
@@ -39,6 +45,9 @@ use crate::event::What;
 /// Everything that is known about zones, and the ways to write them.
 #[derive(Debug)]
 pub struct Zones {
+    /// Zones of which no server and no resolver could be asked, and that this was told of.
+    blind: Mutex<HashSet<DomainName>>,
+    delegation: DelegationRules,
     discovery: Discovery,
     events: Events,
     /// One question to a provider for each zone cut, however many names are below it.
@@ -57,6 +66,8 @@ impl Zones {
         events: Events,
     ) -> Self {
         Self {
+            blind: Mutex::default(),
+            delegation: DelegationRules::default(),
             discovery,
             held: Mutex::default(),
             propagation,
@@ -72,9 +83,40 @@ impl Zones {
         self
     }
 
+    /// The same, with what a user says about where challenges live.
+    pub fn with_delegation(mut self, rules: DelegationRules) -> Self {
+        self.delegation = rules;
+        self
+    }
+
     /// Where values for `owner` go: the final owner, its zone, and who serves it.
     pub async fn place(&self, owner: &DomainName) -> Result<Place, PlaceError> {
-        let location = self.discovery.locate(owner).await?;
+        let mut doubt = None;
+        let rule = self.delegation.of(owner);
+        let located = match rule {
+            Delegation::Follow => self.discovery.locate(owner).await,
+            Delegation::Here => self.discovery.locate_here(owner).await,
+            Delegation::To(target) if target == owner => self.discovery.locate_here(owner).await,
+            Delegation::To(target) => {
+                let (location, seen) = tokio::join!(
+                    self.discovery.locate_at(owner, target),
+                    self.discovery.locate(owner)
+                );
+                if let Ok(location) = &location {
+                    doubt = compare(target, location, seen)?;
+                }
+                location
+            }
+        };
+        let location = match (located, rule) {
+            (Err(error @ DiscoveryError::Blind { .. }), Delegation::To(target)) => {
+                return self.place_blindly(owner, target, error).await;
+            }
+            (Err(error @ DiscoveryError::Blind { .. }), _) => {
+                return self.place_blindly(owner, owner, error).await;
+            }
+            (located, _) => located?,
+        };
         let provider = self.routes.provider_for(&location.owner)?.clone();
         let cut = &location.zone.zone;
         let cell: Held = {
@@ -97,7 +139,53 @@ impl Zones {
             });
         }
         Ok(Place {
+            doubt,
             location,
+            provider,
+            zone,
+        })
+    }
+
+    /// The place as the provider alone knows it, where nobody can be asked.
+    async fn place_blindly(
+        &self,
+        asked: &DomainName,
+        owner: &DomainName,
+        error: DiscoveryError,
+    ) -> Result<Place, PlaceError> {
+        if matches!(
+            self.propagation.mode_for(owner),
+            Mode::Authoritative | Mode::Doh
+        ) {
+            return Err(error.into());
+        }
+        let provider = self.routes.provider_for(owner)?.clone();
+        let zone = self.zone_of(&provider, owner).await?;
+        if self.blind.lock().await.insert(zone.name.clone()) {
+            self.events.warn(
+                format!(
+                    "{error}; the zone {} is taken from {}, and a delegation of challenge names would go unnoticed",
+                    zone.name,
+                    provider.provider.endpoint()
+                ),
+                error.hint(),
+            );
+        }
+        let chain = [owner].into_iter().filter(|owner| *owner != asked);
+        Ok(Place {
+            doubt: None,
+            location: Location {
+                asked: asked.clone(),
+                chain: chain.cloned().collect(),
+                owner: owner.clone(),
+                wildcard: None,
+                zone: Arc::new(ZoneServers {
+                    zone: zone.name.clone(),
+                    servers: Vec::new(),
+                    given: false,
+                    negative_ttl: Duration::ZERO,
+                }),
+            },
             provider,
             zone,
         })
@@ -113,6 +201,11 @@ impl Zones {
         self.writers.announce()
     }
 
+    /// How zones and servers are found; what it has learned is shared.
+    pub fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
     /// Hands changes to the writer of a zone.
     pub fn submit(
         &self,
@@ -124,32 +217,35 @@ impl Zones {
         self.writers.submit(provider, zone, changes, cancel)
     }
 
-    /// Waits until the values are served, and at least `settle` more; tells each owner as it is proven.
+    /// Waits until the values are served, and at least `settle` more; tells each owner as it is proven. Of the owner names in
+    /// `vouched` the provider has said that it serves them; see [`Self::await_settled`].
     pub async fn await_visible(
         &self,
         wanted: Vec<Wanted>,
+        vouched: BTreeSet<DomainName>,
         settle: Duration,
         cancel: &CancellationToken,
         on_proven: impl FnMut(Proven) + Send,
     ) -> Result<Report, PropagationError> {
         self.propagation
             .settling(settle)
+            .vouched(vouched)
             .await_visible_each(wanted, cancel, on_proven)
             .await
     }
 
-    /// Waits until the provider itself says that a change is served, where it can say that.
+    /// Waits until the provider itself says that a change is served, where it can say that; answers whether it did.
     ///
-    /// Its word spares the name servers questions that come too early and decides nothing: they are asked afterwards in any case.
-    /// So what goes wrong here is a warning, and the wait is bounded like theirs.
+    /// Its word spares the name servers questions that come too early, and counts where they cannot be asked. So what goes wrong here
+    /// is a warning, and the wait is bounded like theirs.
     pub async fn await_settled(
         &self,
         provider: &NamedProvider,
         receipt: &Receipt,
         cancel: &CancellationToken,
-    ) -> Result<(), PropagationError> {
+    ) -> Result<bool, PropagationError> {
         if receipt.0.is_empty() || !provider.provider.capabilities().tells_settled {
-            return Ok(());
+            return Ok(false);
         }
         let asking = async {
             loop {
@@ -166,10 +262,11 @@ impl Zones {
                 });
                 let pause = match result {
                     Ok(Settlement::Pending(pause)) => pause,
-                    Ok(Settlement::Settled | Settlement::Unknown) => return,
+                    Ok(Settlement::Settled) => return true,
+                    Ok(Settlement::Unknown) => return false,
                     Ok(Settlement::AwaitsPerson(what)) => {
                         self.events.warn(what, None);
-                        return;
+                        return false;
                     }
                     Err(error) if error.is_retryable() => error.retry_after().unwrap_or(ASK_AGAIN),
                     Err(error) => {
@@ -177,7 +274,7 @@ impl Zones {
                             format!("the provider does not say when a change is served: {error}"),
                             error.hint(),
                         );
-                        return;
+                        return false;
                     }
                 };
                 self.events.emit(What::Waiting {
@@ -191,7 +288,9 @@ impl Zones {
             }
         };
         tokio::select! {
-            _ = tokio::time::timeout(self.propagation.timeout(), asking) => Ok(()),
+            settled = tokio::time::timeout(self.propagation.timeout(), asking) => {
+                Ok(settled.unwrap_or(false))
+            }
             () = cancel.cancelled() => Err(PropagationError::Cancelled),
         }
     }
@@ -207,9 +306,18 @@ impl Zones {
         provider: &NamedProvider,
         location: &Location,
     ) -> Result<Zone, ProviderError> {
-        let zone = self.zone_of(provider, &location.owner).await?;
         let delegated = &location.zone;
-        if delegated.given || zone.name != delegated.zone {
+        let zone = match self.zone_of(provider, &location.owner).await {
+            // The contracts of other tools tell no zones: then DNS alone says which it is.
+            Err(ProviderError::Unsupported { .. }) => {
+                return Ok(Zone {
+                    id: String::new(),
+                    name: delegated.zone.clone(),
+                });
+            }
+            zone => zone?,
+        };
+        if delegated.given || delegated.servers.is_empty() || zone.name != delegated.zone {
             return Ok(zone);
         }
         // What cannot be compared is no failure: the values are looked for at the delegated servers in any case.
@@ -269,13 +377,55 @@ impl Zones {
     }
 }
 
+/// Whether DNS leads from the challenge name to where the user says that it does; what speaks against it, and is not certain.
+fn compare(
+    target: &DomainName,
+    said: &Location,
+    seen: Result<Location, DiscoveryError>,
+) -> Result<Option<Doubt>, PlaceError> {
+    let error = match seen {
+        Ok(seen) if seen.owner == said.owner => return Ok(None),
+        // The very alias that is hidden by a wildcard with the same target.
+        Ok(seen) if seen.wildcard.as_ref() == Some(target) => return Ok(None),
+        Ok(seen) => {
+            let given = seen.zone.given;
+            let error = PlaceError::NotDelegated {
+                owner: said.asked.clone(),
+                target: target.clone(),
+                seen: seen.is_delegated().then_some(seen.owner),
+            };
+            match given {
+                // The CA may see something else than servers that were given by hand.
+                true => error,
+                false => return Err(error),
+            }
+        }
+        Err(error) => error.into(),
+    };
+    Ok(Some(Doubt {
+        message: error.to_string(),
+        hint: error.hint(),
+    }))
+}
+
 /// A zone that a provider was asked for, or is being asked for.
 #[derive(Clone, Debug, Default)]
 struct Held(Arc<OnceCell<Zone>>);
 
+/// What speaks against a place, and may be different where the CA looks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Doubt {
+    /// What.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
 /// Where values go.
 #[derive(Clone, Debug)]
 pub struct Place {
+    /// What speaks against it.
+    pub doubt: Option<Doubt>,
     /// The final owner and the servers of its zone.
     pub location: Location,
     /// Who writes it.
@@ -303,6 +453,22 @@ pub enum PlaceError {
     /// DNS did not say where the name lives.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
+    /// No alias leads to where the user says that the challenge lives.
+    #[error(
+        "the value for {owner} is to go to {target}, but {}",
+        match seen {
+            Some(seen) => format!("{owner} leads to {seen}"),
+            None => format!("{owner} is no alias of it"),
+        }
+    )]
+    NotDelegated {
+        /// The challenge name.
+        owner: DomainName,
+        /// Where the user says that it leads.
+        target: DomainName,
+        /// Where it leads, if anywhere.
+        seen: Option<DomainName>,
+    },
     /// The provider did not say which zone it holds.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -329,7 +495,7 @@ impl PlaceError {
         match self {
             Self::Discovery(error) => error.is_retryable(),
             Self::Provider(error) => error.is_retryable(),
-            Self::Route(_) | Self::ZoneMismatch { .. } => false,
+            Self::NotDelegated { .. } | Self::Route(_) | Self::ZoneMismatch { .. } => false,
         }
     }
 
@@ -346,6 +512,9 @@ impl PlaceError {
         match self {
             Self::Discovery(error) => error.hint(),
             Self::Provider(error) => error.hint(),
+            Self::NotDelegated { owner, target, .. } => {
+                Some(format!("set `{} CNAME {}`", owner.fqdn(), target.fqdn()))
+            }
             Self::Route(error) => error.hint(),
             Self::ZoneMismatch { held, served, .. } if served.is_within(held) => Some(format!(
                 "{served} is delegated away from {held}; configure the provider that holds {served}"

@@ -14,10 +14,12 @@ use crate::acme::DirectoryError;
 use crate::acme::KeyType;
 use crate::acme::OrderError;
 use crate::acme::Problem;
+use crate::dns::CaaError;
 use crate::dns::Identifier;
 use crate::dns::PlaceError;
 use crate::dns::PropagationError;
 use crate::dns::WriteError;
+use crate::issue::CaaRefusal;
 use crate::store::CertId;
 use crate::store::FileError;
 use crate::store::InFlight;
@@ -54,6 +56,15 @@ pub enum IssueError {
         /// Where it is.
         url: String,
     },
+    /// The holder of a domain does not let this CA issue for it (RFC 8659).
+    #[error("{}", refused(refusals))]
+    Caa {
+        /// For which names, and what their records say.
+        refusals: Vec<CaaRefusal>,
+    },
+    /// It is not known whether the CA may issue, and that counts as no.
+    #[error(transparent)]
+    CaaUnreadable(#[from] CaaError),
     /// Somebody asked to stop.
     #[error("interrupted")]
     Cancelled,
@@ -295,6 +306,8 @@ impl IssueError {
             Self::Expired { .. }
             | Self::Account(_)
             | Self::Authorization { .. }
+            | Self::Caa { .. }
+            | Self::CaaUnreadable(_)
             | Self::Chain { .. }
             | Self::Directory(_)
             | Self::NoDnsChallenge { .. }
@@ -355,6 +368,8 @@ impl IssueError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Account(error) => error.hint(),
+            Self::Caa { refusals } => refusals.first().map(CaaRefusal::hint),
+            Self::CaaUnreadable(error) => error.hint(),
             Self::AccountKeyAsked { .. } => {
                 Some("give it another key; RFC 8555 section 11.1 keeps the two apart".to_owned())
             }
@@ -408,6 +423,7 @@ impl IssueError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Account(error) => error.is_retryable(),
+            Self::CaaUnreadable(error) => error.source.is_retryable(),
             Self::Accounts(error) => error.is_retryable(),
             Self::Directory(error) => error.is_retryable(),
             Self::Order(error) | Self::Validation { source: error, .. } => error.is_retryable(),
@@ -478,12 +494,36 @@ impl IssueError {
         }
     }
 
+    /// Whether the CA says that only some of its vantage points found what every authoritative server has.
+    pub(super) fn is_seen_by_some(&self) -> bool {
+        let Self::Validation { source, .. } = self else {
+            return false;
+        };
+        let names = source.refused_names();
+        let secondary = |problem: &Problem| {
+            let detail = problem.to_string().to_ascii_lowercase();
+            detail.contains("secondary validation") || detail.contains("remote perspective")
+        };
+        !names.is_empty()
+            && names
+                .iter()
+                .any(|(_, problem)| problem.as_ref().is_some_and(secondary))
+    }
+
     /// The TTL of the values, where the CA says that it did not find what every authoritative server has.
     pub(super) fn missed_values_ttl(&self) -> Option<u32> {
         match self {
             Self::Validation { source, ttl } if is_about_values(source) => *ttl,
             _ => None,
         }
+    }
+}
+
+fn refused(refusals: &[CaaRefusal]) -> String {
+    match refusals {
+        [] => "CAA records forbid it".to_owned(),
+        [one] => one.to_string(),
+        [first, rest @ ..] => format!("{first}; and {} more names", rest.len()),
     }
 }
 

@@ -17,10 +17,12 @@ mod key;
 mod maintain;
 mod options;
 mod plan;
+pub(crate) mod preflight;
 mod prove;
 mod publish;
 mod recover;
 mod subset;
+pub(crate) mod trial;
 mod walk;
 
 use std::collections::HashMap;
@@ -45,6 +47,8 @@ pub use options::OtherCa;
 pub use plan::Plan;
 pub use plan::PlanAction;
 pub use plan::PlannedName;
+pub use preflight::CaaPolicy;
+pub use preflight::CaaRefusal;
 
 pub use crate::account::Terms;
 use crate::acme::Ca;
@@ -72,6 +76,7 @@ use crate::store::Version;
 pub struct Engine {
     /// Orders of one run queue here for an account, instead of polling the lock that keeps runs apart.
     accounts: Mutex<HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>>,
+    caa: CaaPolicy,
     checkpoints: Option<Arc<dyn Checkpoints>>,
     clients: clients::Clients,
     events: Events,
@@ -92,6 +97,7 @@ impl Engine {
     ) -> Self {
         Self {
             accounts: Mutex::default(),
+            caa: CaaPolicy::default(),
             checkpoints: None,
             clients: clients::Clients::default(),
             events,
@@ -100,6 +106,12 @@ impl Engine {
             transport,
             zones,
         }
+    }
+
+    /// When CAA records stop an order; where they certainly forbid it, unless given.
+    pub fn with_caa(mut self, policy: CaaPolicy) -> Self {
+        self.caa = policy;
+        self
     }
 
     /// Calls `checkpoints` at each point where a kill would have to be harmless; for tests that kill there.
@@ -179,6 +191,22 @@ impl Engine {
     fn queue_for(&self, account: &AccountId) -> Arc<tokio::sync::Mutex<()>> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.entry(account.clone()).or_default().clone()
+    }
+
+    pub(crate) fn live(&self) -> &Live {
+        &self.live
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    pub(crate) fn zones(&self) -> &Zones {
+        &self.zones
     }
 
     async fn reached(&self, point: Checkpoint) {
@@ -264,6 +292,8 @@ impl Request {
 pub struct Timeouts {
     /// For another run that holds a lock.
     pub lock: Duration,
+    /// For a change to settle, when the CA has not seen from everywhere what every server has; each time thrice as long.
+    pub settling: Duration,
     /// For the CA's verdict about the challenges.
     pub validation: Duration,
     /// For the certificate, after the order was finalized.
@@ -277,6 +307,8 @@ impl Default for Timeouts {
         Self {
             // Longer than an order takes, propagation included.
             lock: Duration::from_secs(15 * 60),
+            // Let's Encrypt's users report half a minute to two minutes for anycast services.
+            settling: Duration::from_secs(30),
             // CAs answer within seconds; some queue validations for minutes.
             validation: Duration::from_secs(5 * 60),
             // ZeroSSL and SSL.com may take minutes.

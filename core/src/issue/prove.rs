@@ -4,6 +4,9 @@
 //! before the name servers have shown its value.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -11,6 +14,7 @@ use jiff::Timestamp;
 use super::Checkpoint;
 use super::IssueError;
 use super::expiry::Deadline;
+use super::publish::Settling;
 use super::publish::Target;
 use super::publish::publish;
 use super::publish::withdraw;
@@ -25,15 +29,14 @@ use crate::acme::Wait;
 use crate::dns::Announcement;
 use crate::dns::DomainName;
 use crate::dns::Identifier;
-use crate::dns::NamedProvider;
 use crate::dns::Place;
 use crate::dns::PlaceError;
 use crate::dns::Proven;
-use crate::dns::Receipt;
 use crate::dns::Wanted as WantedValues;
 use crate::event::Stage;
 use crate::event::Step;
 use crate::event::What;
+use crate::store::ZoneNotes;
 
 impl Walk<'_> {
     /// Where each name's value goes; found out before anything is ordered.
@@ -90,6 +93,9 @@ impl Walk<'_> {
                     zone: place.zone.name.clone(),
                     provider: place.provider.name.clone(),
                 });
+                if let Some(doubt) = &place.doubt {
+                    self.events.warn(doubt.message.clone(), doubt.hint.clone());
+                }
                 if let Some(target) = &place.location.wildcard {
                     self.events.warn(
                         format!("{} is no delegation: a wildcard CNAME to {target} answers for every name there", name.challenge_owner()),
@@ -184,6 +190,7 @@ impl Walk<'_> {
         let wait = deadline.shortens(wait);
         match account.await_ready(&order.url, &wait).await {
             Ok(order) => {
+                self.remember_settling(&targets).await;
                 for target in &targets {
                     self.progress(&target.identifier, Step::Valid);
                 }
@@ -198,6 +205,34 @@ impl Walk<'_> {
                 }
                 let ttl = targets.iter().map(|t| t.place.ttl()).max();
                 Err(IssueError::Validation { source, ttl })
+            }
+        }
+    }
+
+    /// How long changes of these zones take until the CA sees them from everywhere, as far as that was learned.
+    async fn settling(&self, targets: &[Target]) -> Duration {
+        let mut longest = Duration::from_secs(self.settling.load(Ordering::Relaxed));
+        for zone in zones(targets) {
+            // Advice that cannot be read is none.
+            let known = ZoneNotes::settle(&*self.engine.store, zone).await;
+            longest = longest.max(known.unwrap_or_default());
+        }
+        longest
+    }
+
+    /// Remembers how long it took, where it took longer than usual.
+    async fn remember_settling(&self, targets: &[Target]) {
+        let settle = Duration::from_secs(self.settling.load(Ordering::Relaxed));
+        if settle.is_zero() {
+            return;
+        }
+        for zone in zones(targets) {
+            let written = ZoneNotes::remember(&*self.engine.store, zone, settle).await;
+            if let Err(error) = written {
+                self.events.warn(
+                    format!("it could not be remembered that {zone} settles slowly: {error}"),
+                    error.hint(),
+                );
             }
         }
     }
@@ -222,7 +257,7 @@ impl Walk<'_> {
     async fn propagate(
         &self,
         targets: &[Target],
-        receipts: Vec<(NamedProvider, Receipt)>,
+        settling: Vec<Settling>,
     ) -> Result<(), IssueError> {
         self.events.stage(Stage::Propagate);
         let mut by_owner: BTreeMap<DomainName, (WantedValues, Vec<Identifier>)> = BTreeMap::new();
@@ -239,18 +274,24 @@ impl Walk<'_> {
             wanted.values.push(target.value.clone());
             names.push(target.identifier.clone());
         }
-        let settled = receipts.iter().map(|(provider, receipt)| {
+        let words = settling.iter().map(|change| {
             self.engine
                 .zones
-                .await_settled(provider, receipt, self.cancel)
+                .await_settled(&change.provider, &change.receipt, self.cancel)
         });
-        futures::future::try_join_all(settled).await?;
+        let words = futures::future::try_join_all(words).await?;
+        let vouched = settling
+            .iter()
+            .zip(words)
+            .filter(|(_, settled)| *settled)
+            .flat_map(|(change, _)| change.owners.clone())
+            .collect();
         let wanted = by_owner
             .values()
             .map(|(wanted, _)| wanted.clone())
             .collect();
         let settle = targets.iter().map(|t| t.place.settle()).max();
-        let settle = settle.unwrap_or_default();
+        let settle = settle.unwrap_or_default().max(self.settling(targets).await);
         let tell = |proven: Proven| {
             for name in by_owner
                 .get(&proven.owner)
@@ -263,10 +304,17 @@ impl Walk<'_> {
         };
         self.engine
             .zones
-            .await_visible(wanted, settle, self.cancel, tell)
+            .await_visible(wanted, vouched, settle, self.cancel, tell)
             .await?;
         Ok(())
     }
+}
+
+fn zones(targets: &[Target]) -> BTreeSet<&DomainName> {
+    targets
+        .iter()
+        .map(|target| &target.place.zone.name)
+        .collect()
 }
 
 /// When the first authorization that is still to be proven expires.

@@ -1,5 +1,6 @@
 //! Putting values into DNS and taking them out, with the head always ahead of it.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::IssueError;
 use crate::acme::Challenge;
 use crate::dns::Action;
 use crate::dns::Announcement;
+use crate::dns::DomainName;
 use crate::dns::Identifier;
 use crate::dns::NamedProvider;
 use crate::dns::Origin;
@@ -50,6 +52,14 @@ impl Target {
     }
 }
 
+/// A change that a provider can be asked about.
+#[derive(Clone, Debug)]
+pub(super) struct Settling {
+    pub(super) owners: BTreeSet<DomainName>,
+    pub(super) provider: NamedProvider,
+    pub(super) receipt: Receipt,
+}
+
 /// Writes the values of all targets: into the head, and then into DNS with one submission a zone. What comes back is what the
 /// providers can be asked about.
 pub(super) async fn publish(
@@ -59,7 +69,7 @@ pub(super) async fn publish(
     announcement: Announcement,
     events: &Events,
     cancel: &CancellationToken,
-) -> Result<Vec<(NamedProvider, Receipt)>, IssueError> {
+) -> Result<Vec<Settling>, IssueError> {
     let now = Timestamp::now();
     session
         .update(|head| {
@@ -108,7 +118,14 @@ pub(super) async fn publish(
             () = cancel.cancelled() => return Err(IssueError::Cancelled),
         };
         let written = written.ok_or(IssueError::Cancelled)?;
-        receipts.push((group[0].place.provider.clone(), written.receipt));
+        receipts.push(Settling {
+            owners: group
+                .iter()
+                .map(|target| target.place.location.owner.clone())
+                .collect(),
+            provider: group[0].place.provider.clone(),
+            receipt: written.receipt,
+        });
         for (target, result) in group.into_iter().zip(written.results) {
             match result {
                 Ok(handle) => {

@@ -1,6 +1,8 @@
 //! The walk itself, stage by stage.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -136,6 +138,8 @@ pub(super) struct Walk<'a> {
     pub(super) events: &'a Events,
     pub(super) request: &'a Request,
     pub(super) session: &'a HeadSession,
+    /// Seconds for which changes settle after the proof, because the CA has missed one.
+    pub(super) settling: AtomicU64,
     /// What is asked for, with the CA that is preferred.
     pub(super) asked: &'a Wanted,
     /// The same, with the CA that is asked now.
@@ -167,6 +171,7 @@ impl<'a> Walk<'a> {
             ordered: Ordered::new(wanted.clone()),
             request,
             session,
+            settling: AtomicU64::new(0),
             wanted,
         }
     }
@@ -234,6 +239,19 @@ impl Walk<'_> {
                 // The lock is over orders of the old account.
                 drop(order_lock);
                 (account, resumed, order_lock) = self.prepare().await?;
+                continue;
+            }
+            if error.is_seen_by_some()
+                && let Some(settle) = self.settle_longer(error.missed_values_ttl())
+            {
+                self.events.warn(
+                    format!("the CA did not see from everywhere what every authoritative server has: {error}"),
+                    Some(format!(
+                        "the order is made again, with {} s for the change to settle",
+                        settle.as_secs()
+                    )),
+                );
+                tried_again = true;
                 continue;
             }
             match error.missed_values_ttl() {
@@ -339,7 +357,7 @@ impl Walk<'_> {
             .as_ref()
             .is_none_or(|r| r.order.status == OrderStatus::Pending);
         let places = match needs_proof {
-            true => self.places().await?,
+            true => tokio::try_join!(self.places(), self.preflight(account))?.0,
             false => BTreeMap::new(),
         };
 
@@ -409,6 +427,22 @@ impl Walk<'_> {
             order = account.new_order(new_order) => Ok(order?),
             () = given_up => Err(IssueError::Cancelled),
         }
+    }
+
+    /// The next longer time for changes to settle; none when enough were tried.
+    fn settle_longer(&self, ttl: Option<u32>) -> Option<Duration> {
+        // What a resolver remembers has expired by then, too.
+        let ttl = Duration::from_secs(u64::from(ttl.unwrap_or_default())).min(LONGEST_TTL);
+        let first = self.request.timeouts.settling.max(ttl).as_secs().max(1);
+        let next = match self.settling.load(Ordering::Relaxed) {
+            0 => first,
+            before => before * 3,
+        };
+        if next > first * 3 {
+            return None;
+        }
+        self.settling.store(next, Ordering::Relaxed);
+        Some(Duration::from_secs(next))
     }
 
     async fn wait(&self, reason: &str, pause: Duration) -> Result<(), IssueError> {

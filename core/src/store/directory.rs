@@ -24,6 +24,7 @@ use crate::store::LockGuard;
 use crate::store::LockName;
 use crate::store::Mode;
 use crate::store::Patience;
+use crate::store::Room;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Tag;
@@ -134,6 +135,19 @@ impl Store for DirectoryStore {
             let mut keys = Vec::new();
             collect(&dir, &prefix, &mut keys)?;
             Ok(keys)
+        })
+        .await
+    }
+
+    async fn examine(&self, writing: bool) -> Result<Room, StoreError> {
+        self.blocking(move |root| {
+            if writing {
+                root.try_writing()?;
+            }
+            Ok(Room {
+                place: root.path().display().to_string(),
+                free: root.free()?,
+            })
         })
         .await
     }

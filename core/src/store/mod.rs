@@ -13,6 +13,7 @@ mod directory;
 mod head;
 mod spec;
 mod version;
+mod zone;
 
 use std::fmt;
 use std::time::Duration;
@@ -50,6 +51,9 @@ pub use spec::Spec;
 pub use version::Revoked;
 pub use version::Version;
 pub use version::VersionFile;
+pub use zone::ZoneNotes;
+
+use crate::dns::DomainName;
 
 /// A map from keys to bytes that outlives the process.
 #[async_trait]
@@ -77,8 +81,25 @@ pub trait Store: fmt::Debug + Send + Sync {
         patience: Patience<'_>,
     ) -> Result<Box<dyn LockGuard>, StoreError>;
 
+    /// Whether it can be used: writes and removes a file where `writing`, and says what room there is.
+    async fn examine(&self, _writing: bool) -> Result<Room, StoreError> {
+        Ok(Room {
+            place: "the store".to_owned(),
+            free: None,
+        })
+    }
+
     /// Removes what killed runs left half-written below `prefix`; only for whoever holds the lock over it.
     async fn tidy(&self, prefix: &Key) -> Result<(), StoreError>;
+}
+
+/// What room a store has.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Room {
+    /// Where it is, for messages.
+    pub place: String,
+    /// Octets that can still be written, where that can be told.
+    pub free: Option<u64>,
 }
 
 /// How long to wait for a lock, and whom to tell.
@@ -162,6 +183,11 @@ impl Key {
             }
             _ => None,
         }
+    }
+
+    /// What was learned about the zone `name`.
+    pub fn zone(name: &DomainName) -> Self {
+        Self(vec!["zones".into(), format!("{name}.json")])
     }
 
     /// The components.

@@ -76,6 +76,10 @@ impl DnsProvider for Cloudflare {
         Ok(zone)
     }
 
+    async fn name_servers(&self, zone: &Zone) -> Result<Vec<DomainName>, ProviderError> {
+        Ok(self.zones.servers(&zone.id).await)
+    }
+
     async fn apply(&self, zone: &Zone, changes: &[TxtChange]) -> Result<Applied, ProviderError> {
         self.apply_all(zone, changes).await
     }

@@ -76,6 +76,13 @@ impl Zones {
         Ok((zone(id, &name), None))
     }
 
+    /// The name servers of a zone that was found by name; none of one that was named by its id.
+    pub(super) async fn servers(&self, id: &str) -> Vec<DomainName> {
+        let seen = self.seen.lock().await;
+        let held = seen.zones.iter().find(|held| held.id == id);
+        held.map(|held| held.servers.clone()).unwrap_or_default()
+    }
+
     /// Forgets what was seen, because it is not so any more.
     pub(super) async fn forget(&self) {
         *self.seen.lock().await = Seen::default();
@@ -255,11 +262,17 @@ impl Seen {
                 "pro" | "business" | "enterprise" => Some(PAID),
                 _ => None,
             });
+            let servers = info
+                .name_servers
+                .into_iter()
+                .chain(info.vanity_name_servers);
+            let servers = servers.flatten().filter_map(|name| name.parse().ok());
             self.zones.retain(|held| held.id != info.id);
             self.zones.push(Held {
                 id: info.id,
                 most,
                 name,
+                servers: servers.collect(),
                 state,
             });
         }
@@ -291,6 +304,8 @@ struct Held {
     /// The most changes in one batch.
     most: Option<usize>,
     name: DomainName,
+    /// The name servers that it is to be delegated to.
+    servers: Vec<DomainName>,
     state: String,
 }
 
@@ -310,6 +325,10 @@ struct Info {
     status: String,
     #[serde(default, rename = "type")]
     kind: Option<String>,
+    #[serde(default)]
+    name_servers: Option<Vec<String>>,
+    #[serde(default)]
+    vanity_name_servers: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -141,7 +141,7 @@ impl<'a> Bench<'a> {
         let a = self.value("a")?;
         let mut owners = Vec::with_capacity(MANY);
         for n in 0..MANY {
-            owners.push(child(&first, &format!("n{n}"))?);
+            owners.push(beside(&first, &format!("n{n}"))?);
         }
         let wanted: Vec<(&DomainName, &TxtValue)> = owners.iter().map(|o| (o, &a)).collect();
         self.add(&zone, &wanted).await?;
@@ -154,7 +154,7 @@ impl<'a> Bench<'a> {
     async fn one_refused(&mut self) -> Played {
         let (zone, first) = self.place().await?;
         let a = self.value("a")?;
-        let [left, right] = [child(&first, "left")?, child(&first, "right")?];
+        let [left, right] = [beside(&first, "left")?, beside(&first, "right")?];
         let foreign = self.options.foreign.clone();
         let changes: Vec<TxtChange> = [&left, &foreign, &right]
             .into_iter()
@@ -262,6 +262,7 @@ impl<'a> Bench<'a> {
     async fn unknown_zone(&mut self) -> Played {
         match self.provider.zone_of(&self.options.foreign).await {
             Err(ProviderError::ZoneNotFound { .. } | ProviderError::Misconfigured { .. }) => Ok(()),
+            Err(error @ ProviderError::Unsupported { .. }) => Err(error.into()),
             Err(error) => Err(Verdict::Fail(format!(
                 "a name in no zone of the account made another error: {error}"
             ))),
@@ -297,7 +298,13 @@ impl<'a> Bench<'a> {
     /// A name of this case's own, and its zone.
     async fn place(&self) -> Result<(Zone, DomainName), Verdict> {
         let owner = child(&child(&self.options.base, &self.prefix)?, "_acme-challenge")?;
-        let zone = self.provider.zone_of(&owner).await?;
+        let zone = match (self.provider.zone_of(&owner).await, &self.options.zone) {
+            (Err(ProviderError::Unsupported { .. }), Some(name)) => Zone {
+                id: String::new(),
+                name: name.clone(),
+            },
+            (zone, _) => zone?,
+        };
         match owner.is_within(&zone.name) {
             true => Ok((zone, owner)),
             false => Err(Verdict::Fail(format!(
@@ -437,6 +444,12 @@ fn all_applied(changes: &[TxtChange], outcomes: &[Outcome]) -> Played {
 fn child(name: &DomainName, label: &str) -> Result<DomainName, Verdict> {
     name.child(label)
         .map_err(|error| Verdict::Fail(format!("the base name is too long: {error}")))
+}
+
+/// The challenge name of a host below the one that `owner` is the challenge name of.
+fn beside(owner: &DomainName, label: &str) -> Result<DomainName, Verdict> {
+    let host = owner.parent().unwrap_or_else(|| owner.clone());
+    child(&child(&host, label)?, "_acme-challenge")
 }
 
 fn parse_value(text: &str) -> Result<TxtValue, Verdict> {

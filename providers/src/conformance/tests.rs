@@ -135,6 +135,7 @@ impl Memory {
             impostor: Some(&impostor),
             patience: Duration::ZERO,
             read: &read,
+            zone: None,
         };
         run(self, &options).await
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::plugin::PluginError;
 use crate::plugin::describe;
-use crate::plugin::trust;
+use crate::program::trust;
 use crate::registry::Kind;
 
 /// The directories in which plugins are looked for.

@@ -9,7 +9,6 @@ mod describe;
 mod find;
 mod protocol;
 mod session;
-pub(crate) mod trust;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -50,8 +49,8 @@ use crate::plugin::protocol::SettledAnswer;
 use crate::plugin::protocol::ValuesAnswer;
 use crate::plugin::protocol::ZoneAnswer;
 use crate::plugin::session::CallError;
-use crate::plugin::session::Log;
 use crate::plugin::session::Session;
+use crate::program::Log;
 use crate::registry::Context;
 use crate::registry::Form;
 use crate::registry::Integration;

@@ -200,10 +200,10 @@ pub(super) fn verify_error(client: &Client, error: &VerifyError) -> ProviderErro
             format!("its answer is signed with another key or algorithm than `{name}` with {algorithm}"),
             None,
         ),
-        VerifyError::Time(skew) => credentials(
-            format!("its answer was signed {} this machine's clock", ahead_or_behind(*skew)),
-            Some(CLOCK_HINT.to_owned()),
-        ),
+        VerifyError::Time(skew) => ProviderError::Clock {
+            detail: format!("its answer was signed {} this machine's clock", ahead_or_behind(*skew)),
+            endpoint,
+        },
         VerifyError::Unsigned(_) => credentials(
             format!("its answer is not signed, although the request was, with the key `{name}`"),
             Some("something between this machine and the server answers in its place, or the server does not check signatures".to_owned()),
@@ -218,16 +218,16 @@ pub(super) fn verify_error(client: &Client, error: &VerifyError) -> ProviderErro
             format!("the signature made with the key `{name}` is wrong (BADSIG)"),
             Some("the secret differs from the one on the server; copy it again".to_owned()),
         ),
-        VerifyError::Tsig(TsigError::BadTime(skew)) => credentials(
-            match skew {
+        VerifyError::Tsig(TsigError::BadTime(skew)) => ProviderError::Clock {
+            detail: match skew {
                 Some(skew) => format!(
                     "its clock is {} this machine's, and {FUDGE} s are allowed (BADTIME)",
                     ahead_or_behind(*skew)
                 ),
                 None => format!("its clock differs from this machine's by more than {FUDGE} s (BADTIME)"),
             },
-            Some(CLOCK_HINT.to_owned()),
-        ),
+            endpoint,
+        },
         VerifyError::Tsig(TsigError::BadTrunc) => credentials(
             format!("it wants another length of signatures than {algorithm} has (BADTRUNC)"),
             Some("name the algorithm without a length on the server, such as `hmac-sha256`".to_owned()),
@@ -285,4 +285,3 @@ fn ahead_or_behind(skew: i64) -> String {
 }
 
 const KEY_HINT: &str = "set `tsig.name` and `tsig.secret`, or `key-file`";
-const CLOCK_HINT: &str = "set the clocks of both machines, best by NTP";

@@ -123,6 +123,7 @@ async fn it_conforms() {
             impostor: Some(&*impostor),
             patience: Duration::from_secs(10),
             read: &read,
+            zone: None,
         },
     )
     .await;

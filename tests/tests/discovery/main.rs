@@ -420,6 +420,7 @@ async fn given_servers_need_no_resolver() {
                 .iter()
                 .map(|(zone, server)| (name(zone), vec![server.addr()]))
                 .collect(),
+            ..DiscoveryOptions::default()
         };
         Discovery::new(world.net.asker(Events::silent()), options)
     };
@@ -485,7 +486,13 @@ async fn delegated_value_goes_to_the_provider_of_its_zone() {
         values: vec!["value".parse().unwrap()],
     };
     let proof = zones
-        .await_visible(vec![wanted], Duration::ZERO, &cancel, |_| {})
+        .await_visible(
+            vec![wanted],
+            Default::default(),
+            Duration::ZERO,
+            &cancel,
+            |_| {},
+        )
         .await;
     assert!(proof.unwrap().is_proven());
 

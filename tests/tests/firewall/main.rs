@@ -5,4 +5,6 @@
     reason = "helpers of tests, which clippy does not count among the tests"
 )]
 
+mod behind;
 mod environment;
+mod open;

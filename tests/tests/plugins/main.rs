@@ -105,6 +105,7 @@ async fn conforms(
         impostor: Some(impostor),
         patience: Duration::from_secs(10),
         read: &reader(at),
+        zone: None,
     };
     let results = conformance::run(provider, &options).await;
     for result in &results {

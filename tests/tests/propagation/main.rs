@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod sick;
 
 use std::{
     net::SocketAddr,

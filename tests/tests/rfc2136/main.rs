@@ -169,6 +169,7 @@ async fn conforms(at: SocketAddr, key: &TsigKey) {
         impostor: Some(&*impostor),
         patience: Duration::from_secs(10),
         read: &reader(at),
+        zone: None,
     };
     let results = conformance::run(&*provider, &options).await;
     let failed: Vec<_> = results

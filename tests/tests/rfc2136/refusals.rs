@@ -136,7 +136,7 @@ async fn clock_of_the_server_is_off() {
         return;
     };
     let error = refusal(Rfc2136::at(knot.addr()).key(&key)).await;
-    assert!(matches!(error, ProviderError::Credentials { .. }));
+    assert!(matches!(error, ProviderError::Clock { .. }));
     says(
         &error,
         &[

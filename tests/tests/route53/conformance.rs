@@ -33,6 +33,7 @@ async fn every_case_passes() {
             impostor: Some(impostor.as_ref()),
             patience: Duration::from_secs(20),
             read: &read,
+            zone: None,
         },
     )
     .await;

@@ -69,6 +69,7 @@ async fn moto_is_served_as_far_as_it_is_faithful() {
             impostor: None,
             patience: Duration::ZERO,
             read: &read,
+            zone: None,
         },
     )
     .await;

@@ -1,9 +1,12 @@
 //! `dnseal dns check OWNER`: what every authoritative server says.
 
+use dnseal_core::dns::AskError;
 use dnseal_core::dns::Asker;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Location;
 use dnseal_core::dns::RecordType;
+use dnseal_core::dns::Reply;
+use dnseal_core::dns::Transport;
 use dnseal_core::dns::TxtValue;
 use dnseal_core::dns::Wanted;
 use serde_json::Value;
@@ -85,10 +88,17 @@ fn heading(location: &Location) -> String {
     }
 }
 
-/// A server, its address, and its TXT values or what it said instead.
-type Row = (String, Option<String>, Result<Vec<String>, String>);
+/// What one address says.
+#[derive(Debug)]
+struct Row {
+    server: String,
+    address: Option<String>,
+    transport: Option<Transport>,
+    serial: Option<u32>,
+    values: Result<Vec<String>, String>,
+}
 
-/// Every TXT value at every address.
+/// Every TXT value at every address, with the serial of the zone there.
 async fn all_values(asker: &Asker, location: &Location) -> Report {
     let mut asked = JoinSet::new();
     let mut rows: Vec<Row> = Vec::new();
@@ -98,33 +108,40 @@ async fn all_values(asker: &Asker, location: &Location) -> Report {
                 .problem
                 .clone()
                 .unwrap_or_else(|| "has no address".to_owned());
-            rows.push((server.name.clone(), None, Err(problem)));
+            rows.push(Row {
+                server: server.name.clone(),
+                address: None,
+                transport: None,
+                serial: None,
+                values: Err(problem),
+            });
         }
         for &address in &server.addresses {
-            let (asker, owner, name) = (asker.clone(), location.owner.clone(), server.name.clone());
+            let (asker, server) = (asker.clone(), server.name.clone());
+            let (owner, zone) = (location.owner.clone(), location.zone.zone.clone());
             asked.spawn(async move {
-                let answer = match asker.ask(address, &owner, RecordType::TXT).await {
-                    Err(error) => Err(error.to_string()),
-                    Ok(reply) if !reply.is_conclusive() => Err(reply.rcode_name()),
-                    Ok(reply) if !reply.authoritative => Err("not authoritative".to_owned()),
-                    Ok(reply) => Ok(reply
-                        .answers
-                        .iter()
-                        .filter(|record| record.record_type() == RecordType::TXT)
-                        .map(|record| record.data.to_string())
-                        .collect()),
-                };
-                (name, Some(address.to_string()), answer)
+                let (answer, soa) = tokio::join!(
+                    asker.ask(address, &owner, RecordType::TXT),
+                    asker.ask(address, &zone, RecordType::SOA)
+                );
+                let serial = soa.ok().filter(|reply| reply.authoritative);
+                Row {
+                    server,
+                    address: Some(address.to_string()),
+                    transport: answer.as_ref().ok().map(|reply| reply.transport),
+                    serial: serial.and_then(|reply| reply.soa()).map(|soa| soa.serial),
+                    values: values(answer),
+                }
             });
         }
     }
     rows.extend(asked.join_all().await);
-    rows.sort();
+    rows.sort_by(|a, b| (&a.server, &a.address).cmp(&(&b.server, &b.address)));
 
     let mut table = Table::untitled();
     let mut documents: Vec<Value> = Vec::new();
-    for (server, address, answer) in &rows {
-        let said = match answer {
+    for row in &rows {
+        let said = match &row.values {
             Ok(values) if values.is_empty() => "no TXT record".to_owned(),
             Ok(values) => {
                 let quoted: Vec<String> = values.iter().map(|v| in_quotes(v)).collect();
@@ -132,21 +149,45 @@ async fn all_values(asker: &Asker, location: &Location) -> Report {
             }
             Err(problem) => problem.clone(),
         };
-        table.row([server.as_str(), address.as_deref().unwrap_or("-"), &said]);
+        let serial = row.serial.map(|serial| format!("serial {serial}"));
+        table.row([
+            row.server.as_str(),
+            row.address.as_deref().unwrap_or("-"),
+            row.transport.map_or("-", Transport::as_str),
+            serial.as_deref().unwrap_or("-"),
+            &said,
+        ]);
         documents.push(json!({
-            "server": server,
-            "address": address,
-            "values": answer.as_ref().ok(),
-            "problem": answer.as_ref().err(),
+            "server": row.server,
+            "address": row.address,
+            "transport": row.transport,
+            "zone_serial": row.serial,
+            "values": row.values.as_ref().ok(),
+            "problem": row.values.as_ref().err(),
         }));
     }
     Report {
         text: format!("{}\n\n{}", heading(location), table.render("  ")),
         json: json!({ "location": location, "servers": documents }),
-        exit: match rows.iter().any(|(_, _, answer)| answer.is_ok()) {
+        exit: match rows.iter().any(|row| row.values.is_ok()) {
             true => ExitCode::DONE,
             false => ExitCode::PROVIDER,
         },
+    }
+}
+
+/// The TXT values of an authoritative answer, or what came instead.
+fn values(answer: Result<Reply, AskError>) -> Result<Vec<String>, String> {
+    match answer {
+        Err(error) => Err(error.to_string()),
+        Ok(reply) if !reply.is_conclusive() => Err(reply.rcode_name()),
+        Ok(reply) if !reply.authoritative => Err("not authoritative".to_owned()),
+        Ok(reply) => Ok(reply
+            .answers
+            .iter()
+            .filter(|record| record.record_type() == RecordType::TXT)
+            .map(|record| record.data.to_string())
+            .collect()),
     }
 }
 

@@ -71,6 +71,7 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
         impostor: tested.impostor.as_deref(),
         patience: patience.0,
         read: &read,
+        zone: Some(zone.clone()),
     };
     let results = conformance::run_each(&*tested.provider, &options, |result| {
         if !app.printer.quiet {

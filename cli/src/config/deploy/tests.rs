@@ -19,7 +19,7 @@ certificates:
     access: { owner: 0, group: www, mode: \"0640\" }
     deploy:
       - files:
-          key: { path: /etc/x/{name}.key, mode: \"0400\" }
+          key: { path: '/etc/x/{name}.key', mode: '0400' }
           fullchain: /etc/x/{name}.pem
         owner: haproxy
         shell: |
@@ -86,7 +86,7 @@ fn what_is_wrong_is_said() {
 #[test]
 fn two_certificates_do_not_write_one_file() {
     let text = "
-deploy: [{ files: { combined: /etc/x.pem } }]
+deploy: [{ files: { combined: '/etc/x.pem' } }]
 certificates: { a: { names: [a.test] }, b: { names: [b.test] } }
 ";
     let error = Config::of(text).unwrap_err().to_string();

@@ -1,17 +1,27 @@
 //! Why it is not known where a value has to go.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::dns::DomainName;
+use crate::dns::query::Upstream;
 
 /// Why the place or the servers of a name are not known.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiscoveryError {
+    /// Neither the zone's servers nor an encrypted resolver can be asked.
+    #[error("{why}; {}", blindness(tried))]
+    Blind {
+        /// The name whose place was searched.
+        name: DomainName,
+        /// The encrypted resolvers and what they did instead.
+        tried: Vec<Tried>,
+        /// Why the zone's servers cannot be asked.
+        why: String,
+    },
     /// An alias points to where no zone can be found.
     #[error(
         "{} points to {target}, and no zone that could hold that name is found: {source}",
@@ -99,6 +109,10 @@ impl DiscoveryError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Blind { .. } => Some(
+                "open port 53 or HTTPS to a resolver (`--doh URL`, `HTTPS_PROXY`), or name servers that can be reached with `--nameserver`"
+                    .to_owned(),
+            ),
             Self::Dangling { target, .. } => Some(format!(
                 "point the alias to a zone that exists, or remove it; {target} has to be in a zone that a configured provider serves"
             )),
@@ -130,11 +144,26 @@ impl DiscoveryError {
         }
     }
 
+    /// Whether port 53 seems to be closed, or somebody else to answer there.
+    pub(super) fn is_closed_port(&self) -> bool {
+        match self {
+            Self::NoResolver { .. } | Self::ResolverSilent { .. } => true,
+            Self::Unanswered { given, tried, .. } => {
+                let shut = tried.iter().all(|t| t.silent);
+                !given && (shut || tried.iter().any(|t| t.intercepted))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the same question may succeed later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Dangling { source, .. } => source.is_retryable(),
-            Self::ResolverSilent { .. } | Self::TimedOut { .. } | Self::Unanswered { .. } => true,
+            Self::Blind { .. }
+            | Self::ResolverSilent { .. }
+            | Self::TimedOut { .. }
+            | Self::Unanswered { .. } => true,
             _ => false,
         }
     }
@@ -143,8 +172,8 @@ impl DiscoveryError {
 /// One server, and what it did instead of answering usefully.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Tried {
-    /// Its address.
-    pub address: SocketAddr,
+    /// Its address, or its URL.
+    pub address: Upstream,
     /// What it did: `SERVFAIL`, `no answer`, `not authoritative`.
     pub problem: String,
     /// Whether nothing came at all.
@@ -161,8 +190,10 @@ impl Tried {
 
 impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address.port() {
-            53 => write!(f, "{} ({})", self.address.ip(), self.problem),
+        match self.address.address() {
+            Some(address) if address.port() == 53 => {
+                write!(f, "{} ({})", address.ip(), self.problem)
+            }
             _ => write!(f, "{} ({})", self.address, self.problem),
         }
     }
@@ -175,6 +206,13 @@ fn list(tried: &[Tried]) -> String {
             let all: Vec<String> = tried.iter().map(Tried::to_string).collect();
             all.join(", ")
         }
+    }
+}
+
+fn blindness(tried: &[Tried]) -> String {
+    match tried {
+        [] => "and no resolver over HTTPS is configured".to_owned(),
+        _ => format!("and no resolver over HTTPS answers: {}", list(tried)),
     }
 }
 

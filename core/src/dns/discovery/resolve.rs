@@ -21,6 +21,7 @@ use super::zones::Servers;
 use crate::dns::DomainName;
 use crate::dns::query::AskError;
 use crate::dns::query::Reply;
+use crate::dns::query::Upstream;
 
 /// Why the addresses of a host are wanted, which decides who may be asked for them.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +41,7 @@ impl Discovery {
         name: &DomainName,
         rtype: RecordType,
     ) -> Result<Reply, DiscoveryError> {
-        let resolvers = self.resolvers()?;
+        let resolvers = self.resolvers_for(name)?;
         let asked = race(&resolvers, RESOLVER_PACE, |resolver| async move {
             match self.inner.asker.ask_recursive(resolver, name, rtype).await {
                 Ok(reply) if reply.is_conclusive() => Ok(reply),
@@ -133,6 +134,24 @@ impl Discovery {
         None
     }
 
+    fn resolvers_for(&self, name: &DomainName) -> Result<Vec<SocketAddr>, DiscoveryError> {
+        let zones = self.inner.options.zone_resolvers.iter();
+        let own = zones.filter(|(zone, _)| name.is_within(zone));
+        match own.max_by_key(|(zone, _)| zone.label_count()) {
+            Some((_, resolvers)) => Ok(resolvers.clone()),
+            None => self.resolvers(),
+        }
+    }
+
+    /// The resolvers that may be asked about a zone as such; why there are none.
+    pub(in crate::dns) fn public_resolvers(&self) -> Result<Vec<SocketAddr>, String> {
+        let options = &self.inner.options;
+        if options.resolvers.is_empty() && !options.nameservers.is_empty() {
+            return Err("name servers were given, and no resolver".to_owned());
+        }
+        self.resolvers().map_err(|error| error.to_string())
+    }
+
     fn resolvers(&self) -> Result<Vec<SocketAddr>, DiscoveryError> {
         if !self.inner.options.resolvers.is_empty() {
             return Ok(self.inner.options.resolvers.clone());
@@ -199,9 +218,9 @@ where
 }
 
 impl Tried {
-    pub(super) fn answered(address: SocketAddr, problem: impl Into<String>) -> Self {
+    pub(super) fn answered(address: impl Into<Upstream>, problem: impl Into<String>) -> Self {
         Self {
-            address,
+            address: address.into(),
             problem: problem.into(),
             silent: false,
             intercepted: false,
@@ -210,21 +229,22 @@ impl Tried {
 
     fn late(address: SocketAddr, limit: Duration) -> Self {
         Self {
-            address,
+            address: address.into(),
             problem: format!("no answer within {} ms", limit.as_millis()),
             silent: true,
             intercepted: false,
         }
     }
 
-    pub(super) fn silent(address: SocketAddr, error: &AskError) -> Self {
+    pub(super) fn silent(address: impl Into<Upstream>, error: &AskError) -> Self {
         let problem = match error {
             AskError::NoAnswer { udp, tcp, .. } if udp == tcp => format!("no answer: {udp}"),
             AskError::NoAnswer { udp, tcp, .. } => format!("no answer: udp {udp}, tcp {tcp}"),
+            AskError::Encrypted { problem, .. } => format!("no answer: {problem}"),
             other => other.to_string(),
         };
         Self {
-            address,
+            address: address.into(),
             problem,
             silent: true,
             intercepted: false,

@@ -36,19 +36,23 @@ pub(in crate::dns) enum Answer {
 }
 
 impl Discovery {
-    /// Asks the zone that holds `name`, finding it first; answers with the zone as far as it is known.
+    /// Asks the servers of the zone that holds `name`, finding them first; answers with the zone as far as it is known.
     ///
     /// The zone is exact unless the answer is an alias, which does not tell whether its servers hold a deeper zone, too;
     /// see [`Self::apex_of`].
-    pub(in crate::dns) async fn walk(
+    pub(super) async fn walk_servers(
         &self,
         name: &DomainName,
         rtype: RecordType,
     ) -> Result<(Arc<Known>, Reply), DiscoveryError> {
         for _ in 0..MOST_STEPS {
-            let known = match self.nearest(name) {
-                Some(known) => known,
-                None => self.top(name).await?,
+            let known = match (self.own_top(name), self.nearest(name)) {
+                // The public servers above a zone of one's own know nothing of it.
+                (Some(own), known) if known.as_ref().is_none_or(|k| k.depth() < own) => {
+                    self.top_from(name, own).await?
+                }
+                (_, Some(known)) => known,
+                (_, None) => self.top_from(name, 1).await?,
             };
             // Of the names that share their next label, one goes first, so that a hundred of them find the zone cut once.
             let next = name.suffix(known.depth() + 1);
@@ -127,6 +131,9 @@ impl Discovery {
         rtype: RecordType,
         pace: Pace,
     ) -> Result<Answer, DiscoveryError> {
+        if known.scouted {
+            return Ok(Answer::Authoritative(self.scout(name, rtype).await?));
+        }
         let port = self.inner.asker.options().port;
         let family = self.inner.asker.options().family;
         let mut addresses = known.addresses();
@@ -134,7 +141,11 @@ impl Discovery {
         let asked = race(&addresses, pace, |address| async move {
             let reply = self.inner.asker.ask(address, name, rtype).await;
             let reply = reply.map_err(|error| Tried::silent(address, &error))?;
-            judge(reply, known, name, port, family)
+            if reply.authoritative || reply.rcode == ResponseCode::NoError {
+                self.inner.ways.hear(name);
+            }
+            let answer = judge(reply, known, name, port, family)?;
+            Ok((address, answer))
         })
         .await;
         match asked {
@@ -165,13 +176,16 @@ impl Discovery {
         };
         let complete = known.complete.get_or_init(|| async {
             let mut servers = known.servers.clone();
+            if known.scouted {
+                servers = self.scouted_servers(zone).await;
+            }
             let errand = Errand {
                 owner,
                 zone,
                 at_the_top: false,
             };
             let filling = async {
-                if !known.given {
+                if !known.given && !known.scouted {
                     self.fill(&mut servers, Fill::Everything, errand).await;
                 }
             };
@@ -182,7 +196,10 @@ impl Discovery {
             };
             Arc::new(ZoneServers {
                 zone: zone.clone(),
-                servers: servers.into_list(),
+                servers: servers.into_list(match known.scouted {
+                    true => "cannot be asked from here",
+                    false => "no address is found for its name",
+                }),
                 given: known.given,
                 negative_ttl: negative_ttl.unwrap_or(NEGATIVE_TTL),
             })
@@ -223,6 +240,9 @@ impl Discovery {
         apex: &DomainName,
         owner: &DomainName,
     ) -> Result<Arc<Known>, DiscoveryError> {
+        if known.scouted {
+            return Ok(self.scouted(apex));
+        }
         if known.given {
             let child = Known::new(Some(apex.clone()), true, known.servers.clone());
             self.inner.cache.put(apex, child.clone());
@@ -240,12 +260,23 @@ impl Discovery {
         .await
     }
 
-    /// The first zone above `owner` that the resolver knows reachable servers of.
-    async fn top(&self, owner: &DomainName) -> Result<Arc<Known>, DiscoveryError> {
+    /// How many labels the zone has that resolvers of its own were given for.
+    fn own_top(&self, name: &DomainName) -> Option<usize> {
+        let zones = self.inner.options.zone_resolvers.iter();
+        let own = zones.filter(|(zone, _)| name.is_within(zone));
+        own.map(|(zone, _)| zone.label_count()).max()
+    }
+
+    /// The first zone above `owner`, with at least `from` labels, that the resolver knows reachable servers of.
+    async fn top_from(
+        &self,
+        owner: &DomainName,
+        from: usize,
+    ) -> Result<Arc<Known>, DiscoveryError> {
         let mut unknown = Vec::new();
         let mut unanswered = None;
         // Never the owner itself: its absence would be remembered.
-        for depth in 1..owner.label_count() {
+        for depth in from..owner.label_count().max(from + 1) {
             let zone = owner.suffix(depth);
             match self.learn(&zone, self.ask_resolver(&zone, owner)).await {
                 Ok(known) => return Ok(known),
@@ -281,7 +312,7 @@ impl Discovery {
         if servers.is_empty() {
             return Err(DiscoveryError::UnknownZone {
                 name: zone.clone(),
-                tried: vec![Tried::answered(reply.server, reply.rcode_name())],
+                tried: vec![Tried::answered(reply.server.clone(), reply.rcode_name())],
             });
         }
         let errand = Errand {
@@ -376,8 +407,8 @@ fn judge(
     name: &DomainName,
     port: u16,
     family: Family,
-) -> Result<(std::net::SocketAddr, Answer), Tried> {
-    let server = reply.server;
+) -> Result<Answer, Tried> {
+    let server = reply.server.clone();
     if !reply.is_conclusive() {
         return Err(Tried::answered(server, reply.rcode_name()));
     }
@@ -389,7 +420,7 @@ fn judge(
         match child {
             Some(child) if child.label_count() > known.depth() && name.is_within(&child) => {
                 let servers = Servers::from_reply(&reply, &child, port, family);
-                return Ok((server, Answer::Referral { child, servers }));
+                return Ok(Answer::Referral { child, servers });
             }
             Some(_) if !reply.authoritative => {
                 return Err(Tried::answered(server, "refers to elsewhere"));
@@ -407,12 +438,12 @@ fn judge(
             server,
             format!("answers for {apex} instead"),
         )),
-        _ => Ok((server, Answer::Authoritative(reply))),
+        _ => Ok(Answer::Authoritative(reply)),
     }
 }
 
 /// The zone that an answer about the name itself comes from, where it tells.
-fn own_apex(reply: &Reply) -> Option<DomainName> {
+pub(super) fn own_apex(reply: &Reply) -> Option<DomainName> {
     match reply.is_alias() {
         true => None,
         false => reply.soa().map(|soa| soa.zone),
@@ -420,14 +451,12 @@ fn own_apex(reply: &Reply) -> Option<DomainName> {
 }
 
 impl Servers {
-    fn into_list(self) -> Vec<NameServer> {
+    fn into_list(self, unreachable: &str) -> Vec<NameServer> {
         self.0
             .into_iter()
             .map(|(name, addresses)| NameServer {
                 name,
-                problem: addresses
-                    .is_empty()
-                    .then(|| "no address is found for its name".to_owned()),
+                problem: addresses.is_empty().then(|| unreachable.to_owned()),
                 addresses: addresses.into_iter().collect(),
             })
             .collect()

@@ -38,6 +38,15 @@ pub struct ZoneServers {
     pub negative_ttl: Duration,
 }
 
+impl ZoneServers {
+    /// Whether any of the servers has an address at which it can be asked from here.
+    pub fn is_reachable(&self) -> bool {
+        self.servers
+            .iter()
+            .any(|server| !server.addresses.is_empty())
+    }
+}
+
 /// One name server of a zone.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct NameServer {
@@ -55,6 +64,8 @@ pub(in crate::dns) struct Known {
     /// The apex; `None` for the servers that the user gave for everything.
     pub(super) apex: Option<DomainName>,
     pub(super) given: bool,
+    /// Whether an encrypted resolver speaks for its servers.
+    pub(super) scouted: bool,
     pub(super) servers: Servers,
     /// All servers with all addresses, once somebody needs them.
     pub(super) complete: OnceCell<Arc<ZoneServers>>,
@@ -67,7 +78,20 @@ impl Known {
         Arc::new(Self {
             apex,
             given,
+            scouted: false,
             servers,
+            complete: OnceCell::new(),
+            preferred: Mutex::default(),
+        })
+    }
+
+    /// A zone whose servers cannot be asked; `None` for whatever zone it is.
+    pub(super) fn scouted(apex: Option<DomainName>) -> Arc<Self> {
+        Arc::new(Self {
+            apex,
+            given: false,
+            scouted: true,
+            servers: Servers::default(),
             complete: OnceCell::new(),
             preferred: Mutex::default(),
         })
@@ -80,6 +104,11 @@ impl Known {
 
     pub(in crate::dns) fn contains(&self, name: &DomainName) -> bool {
         self.apex.as_ref().is_none_or(|apex| name.is_within(apex))
+    }
+
+    /// Whether the user named its servers.
+    pub(in crate::dns) fn is_given(&self) -> bool {
+        self.given
     }
 
     /// How messages call it.
@@ -156,6 +185,13 @@ impl Servers {
             }
         }
         servers
+    }
+
+    /// Keeps the names alone.
+    pub(super) fn forget_addresses(&mut self) {
+        for addresses in self.0.values_mut() {
+            addresses.clear();
+        }
     }
 
     pub(super) fn add(&mut self, host: &str, addresses: impl IntoIterator<Item = SocketAddr>) {
@@ -267,7 +303,7 @@ fn host_name(name: &Name) -> String {
         .to_owned()
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing that holds one of these locks can panic half-way through a change.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

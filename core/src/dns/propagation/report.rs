@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::Serializer;
 
+use super::ladder::Rung;
 use super::verdict::Verdict;
 use crate::dns::DomainName;
 use crate::dns::TxtValue;
@@ -26,8 +27,10 @@ pub struct NameReport {
     pub owner: DomainName,
     /// The zone that holds it.
     pub zone: DomainName,
-    /// Whether the quorum is reached.
+    /// Whether the evidence is there.
     pub proven: bool,
+    /// What the evidence is, or would have been.
+    pub rung: Option<Rung>,
     /// The values that have to be there.
     pub values: Vec<TxtValue>,
     /// One for each server address, and one for a server without any.
@@ -92,10 +95,20 @@ impl NameReport {
     /// One line that says what is missing and where.
     pub(crate) fn summary(&self) -> String {
         let without = self.rows.iter().filter(|row| !row.has_it()).count();
-        let servers = match self.rows.len() {
-            1 => "the 1 name server".to_owned(),
-            n => format!("{without} of {n} name servers"),
+        let who = match self.rung {
+            Some(Rung::Doh) => "resolver",
+            _ => "name server",
         };
+        let servers = match self.rows.len() {
+            1 => format!("the 1 {who}"),
+            n => format!("{without} of {n} {who}s"),
+        };
+        if self.rung == Some(Rung::Doh) && !self.rows.is_empty() {
+            return format!(
+                "not visible at {servers} that can be asked about {}",
+                self.zone
+            );
+        }
         match self.rows.is_empty() {
             true => format!("not visible: no name server of {} is known", self.zone),
             false => format!("not visible at {servers} of {}", self.zone),
@@ -190,11 +203,12 @@ impl NameReport {
                 .unwrap_or(0)
         };
         let (server_width, address_width) = (width(0), width(1));
+        let transport_width = width(2).max(3);
         cells
             .iter()
             .map(|[server, address, transport, says]| {
                 format!(
-                    "  {server:server_width$}  {address:address_width$}  {transport:3}   {says}"
+                    "  {server:server_width$}  {address:address_width$}  {transport:transport_width$}   {says}"
                 )
             })
             .collect()
@@ -270,6 +284,7 @@ mod tests {
                 owner: "_acme-challenge.example.com".parse().unwrap(),
                 zone: "example.com".parse().unwrap(),
                 proven: false,
+                rung: None,
                 values: Vec::new(),
                 rows: vec![
                     row(

@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -15,7 +14,10 @@ use tokio::time::Instant;
 
 use super::Wanted;
 use crate::dns::DomainName;
+use crate::dns::discovery::ZoneServers;
+use crate::dns::query::Family;
 use crate::dns::query::Transport;
+use crate::dns::query::Upstream;
 
 /// How many servers have to show the values.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -120,6 +122,8 @@ pub enum Unusable {
     NotAuthoritative,
     /// No answer over UDP and none over TCP; says why where it is not just silence.
     Silent(Option<String>),
+    /// A resolver says that there is nothing, and may only remember that from before.
+    Remembered(String),
     /// SERVFAIL, REFUSED or another response code that says nothing about the name.
     Rcode(String),
 }
@@ -129,6 +133,7 @@ impl fmt::Display for Unusable {
         match self {
             Self::NotAuthoritative => f.write_str("not authoritative"),
             Self::Rcode(rcode) => f.write_str(rcode),
+            Self::Remembered(what) => f.write_str(what),
             Self::Silent(None) => f.write_str("no answer"),
             Self::Silent(Some(detail)) => write!(f, "no answer ({detail})"),
         }
@@ -140,7 +145,7 @@ impl fmt::Display for Unusable {
 pub(super) struct Board {
     pub(super) names: Vec<NameState>,
     /// Serial numbers that were asked for on their own, by zone and address.
-    pub(super) serials: HashMap<(DomainName, SocketAddr), u32>,
+    pub(super) serials: HashMap<(DomainName, Upstream), u32>,
     quorum: Quorum,
     grace: Duration,
     started: Instant,
@@ -150,6 +155,7 @@ pub(super) struct Board {
 #[derive(Debug)]
 pub(super) struct NameState {
     pub(super) wanted: Wanted,
+    pub(super) panel: Panel,
     pub(super) cells: Vec<Cell>,
     pub(super) proven: bool,
 }
@@ -157,8 +163,8 @@ pub(super) struct NameState {
 /// One server address for one owner name.
 #[derive(Debug)]
 pub(super) struct Cell {
-    pub(super) address: SocketAddr,
-    /// Index into the zone's servers.
+    pub(super) address: Upstream,
+    /// Index into the panel.
     pub(super) server: usize,
     pub(super) seen: Option<Seen>,
     /// Whether the last answer that could be used lacked a value.
@@ -184,12 +190,15 @@ pub(super) enum Standing {
 
 impl Board {
     pub(super) fn new(
-        wanted: Vec<Wanted>,
+        wanted: Vec<(Wanted, Panel)>,
         quorum: Quorum,
         grace: Duration,
         started: Instant,
     ) -> Self {
-        let names = wanted.into_iter().map(NameState::new).collect();
+        let names = wanted
+            .into_iter()
+            .map(|(wanted, panel)| NameState::new(wanted, panel))
+            .collect();
         Self {
             names,
             serials: HashMap::new(),
@@ -200,13 +209,13 @@ impl Board {
     }
 
     /// Every address with the places (name, cell) where it occurs.
-    pub(super) fn by_address(&self) -> Vec<(SocketAddr, Vec<(usize, usize)>)> {
-        let mut places: Vec<(SocketAddr, Vec<(usize, usize)>)> = Vec::new();
+    pub(super) fn by_address(&self) -> Vec<(Upstream, Vec<(usize, usize)>)> {
+        let mut places: Vec<(Upstream, Vec<(usize, usize)>)> = Vec::new();
         let mut index = HashMap::new();
         for (n, name) in self.names.iter().enumerate() {
             for (c, cell) in name.cells.iter().enumerate() {
-                let at = *index.entry(cell.address).or_insert_with(|| {
-                    places.push((cell.address, Vec::new()));
+                let at = *index.entry(cell.address.clone()).or_insert_with(|| {
+                    places.push((cell.address.clone(), Vec::new()));
                     places.len() - 1
                 });
                 if let Some((_, list)) = places.get_mut(at) {
@@ -271,7 +280,7 @@ impl Board {
             return Standing::Waiting;
         };
         let waited_out = now.duration_since(self.started) >= self.grace;
-        let servers: BTreeSet<usize> = (0..state.wanted.zone.servers.len()).collect();
+        let servers: BTreeSet<usize> = (0..state.panel.0.len()).collect();
         let having: BTreeSet<usize> = state
             .cells
             .iter()
@@ -307,16 +316,56 @@ impl Board {
     }
 }
 
+/// Who is asked about one owner name.
+#[derive(Clone, Debug)]
+pub(super) struct Panel(pub(super) Vec<Member>);
+
+/// One that is asked, by one address or several.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) name: String,
+    pub(super) upstreams: Vec<Upstream>,
+    /// Why there is none of them.
+    pub(super) problem: Option<String>,
+}
+
+impl Panel {
+    /// Every server of a zone, by its addresses in `family`.
+    pub(super) fn servers(zone: &ZoneServers, family: Family) -> Self {
+        let members = zone.servers.iter().map(|server| Member {
+            name: server.name.clone(),
+            upstreams: server
+                .addresses
+                .iter()
+                .filter(|address| zone.given || family.allows(address.ip()))
+                .map(|&address| Upstream::Server(address))
+                .collect(),
+            problem: server.problem.clone(),
+        });
+        Self(members.collect())
+    }
+
+    /// Resolvers, each by itself.
+    pub(super) fn resolvers(resolvers: &[Upstream]) -> Self {
+        let members = resolvers.iter().map(|resolver| Member {
+            name: resolver.to_string(),
+            upstreams: vec![resolver.clone()],
+            problem: None,
+        });
+        Self(members.collect())
+    }
+}
+
 impl NameState {
-    fn new(wanted: Wanted) -> Self {
+    fn new(wanted: Wanted, panel: Panel) -> Self {
         let mut seen = BTreeSet::new();
         let mut cells = Vec::new();
-        for (server, ns) in wanted.zone.servers.iter().enumerate() {
-            for &address in &ns.addresses {
+        for (server, member) in panel.0.iter().enumerate() {
+            for address in &member.upstreams {
                 // Two names for one server are two names to prove, with one address to ask for each.
-                if seen.insert((server, address)) {
+                if seen.insert((server, address.clone())) {
                     cells.push(Cell {
-                        address,
+                        address: address.clone(),
                         server,
                         seen: None,
                         lacked: false,
@@ -326,9 +375,24 @@ impl NameState {
         }
         Self {
             wanted,
+            panel,
             cells,
             proven: false,
         }
+    }
+
+    /// Whether everybody was asked, and nobody has answered anything.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.cells.iter().all(|cell| {
+            let verdict = cell.seen.as_ref().map(|seen| &seen.verdict);
+            matches!(verdict, Some(Verdict::Unusable(Unusable::Silent(_))))
+        })
+    }
+
+    /// What messages call one that is asked.
+    pub(super) fn member(&self, server: usize) -> String {
+        let member = self.panel.0.get(server);
+        member.map(|member| member.name.clone()).unwrap_or_default()
     }
 }
 
@@ -360,11 +424,11 @@ fn values(n: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::sync::Arc;
 
     use super::*;
     use crate::dns::NameServer;
-    use crate::dns::ZoneServers;
 
     const GRACE: Duration = Duration::from_secs(10);
 
@@ -393,7 +457,9 @@ mod tests {
             values: vec!["v".parse().unwrap()],
         };
         let now = Instant::now();
-        (Board::new(vec![wanted], quorum, GRACE, now), now)
+        let panel = Panel::servers(&wanted.zone, Family::Both);
+        let board = Board::new(vec![(wanted, panel)], quorum, GRACE, now);
+        (board, now)
     }
 
     fn has() -> Verdict {

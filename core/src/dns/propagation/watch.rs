@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::future;
-use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -13,6 +12,7 @@ use futures::StreamExt;
 use futures::stream;
 use hickory_proto::rr::RecordType;
 use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio::time::sleep_until;
@@ -26,30 +26,37 @@ use super::report::Report;
 use super::report::Row;
 use super::verdict::Board;
 use super::verdict::NameState;
+use super::verdict::Panel;
+use super::verdict::Quorum;
 use super::verdict::Standing;
 use super::verdict::Unusable;
 use super::verdict::Verdict;
 use crate::dns::DomainName;
 use crate::dns::query::Transport;
+use crate::dns::query::Upstream;
 use crate::event::What;
 
 /// One wait or one look: the board, and everybody who writes on it.
 pub(super) struct Watch<'a> {
     board: Mutex<Board>,
     changed: Notify,
+    /// When somebody first showed values that are looked for.
+    shown: watch::Sender<Option<Instant>>,
     on: &'a Propagation,
 }
 
 impl<'a> Watch<'a> {
     pub(super) fn new(
         on: &'a Propagation,
-        wanted: Vec<Wanted>,
+        wanted: Vec<(Wanted, Panel)>,
+        quorum: Quorum,
         grace: Duration,
         started: Instant,
     ) -> Self {
         Self {
-            board: Mutex::new(Board::new(wanted, on.policy.quorum, grace, started)),
+            board: Mutex::new(Board::new(wanted, quorum, grace, started)),
             changed: Notify::new(),
+            shown: watch::Sender::new(None),
             on,
         }
     }
@@ -60,15 +67,25 @@ impl<'a> Watch<'a> {
     }
 
     /// Asks one address in rounds, until it has shown every value or nobody needs it any more.
-    pub(super) async fn follow(&self, address: SocketAddr, places: Vec<(usize, usize)>) {
+    pub(super) async fn follow(&self, address: Upstream, places: Vec<(usize, usize)>) {
         let mut pause = FIRST_PAUSE;
         let mut heard = false;
         loop {
-            self.round(address, &places, &mut heard).await;
+            self.round(&address, &places, &mut heard).await;
             if !places.iter().any(|&place| self.lock().is_open(place)) {
                 return;
             }
-            sleep(pause).await;
+            // Where one server shows the values, the others are not far behind.
+            let mut news = self.shown.subscribe();
+            let shown = *news.borrow_and_update();
+            let rest = match shown {
+                Some(since) if since.elapsed() < NEAR => pause.min(NEAR_PAUSE),
+                _ => pause,
+            };
+            tokio::select! {
+                () = sleep(rest) => {}
+                Ok(()) = news.changed() => sleep(rest.min(FIRST_PAUSE)).await,
+            }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
@@ -76,7 +93,7 @@ impl<'a> Watch<'a> {
     /// Asks one address once for all the names that still wait for it. `heard` says whether it answered last time.
     pub(super) async fn round(
         &self,
-        address: SocketAddr,
+        address: &Upstream,
         places: &[(usize, usize)],
         heard: &mut bool,
     ) {
@@ -117,7 +134,7 @@ impl<'a> Watch<'a> {
     }
 
     /// One question, its verdict written down; `None` where it is no longer needed.
-    async fn ask(&self, address: SocketAddr, place: (usize, usize)) -> Option<Verdict> {
+    async fn ask(&self, address: &Upstream, place: (usize, usize)) -> Option<Verdict> {
         let wanted = {
             let board = self.lock();
             if !board.is_open(place) {
@@ -132,6 +149,14 @@ impl<'a> Watch<'a> {
 
     fn record(&self, place: (usize, usize), verdict: Verdict, transport: Transport) {
         let text = verdict.to_string();
+        if verdict.has_it() {
+            let now = Instant::now();
+            self.shown.send_if_modified(|shown| {
+                let first = shown.is_none();
+                shown.get_or_insert(now);
+                first
+            });
+        }
         let mut board = self.lock();
         if board.record(place, verdict, transport, Instant::now())
             && let Some(name) = board.names.get(place.0)
@@ -139,8 +164,8 @@ impl<'a> Watch<'a> {
         {
             self.on.events.emit(What::Verdict {
                 owner: name.wanted.owner.clone(),
-                server: name.wanted.server_name(cell.server),
-                address: cell.address,
+                server: name.member(cell.server),
+                address: cell.address.clone(),
                 verdict: text,
             });
         }
@@ -148,12 +173,14 @@ impl<'a> Watch<'a> {
         self.changed.notify_one();
     }
 
-    /// Looks at the board whenever it changes; answers whether all names were proven in time.
+    /// Looks at the board whenever it changes, until all names are proven or the time is up. With `unheard` also until all that
+    /// are not proven are such that nobody has answered a question about them for so long.
     pub(super) async fn judge(
         &self,
         deadline: Instant,
+        unheard: Option<Instant>,
         mut on_proven: impl FnMut(Proven) + Send,
-    ) -> bool {
+    ) -> End {
         let mut warned = BTreeSet::new();
         loop {
             let now = Instant::now();
@@ -166,10 +193,13 @@ impl<'a> Watch<'a> {
                 on_proven(proven);
             }
             if self.lock().names.iter().all(|name| name.proven) {
-                return true;
+                return End::Proven;
             }
             if now >= deadline {
-                return false;
+                return End::TimeIsUp;
+            }
+            if unheard.is_some_and(|from| now >= from) && self.is_unheard() {
+                return End::Unheard;
             }
             // Time alone can prove a name, too: graces run out.
             let tick = deadline.min(now + BOARD_TICK);
@@ -178,6 +208,13 @@ impl<'a> Watch<'a> {
                 () = sleep_until(tick) => {}
             }
         }
+    }
+
+    /// Whether nobody has ever answered about any name that is not proven.
+    fn is_unheard(&self) -> bool {
+        let board = self.lock();
+        let mut open = board.names.iter().filter(|name| !name.proven);
+        open.all(NameState::is_unheard)
     }
 
     /// Marks the names that have come to be proven, and gives them back with the servers that were passed over.
@@ -194,7 +231,7 @@ impl<'a> Watch<'a> {
             if let Some(name) = board.names.get_mut(index) {
                 name.proven = true;
                 let owner = name.wanted.owner.clone();
-                let broken = broken.into_iter().map(|b| name.wanted.server_name(b));
+                let broken = broken.into_iter().map(|b| name.member(b));
                 newly.push((Proven { index, owner }, broken.collect()));
             }
         }
@@ -217,6 +254,12 @@ impl<'a> Watch<'a> {
             })
             .unwrap_or_else(|| "no answer".to_owned());
         let zone = &name.wanted.zone.zone;
+        let is_resolver = name.cells.iter().any(|cell| cell.address.is_recursive());
+        if is_resolver {
+            let message = format!("{server} does not help to see the value: {why}; others show it");
+            self.on.events.warn(message, None);
+            return;
+        }
         self.on.events.warn(
             format!("name server {server} of {zone} is of no use: {why}; the others have the value"),
             Some(format!(
@@ -236,15 +279,16 @@ impl<'a> Watch<'a> {
                         .seen
                         .as_ref()
                         .is_some_and(|seen| !matches!(seen.verdict, Verdict::Unusable(_)));
-                    if usable {
-                        questions.insert((name.wanted.zone.zone.clone(), cell.address));
+                    if usable && !cell.address.is_recursive() {
+                        questions.insert((name.wanted.zone.zone.clone(), cell.address.clone()));
                     }
                 }
             }
         }
-        let found: Vec<((DomainName, SocketAddr), u32)> = stream::iter(questions)
+        let found: Vec<((DomainName, Upstream), u32)> = stream::iter(questions)
             .map(|(zone, address)| async move {
-                let reply = self.on.asker.ask(address, &zone, RecordType::SOA).await;
+                let asker = &self.on.asker;
+                let reply = asker.ask_upstream(&address, &zone, RecordType::SOA).await;
                 let soa = reply.ok().filter(|r| r.authoritative)?.soa()?;
                 Some(((zone, address), soa.serial))
             })
@@ -269,12 +313,12 @@ impl<'a> Watch<'a> {
     fn name_report(
         &self,
         name: &NameState,
-        serials: &HashMap<(DomainName, SocketAddr), u32>,
+        serials: &HashMap<(DomainName, Upstream), u32>,
         now: Instant,
     ) -> NameReport {
         let zone = &name.wanted.zone;
         let mut rows = Vec::new();
-        for (index, server) in zone.servers.iter().enumerate() {
+        for (index, server) in name.panel.0.iter().enumerate() {
             let mut found = false;
             for cell in name.cells.iter().filter(|cell| cell.server == index) {
                 found = true;
@@ -283,17 +327,17 @@ impl<'a> Watch<'a> {
                     Some(Verdict::LacksIt { serial, .. }) => *serial,
                     _ => None,
                 };
-                let asked = serials.get(&(zone.zone.clone(), cell.address)).copied();
+                let asked = serials.get(&(zone.zone.clone(), cell.address.clone()));
                 rows.push(Row {
                     server: server.name.clone(),
-                    address: Some(cell.address),
+                    address: cell.address.address(),
                     transport: cell.seen.as_ref().map(|seen| seen.transport),
                     since: cell
                         .seen
                         .as_ref()
                         .map_or(Duration::ZERO, |seen| now.duration_since(seen.since)),
                     verdict,
-                    zone_serial: asked.or(told),
+                    zone_serial: asked.copied().or(told),
                     problem: server.problem.clone(),
                 });
             }
@@ -314,10 +358,22 @@ impl<'a> Watch<'a> {
             owner: name.wanted.owner.clone(),
             zone: zone.zone.clone(),
             proven: name.proven,
+            rung: None,
             values: name.wanted.values.clone(),
             rows,
         }
     }
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum End {
+    /// Every name is proven.
+    Proven,
+    /// The time is up.
+    TimeIsUp,
+    /// Nobody answers at all.
+    Unheard,
 }
 
 fn is_silent(verdict: Option<&Verdict>) -> bool {
@@ -330,6 +386,10 @@ const BOARD_TICK: Duration = Duration::from_millis(250);
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
 /// Longer would waste time once the value is there; shorter would be a burden for a slow provider.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Once somebody shows the values: so that the wait ends within a second after the last one does.
+const NEAR_PAUSE: Duration = Duration::from_millis(700);
+/// A server that is further behind than this is asked less often again.
+const NEAR: Duration = Duration::from_secs(60);
 /// Response rate limits of name servers begin at a few answers a second and address.
 const QUESTIONS_AT_ONE_ADDRESS: usize = 8;
 /// For the report only.

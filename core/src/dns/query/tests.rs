@@ -102,10 +102,10 @@ async fn silence_says_how_it_was_tried_and_each_exchange_is_told() {
 async fn only_the_answer_to_the_question_counts() {
     let question = |name: &str| {
         let server = SocketAddr::from(([127, 0, 0, 1], 53));
-        Question::new(server, &domain(name), RecordType::TXT, Recursion::No).unwrap()
+        Question::new(server.into(), &domain(name), RecordType::TXT, Recursion::No).unwrap()
     };
     let mut ours = question("a.test");
-    let wire = ours.encode().unwrap();
+    let wire = ours.encode(7).unwrap();
     assert!(
         ours.accept(&wire).unwrap().is_none(),
         "a question is no answer"
@@ -134,14 +134,14 @@ proptest! {
     fn no_octets_are_too_strange(id: bool, mut wire in proptest::collection::vec(any::<u8>(), 0..600)) {
         let server = SocketAddr::from(([127, 0, 0, 1], 53));
         let mut question =
-            Question::new(server, &domain("a.test"), RecordType::TXT, Recursion::No).unwrap();
-        let asked = question.encode().unwrap();
+            Question::new(server.into(), &domain("a.test"), RecordType::TXT, Recursion::No).unwrap();
+        let asked = question.encode(7).unwrap();
         if id && wire.len() > 2 {
             wire[..2].copy_from_slice(&asked[..2]);
             wire[2] |= 0x80;
         }
         if let Ok(Some(message)) = question.accept(&wire) {
-            let reply = Reply::new(server, Transport::Udp, Duration::ZERO, message);
+            let reply = Reply::new(server.into(), Transport::Udp, Duration::ZERO, message);
             let _ = (reply.soa(), reply.is_alias(), reply.to_string());
         }
     }

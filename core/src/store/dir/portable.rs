@@ -96,6 +96,20 @@ impl Dir {
         Ok(())
     }
 
+    /// Fails where no file could be written.
+    pub(crate) fn try_writing(&self) -> Result<(), FileError> {
+        let name = temporary_name();
+        let path = self.path.join(&name);
+        std::fs::write(&path, b"room").map_err(|e| FileError::io("write", &path, e))?;
+        std::fs::remove_file(&path).map_err(|e| FileError::io("remove", &path, e))
+    }
+
+    /// The standard library cannot tell.
+    #[expect(clippy::unnecessary_wraps, reason = "as where it can be told")]
+    pub(crate) fn free(&self) -> Result<Option<u64>, FileError> {
+        Ok(None)
+    }
+
     /// The directory `name` in this one, made where it is missing.
     pub(crate) fn subdir(&self, name: &str, mode: Mode) -> Result<Self, FileError> {
         component(&self.path, name)?;

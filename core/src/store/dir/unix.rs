@@ -172,6 +172,20 @@ impl Dir {
         Ok(())
     }
 
+    /// Fails where no file could be written.
+    pub(crate) fn try_writing(&self) -> Result<(), FileError> {
+        let name = temporary_name();
+        self.write_temporary(&name, b"room", Attributes::of_mode(Mode::PRIVATE_FILE))?;
+        self.remove(&name)
+    }
+
+    /// Octets that this user may still write, where the file system tells.
+    pub(crate) fn free(&self) -> Result<Option<u64>, FileError> {
+        let stat = rustix::fs::fstatvfs(&*self.fd)
+            .map_err(|e| FileError::io("look at", &self.path, e.into()))?;
+        Ok(Some(stat.f_bavail.saturating_mul(stat.f_frsize)))
+    }
+
     /// Owner, group and mode of the file `name`, where there is one; a link or anything but a plain file is refused.
     pub(crate) fn file_attributes(&self, name: &str) -> Result<Option<Attributes>, FileError> {
         component(&self.path, name)?;

@@ -132,7 +132,7 @@ impl Held {
             "paused": false,
             "type": self.zone.kind,
             "development_mode": 0,
-            "name_servers": ["ada.ns.cloudflare.com", "bob.ns.cloudflare.com"],
+            "name_servers": [format!("ns1.{}", self.zone.name)],
             "original_name_servers": null,
             "original_registrar": null,
             "original_dnshost": null,

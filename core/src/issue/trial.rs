@@ -1,0 +1,376 @@
+//! A probe value: written where challenges would be, seen at every name server, and removed.
+//!
+//! It goes the way of a real one. It stands in the head of the certificate before it is in DNS and until it is gone, so that a
+//! run that is killed in between leaves it to the next run and to `dns gc`; the lock over the certificate is held throughout.
+//! The value answers no challenge. It is written below the challenge's owner, and at the owner itself where the server allows no other name.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use super::IssueError;
+use super::Request;
+use super::publish::How;
+use super::publish::Limit;
+use super::publish::same_value;
+use super::publish::withdraw_with;
+use crate::dns::Action;
+use crate::dns::DomainName;
+use crate::dns::NamedProvider;
+use crate::dns::Place;
+use crate::dns::Receipt;
+use crate::dns::Report;
+use crate::dns::TxtChange;
+use crate::dns::TxtValue;
+use crate::dns::Wanted as WantedValues;
+use crate::dns::WriteError;
+use crate::dns::WriteProblem;
+use crate::dns::Zone;
+use crate::store::CertId;
+use crate::store::Head;
+use crate::store::HeadSession;
+use crate::store::Key;
+use crate::store::LockName;
+use crate::store::Published;
+
+/// What became of the probe values of one request.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    /// One for each place, in the same order.
+    pub(crate) values: Vec<Tried>,
+    /// How long the writing took, all zones at once.
+    pub(crate) write: Duration,
+    /// What the name servers said in the end; `None` where nothing was written.
+    pub(crate) report: Option<Report>,
+    /// How long it took until they all said so, or until the looking ended.
+    pub(crate) visible: Duration,
+    /// How long the removal took.
+    pub(crate) removal: Duration,
+    /// Values that could not be removed; they stay in the head.
+    pub(crate) left: usize,
+}
+
+/// One probe value.
+#[derive(Debug)]
+pub(crate) struct Tried {
+    pub(crate) owner: DomainName,
+    /// Whether it went to the challenge's owner, because the name below it was refused.
+    pub(crate) at_owner: bool,
+    pub(crate) result: Result<(), WriteError>,
+}
+
+struct Probe {
+    place: Place,
+    owner: DomainName,
+    value: TxtValue,
+}
+
+impl Probe {
+    fn published(&self, since: Timestamp) -> Published {
+        Published {
+            endpoint: self.place.provider.provider.endpoint(),
+            provider: self.place.provider.name.clone(),
+            zone: self.place.zone.clone(),
+            owner: self.owner.clone(),
+            value: self.value.clone(),
+            ttl: self.place.ttl(),
+            handle: None,
+            since,
+        }
+    }
+
+    fn change(&self) -> TxtChange {
+        TxtChange {
+            action: Action::Add,
+            handle: None,
+            origin: None,
+            owner: self.owner.clone(),
+            ttl: self.place.ttl(),
+            value: self.value.clone(),
+        }
+    }
+}
+
+impl Engine {
+    /// Whether a living run works on a certificate.
+    pub(crate) async fn is_at_work(&self, id: &CertId) -> bool {
+        let name = LockName::certificate(id);
+        let cancel = CancellationToken::new();
+        let lock = self.lock(&name, Duration::ZERO, &self.events, &cancel);
+        lock.await.is_err()
+    }
+
+    /// Writes, sees and removes a probe value at each place.
+    ///
+    /// # Errors
+    ///
+    /// When another run works on the certificate, and when the store cannot be written.
+    pub(crate) async fn try_values(
+        &self,
+        request: &Request,
+        places: &[Place],
+        cancel: &CancellationToken,
+    ) -> Result<Trial, IssueError> {
+        let events = self.events.for_certificate(&request.id);
+        let name = LockName::certificate(&request.id);
+        let _lock = self.lock(&name, LOCK, &events, cancel).await?;
+        let (head, tag) = match Head::load(&*self.store, &request.id).await? {
+            Some((head, tag)) => (head, Some(tag)),
+            None => (Head::new(request.id.clone(), request.wanted()), None),
+        };
+        let session = HeadSession::new(self.store.clone(), head, tag);
+
+        let value = probe_value();
+        let mut probes: Vec<Probe> = places
+            .iter()
+            .map(|place| Probe {
+                owner: place
+                    .location
+                    .owner
+                    .child(PROBE)
+                    .unwrap_or_else(|_| place.location.owner.clone()),
+                place: place.clone(),
+                value: value.clone(),
+            })
+            .collect();
+        let started = Instant::now();
+        let mut published = Vec::new();
+        let mut refused = Vec::new();
+        let everywhere: Vec<usize> = (0..probes.len()).collect();
+        let (mut results, mut receipts) = self
+            .write(&session, &probes, &everywhere, &mut published, cancel)
+            .await?;
+
+        // A policy may name the challenge's owner and nothing else.
+        let again: Vec<usize> = (0..probes.len())
+            .filter(|&at| matches!(results.get(&at), Some(Err(error)) if is_refusal(error)))
+            .filter(|_| !cancel.is_cancelled())
+            .collect();
+        if !again.is_empty() {
+            for &at in &again {
+                let probe = &mut probes[at];
+                refused.extend(published.iter().filter(|p| p.owner == probe.owner).cloned());
+                probe.owner = probe.place.location.owner.clone();
+            }
+            let (second, more) = self
+                .write(&session, &probes, &again, &mut published, cancel)
+                .await?;
+            results.extend(second);
+            receipts.extend(more);
+        }
+        let write = started.elapsed();
+
+        let wanted: Vec<WantedValues> = probes
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| matches!(results.get(at), Some(Ok(()))))
+            .map(|(_, probe)| WantedValues {
+                zone: probe.place.location.zone.clone(),
+                owner: probe.owner.clone(),
+                values: vec![probe.value.clone()],
+            })
+            .collect();
+        for (at, probe) in probes.iter().enumerate() {
+            if matches!(results.get(&at), Some(Err(error)) if !error.is_retryable()) {
+                let of_it = |p: &&Published| p.owner == probe.owner && p.zone == probe.place.zone;
+                refused.extend(published.iter().filter(of_it).cloned());
+            }
+        }
+        let started = Instant::now();
+        let report = match wanted.is_empty() {
+            true => None,
+            false => Some(self.see(&wanted, receipts, cancel).await),
+        };
+        let visible = started.elapsed();
+
+        let started = Instant::now();
+        let how = How {
+            refused,
+            ..How::default()
+        };
+        let limit = Limit {
+            at_most: REMOVAL,
+            cancel,
+        };
+        let left = withdraw_with(self, &session, published, how, limit, &events).await?;
+        if session.head().await.is_empty() {
+            self.store.delete(&Key::certificate(&request.id)).await?;
+        }
+        let values = probes
+            .into_iter()
+            .enumerate()
+            .map(|(at, probe)| Tried {
+                at_owner: probe.owner == probe.place.location.owner,
+                owner: probe.owner,
+                result: results.remove(&at).unwrap_or(Ok(())),
+            })
+            .collect();
+        Ok(Trial {
+            values,
+            write,
+            report,
+            visible,
+            removal: started.elapsed(),
+            left,
+        })
+    }
+
+    /// Writes some of the probes: into the head, and then into DNS with one submission a zone.
+    async fn write(
+        &self,
+        session: &HeadSession,
+        probes: &[Probe],
+        which: &[usize],
+        published: &mut Vec<Published>,
+        cancel: &CancellationToken,
+    ) -> Result<
+        (
+            HashMap<usize, Result<(), WriteError>>,
+            Vec<(NamedProvider, Receipt)>,
+        ),
+        IssueError,
+    > {
+        let now = Timestamp::now();
+        let new: Vec<Published> = which.iter().map(|&at| probes[at].published(now)).collect();
+        session
+            .update(|head| head.published.extend(new.iter().cloned()))
+            .await?;
+        published.extend(new);
+        self.reached(super::Checkpoint::HeadWritten).await;
+
+        let mut zones: HashMap<(String, Zone), Vec<usize>> = HashMap::new();
+        for &at in which {
+            let place = &probes[at].place;
+            let key = (place.provider.name.clone(), place.zone.clone());
+            zones.entry(key).or_default().push(at);
+        }
+        // A provider that is down is tried again for minutes where an order waits for it, and nobody waits that long here.
+        let enough = cancel.child_token();
+        let mut submissions = Vec::new();
+        for group in zones.into_values() {
+            let changes = group.iter().map(|&at| probes[at].change()).collect();
+            let place = &probes[group[0]].place;
+            let submission = self
+                .zones
+                .submit(&place.provider, &place.zone, changes, &enough);
+            submissions.push((group, submission));
+        }
+        let giving_up = async {
+            sleep(WRITE_PATIENCE).await;
+            enough.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::pin!(giving_up);
+        let mut results = HashMap::new();
+        let mut receipts = Vec::new();
+        let mut handles = Vec::new();
+        for (group, submission) in submissions {
+            let written = tokio::select! {
+                written = submission.written() => written,
+                () = &mut giving_up => None,
+            };
+            let Some(written) = written else { continue };
+            receipts.push((probes[group[0]].place.provider.clone(), written.receipt));
+            for (at, result) in group.into_iter().zip(written.results) {
+                if let Ok(Some(handle)) = &result {
+                    handles.push((probes[at].published(now), handle.clone()));
+                }
+                results.insert(at, result.map(drop));
+            }
+        }
+        for (new, handle) in &handles {
+            for p in published.iter_mut().filter(|p| same_value(p, new)) {
+                p.handle = Some(handle.clone());
+            }
+        }
+        session
+            .update(|head| {
+                for (new, handle) in handles {
+                    for p in head.published.iter_mut().filter(|p| same_value(p, &new)) {
+                        p.handle = Some(handle.clone());
+                    }
+                }
+            })
+            .await?;
+        self.reached(super::Checkpoint::DnsWritten).await;
+        Ok((results, receipts))
+    }
+
+    /// Looks until every server has the values, or it is clear that some are late.
+    async fn see(
+        &self,
+        wanted: &[WantedValues],
+        receipts: Vec<(NamedProvider, Receipt)>,
+        cancel: &CancellationToken,
+    ) -> Report {
+        let started = Instant::now();
+        let settled = receipts
+            .iter()
+            .map(|(provider, receipt)| self.zones.await_settled(provider, receipt, cancel));
+        // Its word spares questions and decides nothing.
+        let _ = tokio::time::timeout(NOWHERE, futures::future::join_all(settled)).await;
+        let mut somewhere = None;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let report = self.zones.look(wanted).await;
+            let has_it = |row: &crate::dns::Row| {
+                row.verdict
+                    .as_ref()
+                    .is_some_and(crate::dns::Verdict::has_it)
+            };
+            if report.names.iter().any(|name| name.rows.iter().any(has_it)) {
+                somewhere.get_or_insert_with(Instant::now);
+            }
+            let late = somewhere.is_some_and(|since| since.elapsed() > LATE);
+            let waited = started.elapsed() > NOWHERE;
+            if report.is_proven() || late || waited || cancel.is_cancelled() {
+                return report;
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = cancel.cancelled() => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// Whether another name may be allowed where this one is not.
+fn is_refusal(error: &WriteError) -> bool {
+    match &error.reason {
+        WriteProblem::Refused(_) => true,
+        WriteProblem::Provider(error) => {
+            matches!(error, crate::dns::ProviderError::Refused { .. })
+        }
+        WriteProblem::Unknown(_) => false,
+    }
+}
+
+/// As long and of the same letters as the value of a challenge, because some services take nothing else.
+#[expect(clippy::expect_used, reason = "43 octets fit any TXT record")]
+fn probe_value() -> TxtValue {
+    let digest = digest::digest(&digest::SHA256, &rand::random::<[u8; 16]>());
+    TxtValue::from_bytes(URL_SAFE_NO_PAD.encode(digest)).expect("43 octets fit any TXT record")
+}
+
+/// The label of the name below the challenge's owner.
+const PROBE: &str = "_dnseal-probe";
+/// Another run may look whether this certificate is being worked on.
+const LOCK: Duration = Duration::from_millis(500);
+/// A person waits for it.
+const WRITE_PATIENCE: Duration = Duration::from_secs(8);
+const REMOVAL: Duration = Duration::from_secs(20);
+/// After a server has shown it, the others are late.
+const LATE: Duration = Duration::from_secs(3);
+/// Hosted services take seconds; what nobody shows by then is told.
+const NOWHERE: Duration = Duration::from_secs(20);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);

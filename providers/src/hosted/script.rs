@@ -1,0 +1,195 @@
+//! One call of a user's script: its arguments and variables are the contract's, its exit status is its word.
+//!
+//! The environment is clean: what the script needs of its own comes from the map `env.*` of the provider's settings. Standard input
+//! is closed, so that a script that asks is told that nobody answers. It is stopped when it takes too long.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dnseal_core::dns::ProviderError;
+use secrecy::ExposeSecret;
+use secrecy::SecretString;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
+use tokio::io::BufReader;
+use tokio::process::Command;
+
+use crate::program;
+use crate::program::Log;
+use crate::program::trust;
+use crate::registry::Context;
+use crate::registry::Form;
+use crate::registry::Setting;
+use crate::settings::Checked;
+use crate::settings::SettingsError;
+
+/// A script with what it gets beside its contract.
+#[derive(Debug)]
+pub(super) struct Script {
+    command: Vec<String>,
+    env: Vec<(String, SecretString)>,
+    log: Log,
+    timeout: Duration,
+}
+
+impl Script {
+    /// The script that stands at `key`.
+    pub(super) fn new(
+        key: &'static str,
+        settings: &Checked,
+        context: &Context,
+    ) -> Result<Self, SettingsError> {
+        let text = settings.text(key).ok_or_else(|| settings.missing(key))?;
+        // A variable of another tool holds one path, which may have blanks in it.
+        let mut command = match std::path::Path::new(text).is_file() {
+            true => vec![text.to_owned()],
+            false => settings.words(key)?,
+        };
+        if let Some(program) = command.first_mut()
+            && program.contains('/')
+            && let Ok(path) = std::path::absolute(&program)
+        {
+            *program = path.display().to_string();
+        }
+        trust::check_command(&command).map_err(|error| {
+            let hint = error.hint();
+            let error = SettingsError::malformed(key, error.to_string());
+            match hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
+        })?;
+        let env: Vec<(String, SecretString)> = settings
+            .map(ENV)
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect();
+        let secrets: Arc<[SecretString]> = env.iter().map(|(_, value)| value.clone()).collect();
+        Ok(Self {
+            log: Log::new(settings.kind().kind, context.events().clone(), secrets),
+            command,
+            env,
+            timeout: settings.duration(TIMEOUT)?.unwrap_or(DEFAULT_TIMEOUT),
+        })
+    }
+
+    /// The script, for messages.
+    pub(super) fn name(&self) -> String {
+        self.command.join(" ")
+    }
+
+    /// Runs it; gives what it wrote to standard output.
+    pub(super) async fn run(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<String, ProviderError> {
+        let refused = |detail: String, hint: Option<String>| ProviderError::Refused {
+            detail,
+            endpoint: self.name(),
+            hint,
+        };
+        // Its owner may have changed since.
+        trust::check_command(&self.command)
+            .map_err(|error| refused(error.to_string(), error.hint()))?;
+        let Some((program, first)) = self.command.split_first() else {
+            return Err(refused("there is no program".to_owned(), None));
+        };
+        let mut command = Command::new(program);
+        command
+            .args(first)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        program::contain(&mut command);
+        for (name, value) in &self.env {
+            command.env(name, value.expose_secret());
+        }
+        command.envs(variables.iter().copied());
+        let mut child = command
+            .spawn()
+            .map_err(|error| refused(format!("it cannot be started: {error}"), None))?;
+        let log = self.log.afresh();
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(log.clone().follow(BufReader::new(stderr)));
+        }
+        let stdout = child.stdout.take();
+        let running = async {
+            let output = read_some(stdout).await;
+            (child.wait().await, output)
+        };
+        let ended = tokio::time::timeout(self.timeout, running).await;
+        let (status, output) = match ended {
+            Ok((Ok(status), output)) => (status, output),
+            Ok((Err(error), _)) => return Err(refused(error.to_string(), None)),
+            Err(_) => {
+                program::kill(&mut child);
+                return Err(ProviderError::Unreachable {
+                    detail: format!(
+                        "it did not end within {}s, and was stopped",
+                        self.timeout.as_secs_f64()
+                    ),
+                    endpoint: self.name(),
+                });
+            }
+        };
+        if status.success() {
+            return Ok(output.trim().to_owned());
+        }
+        // What it started may keep its standard error open.
+        let said = tokio::time::timeout(LAST_WORDS, log.finished()).await;
+        let said = said.ok().flatten().or_else(|| log.last());
+        let said = said.or_else(|| output.lines().next_back().map(|line| log.words(line)));
+        Err(refused(
+            match said.filter(|said| !said.is_empty()) {
+                Some(said) => format!("{status}: {said}"),
+                None => status.to_string(),
+            },
+            Some("`-v` shows everything that it says".to_owned()),
+        ))
+    }
+}
+
+/// The beginning of what comes; the rest is read and forgotten, so that the script does not wait for us.
+async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> String {
+    let Some(mut stream) = stream else {
+        return String::new();
+    };
+    let mut kept = Vec::new();
+    let mut buffer = vec![0; 8 << 10];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        let room = MAX_OUTPUT.saturating_sub(kept.len());
+        kept.extend(buffer.iter().take(count.min(room)));
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// Variables of the script's own.
+pub(super) const ENV_SETTING: Setting = Setting {
+    aliases: &[],
+    default: None,
+    env: &[],
+    form: Form::Secret,
+    help: "An environment variable for the script, such as `env.API_TOKEN`; it gets no others but the contract's, PATH and LANG",
+    key: ENV,
+    required: false,
+};
+
+/// How long it may take.
+pub(super) const TIMEOUT_SETTING: Setting = Setting {
+    aliases: &[],
+    default: Some("2m"),
+    env: &["DNSEAL_SCRIPT_TIMEOUT"],
+    form: Form::Duration,
+    help: "How long one call of the script may take before it is stopped",
+    key: TIMEOUT,
+    required: false,
+};
+
+const ENV: &str = "env.*";
+const TIMEOUT: &str = "timeout";
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
+/// Scripts sleep for propagation, and some print what an API answered.
+const MAX_OUTPUT: usize = 16 << 10;
+const LAST_WORDS: Duration = Duration::from_millis(500);

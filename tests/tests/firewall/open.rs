@@ -1,0 +1,163 @@
+//! Issuing where port 53 is open, with real discovery: a resolver that remembers, and aliases that lead astray.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use dnseal_sandbox::dns::{DnsServer, TsigKey, Zone};
+use dnseal_tests::{Dnseal, Internet, NameServer, NameServers, Pebble, Run, Unbound};
+use tempfile::TempDir;
+
+/// Three name servers in both families, a resolver in front of them that the CA uses as well, and a client with its own configuration.
+struct Open {
+    // In the order in which they have to go.
+    ca: Pebble,
+    resolver: Unbound,
+    servers: NameServers,
+    home: TempDir,
+    key: TsigKey,
+    internet: Internet,
+}
+
+impl Open {
+    fn start(zone: Zone) -> Option<Self> {
+        let internet = Internet::start()?;
+        let key = TsigKey::generate("acme-key").unwrap();
+        let signed = key.clone();
+        let servers = internet.name_servers(
+            zone,
+            |zone| {
+                let other = Zone::new("other.test")
+                    .ns("ns.test")
+                    .txt("there.other.test", "x");
+                DnsServer::builder().zone(zone).zone(other).key(signed)
+            },
+            Duration::from_millis(500),
+        );
+        let resolver = internet.resolver(servers.stubs())?;
+        let ca = internet.ca(resolver.addr())?;
+        let open = Self {
+            ca,
+            resolver,
+            servers,
+            home: TempDir::new().unwrap(),
+            key,
+            internet,
+        };
+        let config = format!(
+            "providers:\n  ours: {{ kind: rfc2136, server: 192.0.2.11, tsig: {{ name: {}, algorithm: {}, secret: {{ file: tsig }} }} }}\n\
+             zones:\n  example.test: {{ provider: ours }}\n",
+            open.key.name(),
+            open.key.algorithm().as_str(),
+        );
+        fs::write(open.home.path().join("dnseal.yaml"), config).unwrap();
+        let secret = open.home.path().join("tsig");
+        fs::write(&secret, open.key.secret_base64()).unwrap();
+        fs::set_permissions(secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        Some(open)
+    }
+
+    fn issue(&self, names: &[&str], more: &[&str]) -> Run {
+        let root = self.ca.ca_pem_path();
+        let command: Dnseal = self
+            .internet
+            .dnseal(self.home.path())
+            .args(["issue"])
+            .args(names)
+            .args(more)
+            .args([
+                "--config",
+                "dnseal.yaml",
+                "--dir",
+                "state",
+                "--agree-tos",
+                "--output",
+                "json",
+            ])
+            .args(["--ca", &self.ca.directory_url()])
+            .args([Path::new("--ca-root"), &root]);
+        command.run()
+    }
+}
+
+/// The resolver keeps "no such name" for an hour; it must never have heard of the name before there was a value.
+#[test]
+fn a_resolver_that_remembers_for_an_hour() {
+    let Some(open) = Open::start(Zone::new(Internet::ZONE).minimum(3600)) else {
+        return;
+    };
+    for round in 0..2 {
+        let force: &[&str] = match round {
+            0 => &[],
+            _ => &["--force"],
+        };
+        let run = open.issue(&["new.example.test"], force).success();
+        let document = run.json();
+        let owner = "_acme-challenge.new.example.test";
+        assert_eq!(document["stats"]["proven"][owner], "authoritative");
+    }
+    let log = open.resolver.process().log();
+    let ours: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("query: 10.77.0.2 "))
+        .filter(|line| line.contains("example.test"))
+        .collect();
+    assert_eq!(ours, Vec::<&str>::new());
+    let first = log
+        .lines()
+        .find(|line| line.contains("_acme-challenge.new."));
+    assert!(
+        first.unwrap().contains("192.0.2."),
+        "only the CA asks: {first:?}"
+    );
+    assert!(
+        open.servers
+            .all
+            .iter()
+            .all(|server| !server.queries().is_empty())
+    );
+}
+
+#[test]
+fn aliases_that_lead_astray() {
+    let zone = Zone::new(Internet::ZONE)
+        .cname("*.wild.example.test", "web.example.test")
+        .cname(
+            "_acme-challenge.loop.example.test",
+            "_acme-challenge.pool.example.test",
+        )
+        .cname(
+            "_acme-challenge.pool.example.test",
+            "_acme-challenge.loop.example.test",
+        )
+        .cname("_acme-challenge.dangling.example.test", "x.gone.onion")
+        .cname("_acme-challenge.foreign.example.test", "there.other.test");
+    let Some(open) = Open::start(zone) else {
+        return;
+    };
+    // The top-level domain knows the other zone, too.
+    open.servers
+        .top
+        .zone_add(dnseal_sandbox::dns::Record::ns(
+            "other.test",
+            60,
+            "ns1.example.test",
+        ))
+        .unwrap();
+    for (name, message) in [
+        ("loop", "aliases lead in a circle"),
+        ("dangling", "x.gone.onion"),
+        ("foreign", "no provider is configured for there.other.test"),
+    ] {
+        let run = open.issue(&[&format!("{name}.example.test")], &["--doh", "none"]);
+        assert_ne!(run.code(), 0);
+        assert!(run.stdout.contains(message), "{name}: {}", run.stdout);
+        let orders = open.ca.count("POST", "/order-plz");
+        assert_eq!(orders, 0, "{name}: {}\n{}", run.stdout, run.stderr);
+    }
+
+    let run = open.issue(&["a.wild.example.test"], &[]).success();
+    let said = run.json()["warnings"].to_string();
+    assert!(said.contains("is no delegation"), "{said}");
+    assert_eq!(open.ca.count("POST", "/order-plz"), 1);
+}

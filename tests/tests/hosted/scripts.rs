@@ -1,0 +1,116 @@
+//! Scripts as people have them: over `nsupdate`, whose key comes to them in a variable of their own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use dnseal_core::dns::DnsProvider;
+use dnseal_tests::{PluginDir, TsigKey, build};
+
+/// A directory with one script for each contract, and some that fail.
+pub(crate) struct Scripts {
+    dir: PluginDir,
+    key: TsigKey,
+    server: SocketAddr,
+}
+
+impl Scripts {
+    pub(crate) fn new(server: SocketAddr, key: TsigKey) -> Self {
+        let dir = PluginDir::empty();
+        for (name, script) in SCRIPTS {
+            dir.put(
+                name,
+                &format!("#!/bin/sh\nset -eu\nhere=$(dirname \"$0\")\n{script}"),
+            );
+        }
+        Self { dir, key, server }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    pub(crate) fn key(&self) -> &TsigKey {
+        &self.key
+    }
+
+    pub(crate) fn provider(&self, kind: &str, settings: &[(&str, String)]) -> Arc<dyn DnsProvider> {
+        let mut settings = settings.to_vec();
+        settings.extend(self.env().map(|(key, value)| (key, value)));
+        build(dnseal_providers::kind(kind).unwrap(), &settings)
+    }
+
+    /// The variables, for a flow mapping of YAML.
+    pub(crate) fn env_yaml(&self) -> String {
+        let [(_, server), (_, key)] = self.env();
+        format!(", env: {{ SERVER: '{server}', KEY: '{key}' }}")
+    }
+
+    /// The variables, as `DNSEAL_SET` has settings.
+    pub(crate) fn env_lines(&self) -> String {
+        let [(_, server), (_, key)] = self.env();
+        format!("env.SERVER={server}\nenv.KEY={key}\n")
+    }
+
+    fn env(&self) -> [(&'static str, String); 2] {
+        let key = &self.key;
+        [
+            (
+                "env.SERVER",
+                format!("{} {}", self.server.ip(), self.server.port()),
+            ),
+            (
+                "env.KEY",
+                format!("{}:{} {}", key.algorithm, key.name, key.secret_base64),
+            ),
+        ]
+    }
+}
+
+const SCRIPTS: [(&str, &str); 11] = [
+    (
+        "exec",
+        r#"case $1 in present) what="add $2 60" ;; cleanup) what="delete $2" ;; *) exit 9 ;; esac
+value=$(printf '%s' "$3" | fold -w 255 | sed 's/.*/"&"/' | tr '\n' ' ')
+printf 'server %s\nkey %s\nupdate %s TXT %s\nsend\n' "$SERVER" "$KEY" "$what" "$value" | nsupdate -v
+"#,
+    ),
+    (
+        "raw",
+        r#"[ "$2" = -- ]
+value=$(printf '%s' "$5" | openssl dgst -sha256 -binary | base64 | tr '+/' '-_' | tr -d '=')
+case $5 in "$4".*) exec "$here/exec" "$1" "_acme-challenge.$3." "$value" ;; *) exit 8 ;; esac
+"#,
+    ),
+    (
+        "auth",
+        r#"[ -z "${CERTBOT_TOKEN-}" ] && [ "$CERTBOT_DOMAIN" = "$CERTBOT_IDENTIFIER" ]
+"$here/exec" present "_acme-challenge.$CERTBOT_DOMAIN." "$CERTBOT_VALIDATION"
+echo "auth $CERTBOT_DOMAIN $CERTBOT_REMAINING_CHALLENGES $CERTBOT_ALL_DOMAINS" >>"$here/heard"
+echo wrote it
+"#,
+    ),
+    (
+        "cleanup",
+        r#""$here/exec" cleanup "_acme-challenge.$CERTBOT_DOMAIN." "$CERTBOT_VALIDATION"
+echo "cleanup $CERTBOT_DOMAIN $CERTBOT_AUTH_OUTPUT" >>"$here/heard"
+"#,
+    ),
+    (
+        "dehydrated",
+        r#"case $1 in
+    deploy_challenge) exec "$here/exec" present "_acme-challenge.$2." "$4" ;;
+    clean_challenge) exec "$here/exec" cleanup "_acme-challenge.$2." "$4" ;;
+    *) exit 9 ;;
+esac
+"#,
+    ),
+    ("fails", "echo 'no such zone' >&2\nexit 3\n"),
+    (
+        "prompts",
+        "read -r answer || { echo 'nobody answered' >&2; exit 1; }\n",
+    ),
+    ("hangs", "sleep 1000\n"),
+    ("no-curl", "curl-that-is-not-there https://dns.example\n"),
+    ("leaks", "echo \"the key is $KEY\" >&2\nexit 1\n"),
+    ("fails-at-b", "[ \"$3\" != b ]\n"),
+];

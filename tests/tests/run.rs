@@ -1,0 +1,267 @@
+//! `dnseal run` with certificates that live for seconds: renewed over and over, never mixed, told in numbers, reloaded, and ended.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+#![cfg(target_os = "linux")]
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dnseal_sandbox::ca::Ca;
+use dnseal_tests::{Home, Running, Sandbox, wait_until};
+
+const TWO: &str = "certificates:
+  example.test: { names: [example.test, '*.example.test'] }
+  second.test: { names: [second.example.test] }
+";
+const ONE: &str = "certificates:
+  example.test: { names: [example.test, '*.example.test'] }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_of_seconds_are_renewed_until_it_is_ended() {
+    let lifetime = Duration::from_secs(20);
+    let sandbox = Sandbox::with_ca(Ca::builder().validity(lifetime)).await;
+    let home = Home::new(&sandbox, ONE);
+    let socket = home.path().join("notify");
+    let supervisor = UnixDatagram::bind(&socket).unwrap();
+    supervisor.set_nonblocking(true).unwrap();
+    let running = home
+        .dnseal(&["run", "--metrics", "127.0.0.1:0"])
+        .env("NOTIFY_SOCKET", &socket)
+        .env("WATCHDOG_USEC", "2000000")
+        .timeout(Duration::from_secs(300))
+        .spawn();
+    let base = address(&running);
+    let reader = Reader::start(home.path().join("state/live/example.test"));
+
+    // Three renewals, each of which happened before the one before had ended.
+    for version in 1..=4 {
+        let wanted =
+            format!("dnseal_certificate_version{{certificate=\"example.test\"}} {version}");
+        await_metric(&running, &base, &wanted).await;
+        let (status, health) = get(&format!("{base}/healthz")).await;
+        assert_eq!(
+            (status, health.as_str()),
+            (200, "ok\n"),
+            "{}",
+            running.stderr()
+        );
+    }
+    let metrics = get(&format!("{base}/metrics")).await.1;
+    let number = |name: &str| number(&metrics, name);
+    let renewed = number("dnseal_renewals_total{certificate=\"example.test\",result=\"success\"}");
+    assert!(renewed >= 4.0, "{metrics}");
+    assert_eq!(
+        number("dnseal_renewals_total{certificate=\"example.test\",result=\"failure\"}"),
+        0.0
+    );
+    assert!(
+        number("dnseal_provider_calls_total{provider=\"corp\",call=\"apply\",result=\"success\"}")
+            >= 2.0
+    );
+    assert!(number("dnseal_acme_requests_total{resource=\"newOrder\",status=\"201\"}") >= 4.0);
+    let not_after =
+        number("dnseal_certificate_not_after_timestamp_seconds{certificate=\"example.test\"}");
+    let next =
+        number("dnseal_certificate_next_renewal_timestamp_seconds{certificate=\"example.test\"}");
+    assert!(next < not_after && not_after - next <= 20.0, "{metrics}");
+
+    // A configuration that is wrong changes nothing; the next one is said, and looked at at once.
+    home.configure(&TWO.replace("names: [second", "nmaes: [second"));
+    running.signal("HUP");
+    running.wait_stderr("the configuration in force stays as it was");
+    await_metric(&running, &base, "dnseal_config_last_reload_successful 0").await;
+    home.configure(TWO);
+    running.signal("HUP");
+    running.wait_stderr("certificates.second.test: added");
+    await_metric(
+        &running,
+        &base,
+        "dnseal_certificate_version{certificate=\"second.test\"} 1",
+    )
+    .await;
+    await_metric(&running, &base, "dnseal_config_last_reload_successful 1").await;
+
+    let read = reader.finish();
+    assert!(read.versions >= 4, "{read:?}");
+    running.signal("TERM");
+    let run = running.wait().success();
+    assert!(run.stderr.contains("stopped"), "{}", run.stderr);
+    assert_eq!(sandbox.ours_in_dns(), [""; 0]);
+    let said = everything(&supervisor);
+    for wanted in [
+        "READY=1",
+        "RELOADING=1",
+        "WATCHDOG=1",
+        "STOPPING=1",
+        "STATUS=2 certificates; next look at",
+    ] {
+        assert!(said.contains(wanted), "{wanted} in {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_renewed_is_told_and_makes_it_unwell() {
+    let sandbox = Sandbox::with_ca(
+        Ca::builder()
+            .validity(Duration::from_secs(12))
+            .authz_reuse(false),
+    )
+    .await;
+    let home = Home::new(
+        &sandbox,
+        &format!("{ONE}notify: [{{ run: [sh, -c, 'cat >> told'] }}]\n"),
+    );
+    let running = home
+        .dnseal(&["run", "--metrics", "127.0.0.1:0", "--log-format", "json"])
+        .spawn();
+    let base = address(&running);
+    await_metric(
+        &running,
+        &base,
+        "dnseal_certificate_version{certificate=\"example.test\"} 1",
+    )
+    .await;
+    sandbox
+        .dns
+        .inject(dnseal_sandbox::dns::Fault::refused().updates());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let (status, health) = get(&format!("{base}/healthz")).await;
+        if status == 503 {
+            assert!(health.contains("example.test expire"), "{health}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "{health}{}", running.stderr());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(
+        wait_until(Duration::from_secs(60), || {
+            let told = fs::read_to_string(home.path().join("told")).unwrap_or_default();
+            told.contains("\"event\":\"failed\"") && told.contains("\"event\":\"renewed\"")
+        }),
+        "{}",
+        running.stderr()
+    );
+    // Every line is a document.
+    for line in running.stderr().lines() {
+        let document: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(document["event"].is_string(), "{line}");
+    }
+    sandbox.dns.heal();
+    await_metric(
+        &running,
+        &base,
+        "dnseal_certificate_failures{certificate=\"example.test\"} 0",
+    )
+    .await;
+    running.signal("TERM");
+    running.wait().success();
+}
+
+/// Where metrics are, once it says so.
+fn address(running: &Running) -> String {
+    let said = running.wait_stderr("/metrics");
+    let at = said.find("http://").unwrap();
+    let end = at + said[at..].find("/metrics").unwrap();
+    said[at..end].to_owned()
+}
+
+async fn get(url: &str) -> (u16, String) {
+    let answer = reqwest::get(url).await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+async fn await_metric(running: &Running, base: &str, line: &str) {
+    let deadline = Instant::now() + Duration::from_secs(90);
+    loop {
+        let metrics = get(&format!("{base}/metrics")).await.1;
+        if metrics.lines().any(|l| l == line) {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "no {line} in\n{metrics}\n{}",
+            running.stderr()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn number(metrics: &str, name: &str) -> f64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    let line = line.unwrap_or_else(|| panic!("no {name} in\n{metrics}"));
+    line.trim().parse().unwrap()
+}
+
+/// What has been sent so far.
+fn everything(socket: &UnixDatagram) -> String {
+    let mut said = String::new();
+    let mut buffer = [0; 1024];
+    while let Ok(n) = socket.recv(&mut buffer) {
+        said += &String::from_utf8_lossy(&buffer[..n]);
+        said.push('\n');
+    }
+    said
+}
+
+/// Somebody who reads key and certificate all the time, as a server does that opens the directory once.
+struct Reader {
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<Read>,
+}
+
+#[derive(Debug, Default)]
+struct Read {
+    pairs: usize,
+    versions: usize,
+}
+
+impl Reader {
+    fn start(dir: PathBuf) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = thread::spawn(move || {
+            let mut read = Read::default();
+            let mut last = String::new();
+            while !stopped.load(Ordering::Relaxed) {
+                // Before the first certificate there is nothing to open.
+                let Ok(opened) = File::open(&dir) else {
+                    thread::sleep(Duration::from_millis(5));
+                    continue;
+                };
+                let certificate = read_pair(&opened);
+                read.pairs += 1;
+                if certificate != last {
+                    read.versions += 1;
+                    last = certificate;
+                }
+            }
+            read
+        });
+        Self { stop, thread }
+    }
+
+    fn finish(self) -> Read {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// Reads both through the open directory, and checks that they belong together.
+fn read_pair(dir: &File) -> String {
+    let dir = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
+    let read = |name: &str| fs::read_to_string(Path::join(&dir, name)).unwrap();
+    let (key, certificate) = (read("privkey.pem"), read("cert.pem"));
+    let key = rcgen::KeyPair::from_pem(&key).unwrap();
+    let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).unwrap();
+    let public = pem.parse_x509().unwrap().public_key().raw.to_vec();
+    assert_eq!(rcgen::PublicKeyData::subject_public_key_info(&key), public);
+    certificate
+}
