@@ -241,6 +241,7 @@ impl Internet {
             stubs,
             listen: Some(at(v4(DOH[number]))),
             tls: Some(&self.authority),
+            ..UnboundOptions::default()
         };
         self.outside.within(|| Unbound::start(options))
     }
