@@ -9,26 +9,30 @@ use dnseal_tests::{Bind, BindOptions, Dnseal, NameServer, Run, TsigKey, ZoneSpec
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub const ZONE: &str = "example.test";
-pub const OWNER: &str = "_acme-challenge.example.test";
+pub(crate) const ZONE: &str = "example.test";
+pub(crate) const OWNER: &str = "_acme-challenge.example.test";
 /// The domain name by which CAA records mean the sandbox CA.
-pub const IDENTITY: &str = "sandbox.dnseal.test";
+pub(crate) const IDENTITY: &str = "sandbox.dnseal.test";
 
 /// Everything that a command needs.
-pub struct World {
-    pub ca: Ca,
-    pub key: TsigKey,
-    pub nameservers: Vec<SocketAddr>,
+pub(crate) struct World {
+    pub(crate) ca: Ca,
+    pub(crate) key: TsigKey,
+    pub(crate) nameservers: Vec<SocketAddr>,
     home: TempDir,
 }
 
 impl World {
     /// A CA that looks values up at the first of these servers.
-    pub async fn over(nameservers: Vec<SocketAddr>, key: &TsigKey) -> Self {
+    pub(crate) async fn over(nameservers: Vec<SocketAddr>, key: &TsigKey) -> Self {
         Self::with_ca(Ca::builder(), nameservers, key).await
     }
 
-    pub async fn with_ca(ca: CaBuilder, nameservers: Vec<SocketAddr>, key: &TsigKey) -> Self {
+    pub(crate) async fn with_ca(
+        ca: CaBuilder,
+        nameservers: Vec<SocketAddr>,
+        key: &TsigKey,
+    ) -> Self {
         let ca = ca.dns(nameservers[0]).start().await.unwrap();
         let home = TempDir::with_prefix("dnseal-doctor-").unwrap();
         fs::write(home.path().join("ca.pem"), ca.tls_root_pem()).unwrap();
@@ -40,12 +44,12 @@ impl World {
         }
     }
 
-    pub fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.home.path().join("state")
     }
 
     /// `dnseal COMMAND` that is told everything it needs.
-    pub fn command(&self, command: &str) -> Dnseal {
+    pub(crate) fn command(&self, command: &str) -> Dnseal {
         let servers: Vec<String> = self.nameservers.iter().map(ToString::to_string).collect();
         Dnseal::new(self.home.path())
             .args(command.split(' '))
@@ -62,30 +66,30 @@ impl World {
     }
 
     /// `dnseal doctor NAMES` in JSON.
-    pub fn doctor(&self, names: &str) -> Examined {
+    pub(crate) fn doctor(&self, names: &str) -> Examined {
         Examined::of(self.command(&format!("doctor {names} --output json")).run())
     }
 
     /// What an order would be without a doctor.
-    pub fn orders(&self) -> usize {
+    pub(crate) fn orders(&self) -> usize {
         self.ca.orders().len()
     }
 }
 
 /// What a doctor said.
-pub struct Examined {
-    pub run: Run,
-    pub json: Value,
+pub(crate) struct Examined {
+    pub(crate) run: Run,
+    pub(crate) json: Value,
 }
 
 impl Examined {
-    pub fn of(run: Run) -> Self {
+    pub(crate) fn of(run: Run) -> Self {
         let json = run.json();
         Self { run, json }
     }
 
     /// The findings of one check with that severity.
-    pub fn findings(&self, check: &str, severity: &str) -> Vec<&Value> {
+    pub(crate) fn findings(&self, check: &str, severity: &str) -> Vec<&Value> {
         let all = self.json["findings"].as_array().unwrap();
         all.iter()
             .filter(|f| f["check"] == check && f["severity"] == severity)
@@ -94,7 +98,7 @@ impl Examined {
 
     /// The one finding of a check with that severity, in words: what and how to mend it.
     #[track_caller]
-    pub fn the(&self, check: &str, severity: &str) -> String {
+    pub(crate) fn the(&self, check: &str, severity: &str) -> String {
         let found = self.findings(check, severity);
         assert_eq!(found.len(), 1, "{check} {severity}: {:#}", self.json);
         format!(
@@ -107,14 +111,14 @@ impl Examined {
 
     /// Asserts how it ended, and that the verdict says the same.
     #[track_caller]
-    pub fn ends(self, code: i32) -> Self {
+    pub(crate) fn ends(self, code: i32) -> Self {
         assert_eq!(self.run.status.code(), Some(code), "{:#}", self.json);
         assert_eq!(self.json["would_work"], code == 0, "{:#}", self.json);
         self
     }
 
     /// Everything that stops issuing, as the names of the checks.
-    pub fn failures(&self) -> Vec<&str> {
+    pub(crate) fn failures(&self) -> Vec<&str> {
         let all = self.json["findings"].as_array().unwrap();
         all.iter()
             .filter(|f| f["severity"] == "failure")
@@ -124,7 +128,7 @@ impl Examined {
 }
 
 /// BIND with `example.test`, which a key may update, and more records.
-pub fn bind(records: &[&str]) -> Option<(Bind, TsigKey)> {
+pub(crate) fn bind(records: &[&str]) -> Option<(Bind, TsigKey)> {
     let key = TsigKey::random("acme-key");
     let mut zone = ZoneSpec::new(ZONE);
     zone.bind_policy = Some("grant acme-key zonesub ANY;".to_owned());
@@ -136,7 +140,7 @@ pub fn bind(records: &[&str]) -> Option<(Bind, TsigKey)> {
 }
 
 /// BIND as [`bind`] starts it, and the rest over it.
-pub async fn world(records: &[&str]) -> Option<(Bind, World)> {
+pub(crate) async fn world(records: &[&str]) -> Option<(Bind, World)> {
     let (bind, key) = bind(records)?;
     let world = World::over(vec![bind.addr()], &key).await;
     Some((bind, world))
