@@ -67,6 +67,8 @@ pub(crate) const PROPAGATION_TIMEOUT: &str = "DNSEAL_PROPAGATION_TIMEOUT";
 pub(crate) const PROVIDER: &str = "DNSEAL_PROVIDER";
 /// `--quorum`.
 pub(crate) const QUORUM: &str = "DNSEAL_QUORUM";
+/// `--renew-before`.
+pub(crate) const RENEW_BEFORE: &str = "DNSEAL_RENEW_BEFORE";
 /// `--resolver`, several separated by commas.
 pub(crate) const RESOLVER: &str = "DNSEAL_RESOLVER";
 /// `--set`, one `KEY=VALUE` a line.

@@ -177,6 +177,14 @@ impl CliError {
         }
     }
 
+    /// The same for another certificate that fails for it too.
+    pub(crate) fn for_another(&self) -> Self {
+        Self::Usage {
+            message: self.to_string(),
+            hint: self.hint(),
+        }
+    }
+
     /// Whether the CA refuses the account, or what stands behind it has lapsed.
     pub(crate) fn is_about_account(&self) -> bool {
         match self {

@@ -2,7 +2,8 @@
 //!
 //! Names become an order at a CA ([`acme`]), the order's challenges become TXT values written by a
 //! [`dns::DnsProvider`] and proven at every authoritative server ([`dns`]), what must outlive a run stands in a
-//! [`store`] before it is done, [`account`] keeps who we are at each CA, [`issue`] walks one certificate through all of this, and [`deploy`] projects the
+//! [`store`] before it is done, [`account`] keeps who we are at each CA, [`issue`] walks one certificate through all of this, [`renew`]
+//! says when that is due again, and [`deploy`] projects the
 //! result onto this machine. Whoever watches reads one ordered stream of [`event`]s.
 //!
 //! The crate knows no DNS vendor, no terminal and no argument parser.
@@ -16,5 +17,6 @@ pub mod doctor;
 pub mod event;
 pub mod issue;
 pub mod notify;
+pub mod renew;
 pub mod revoke;
 pub mod store;

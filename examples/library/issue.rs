@@ -14,7 +14,7 @@ use dnseal_core::dns::{
     PropagationPolicy, Routes, Zones,
 };
 use dnseal_core::event::{Events, What};
-use dnseal_core::issue::{Engine, Options, Request, Terms, Timeouts};
+use dnseal_core::issue::{Engine, Options, Renewing, Request, Terms, Timeouts};
 use dnseal_core::store::{CertId, DirectoryStore};
 use dnseal_providers::{Context, Form, Settings, Value, build};
 use dnseal_sandbox::ca::Ca as SandboxCa;
@@ -96,6 +96,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 replace_names: false,
                 force: false,
                 timeouts: Timeouts::default(),
+                renewal: Renewing::default(),
                 options: Options::default(),
                 transport: None,
             },

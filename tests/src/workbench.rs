@@ -13,7 +13,7 @@ use dnseal_core::dns::{
     PropagationPolicy, Routes, Zones,
 };
 use dnseal_core::event::{Event, Events, What};
-use dnseal_core::issue::{Engine, Options, Request, Terms, Timeouts};
+use dnseal_core::issue::{Engine, Options, Renewing, Request, Terms, Timeouts};
 use dnseal_core::store::{CertId, DirectoryStore, Head, Key, Store};
 use dnseal_providers::{Context, Form, Settings, Value, build};
 use tempfile::TempDir;
@@ -193,6 +193,7 @@ impl Workbench {
             replace_names: false,
             force: false,
             timeouts: Timeouts::default(),
+            renewal: Renewing::default(),
             options: Options::default(),
             transport: None,
         }

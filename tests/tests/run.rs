@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,8 +29,7 @@ async fn certificates_of_seconds_are_renewed_until_it_is_ended() {
     let sandbox = Sandbox::with_ca(Ca::builder().validity(lifetime)).await;
     let home = Home::new(&sandbox, ONE);
     let socket = home.path().join("notify");
-    let supervisor = UnixDatagram::bind(&socket).unwrap();
-    supervisor.set_nonblocking(true).unwrap();
+    let supervisor = hearing(UnixDatagram::bind(&socket).unwrap());
     let running = home
         .dnseal(&["run", "--metrics", "127.0.0.1:0"])
         .env("NOTIFY_SOCKET", &socket)
@@ -94,7 +93,7 @@ async fn certificates_of_seconds_are_renewed_until_it_is_ended() {
     let run = running.wait().success();
     assert!(run.stderr.contains("stopped"), "{}", run.stderr);
     assert_eq!(sandbox.ours_in_dns(), [""; 0]);
-    let said = everything(&supervisor);
+    let said = supervisor.lock().unwrap().clone();
     for wanted in [
         "READY=1",
         "RELOADING=1",
@@ -200,14 +199,18 @@ fn number(metrics: &str, name: &str) -> f64 {
     line.trim().parse().unwrap()
 }
 
-/// What has been sent so far.
-fn everything(socket: &UnixDatagram) -> String {
-    let mut said = String::new();
-    let mut buffer = [0; 1024];
-    while let Ok(n) = socket.recv(&mut buffer) {
-        said += &String::from_utf8_lossy(&buffer[..n]);
-        said.push('\n');
-    }
+/// What is sent there, as it comes; a queue that nobody reads is soon full, and then nothing is sent.
+fn hearing(socket: UnixDatagram) -> Arc<Mutex<String>> {
+    let said = Arc::new(Mutex::new(String::new()));
+    let heard = said.clone();
+    thread::spawn(move || {
+        let mut buffer = [0; 1024];
+        while let Ok(n) = socket.recv(&mut buffer) {
+            let mut heard = heard.lock().unwrap();
+            *heard += &String::from_utf8_lossy(&buffer[..n]);
+            heard.push('\n');
+        }
+    });
     said
 }
 

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Deserialize;
+use serde::Serialize;
 
 use crate::args::ProbeArgs;
 use crate::args::ProviderArgs;
@@ -10,18 +12,25 @@ use crate::args::SpecArgs;
 use crate::env_vars;
 
 /// What to issue, from whom, and through which DNS provider.
-#[derive(Clone, Debug, Default, Args)]
+///
+/// What stands here without `skip` is written down with the certificate, so that `renew` can ask in the same way: a secret is skipped,
+/// and so is what is meant for one run.
+#[derive(Clone, Debug, Default, Args, Deserialize, Serialize)]
+#[serde(default, rename_all = "kebab-case")]
 pub(crate) struct IssueArgs {
     /// The names of one certificate, or certificates of the configuration [default: all of those]
     #[arg(value_name = "NAME")]
+    #[serde(skip)]
     pub(crate) names: Vec<String>,
 
     /// A name of the certificate (repeatable, or separated by commas)
     #[arg(short, long = "domain", value_name = "NAME", value_delimiter = ',')]
+    #[serde(skip)]
     pub(crate) domains: Vec<String>,
 
     /// What to call the certificate [default: its first name]
     #[arg(long, value_name = "CERT")]
+    #[serde(skip)]
     pub(crate) name: Option<String>,
 
     /// The type of its key: ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096 [default: ecdsa-p256]
@@ -32,19 +41,27 @@ pub(crate) struct IssueArgs {
     #[arg(long, value_name = "PROFILE", env = env_vars::PROFILE, hide_env_values = true)]
     pub(crate) profile: Option<String>,
 
+    /// Renew when less is left than this share of the lifetime or this time, such as 1/3 or 30d; the CA may still want it earlier
+    #[arg(long, value_name = "SHARE|TIME", env = env_vars::RENEW_BEFORE, hide_env_values = true)]
+    pub(crate) renew_before: Option<String>,
+
     /// Say what would be ordered, where and by whom, and stop
     #[arg(long)]
+    #[serde(skip)]
     pub(crate) plan: bool,
 
     /// Issue even if a fresh certificate is there
     #[arg(long)]
+    #[serde(skip)]
     pub(crate) force: bool,
 
     /// Give the certificate other names than it has in the store
     #[arg(long)]
+    #[serde(skip)]
     pub(crate) replace_names: bool,
 
     #[command(flatten)]
+    #[serde(skip)]
     pub(crate) at_once: AtOnceArgs,
 
     #[command(flatten)]
@@ -84,7 +101,8 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 /// Which CA, and as whom.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, Deserialize, Serialize)]
+#[serde(default, rename_all = "kebab-case")]
 #[command(next_help_heading = "CA")]
 pub(crate) struct CaArgs {
     /// A CA by name (letsencrypt, letsencrypt-staging, zerossl, google, google-staging, sslcom, actalis) or the URL of its directory; of several, separated by commas, the next is asked where one cannot issue [default: letsencrypt]
@@ -127,6 +145,7 @@ pub(crate) struct CaArgs {
 
     /// External account: the HMAC key itself (also ACME_EAB_HMAC_KEY, DNSEAL_EAB_HMAC_KEY); others see a flag in the process list
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    #[serde(skip)]
     pub(crate) eab_hmac_key: Option<String>,
 }
 

@@ -10,6 +10,7 @@ mod doctor;
 mod global;
 mod issue;
 mod provider;
+mod renew;
 mod revoke;
 mod run;
 mod spec;
@@ -46,6 +47,7 @@ pub(crate) use provider::ProbeArgs;
 pub(crate) use provider::ProviderArgs;
 pub(crate) use provider::ProviderCommand;
 pub(crate) use provider::TestArgs;
+pub(crate) use renew::RenewArgs;
 pub(crate) use revoke::RevokeArgs;
 pub(crate) use run::LogFormat;
 pub(crate) use run::RunArgs;
@@ -79,6 +81,9 @@ pub(crate) enum Command {
     /// Issue a certificate, or keep the fresh one that is there
     #[command(after_help = ISSUE_EXAMPLES)]
     Issue(Box<IssueArgs>),
+    /// Renew the certificates that are due
+    #[command(after_help = RENEW_EXAMPLES)]
+    Renew(RenewArgs),
     /// Bring certificates to where they are needed on this machine
     #[command(after_help = DEPLOY_EXAMPLES)]
     Deploy(DeployArgs),
@@ -268,6 +273,16 @@ Examples:
   dnseal issue                        every certificate of the configuration
 
 Certificates go to DIR/store, and DIR/live/NAME/{privkey,cert,chain,fullchain}.pem is the newest one.";
+
+const RENEW_EXAMPLES: &str = "\
+Examples:
+  dnseal renew                        for cron or a timer: what is due, in silence where nothing is
+  dnseal renew -v                     says of each when it is due, and why then
+  dnseal renew --force example.com
+
+The CA is asked when to renew (ARI), as often as it wants to be; without its word a certificate is due when less than 30 days or a \
+third of its lifetime is left. Every certificate is asked for as `issue` was told, or as the configuration has it now; secrets are \
+read again.";
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,18 @@
 //! Flags about the DNS side: which provider, and how to see that a value is served.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use clap::Args;
 use clap::Subcommand;
+use serde::Deserialize;
+use serde::Serialize;
 
 use crate::env_vars;
 
 /// Which provider writes, without or over a configuration file.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, Deserialize, Serialize)]
+#[serde(default, rename_all = "kebab-case")]
 #[command(next_help_heading = "DNS provider")]
 pub(crate) struct ProviderArgs {
     /// The provider of every zone: a name from the configuration, or a kind from `dnseal provider list`
@@ -17,6 +23,9 @@ pub(crate) struct ProviderArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 
+    /// Files that hold settings which are secrets, by the setting's key; written down where a certificate is renewed from.
+    #[arg(skip)]
+    pub(crate) secret_files: BTreeMap<String, PathBuf>,
     /// Write values to TARGET, to which a CNAME leads from the challenge name; of all names, or of NAME and what is below it (repeatable)
     #[arg(
         long, value_name = "[NAME=]TARGET", value_delimiter = ',',
@@ -30,7 +39,8 @@ pub(crate) struct ProviderArgs {
 }
 
 /// How to see that a value is served.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, Deserialize, Serialize)]
+#[serde(default, rename_all = "kebab-case")]
 #[command(next_help_heading = "Propagation")]
 pub(crate) struct ProbeArgs {
     /// Look at these servers instead of finding the zone's own (repeatable)

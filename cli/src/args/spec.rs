@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Deserialize;
+use serde::Serialize;
 
 use crate::env_vars;
 
 /// What else is asked of a certificate.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, Deserialize, Serialize)]
+#[serde(default, rename_all = "kebab-case")]
 #[command(next_help_heading = "What is ordered")]
 pub(crate) struct SpecArgs {
     /// The CA's profile where it offers it, and none where it does not
@@ -39,6 +42,7 @@ pub(crate) struct SpecArgs {
 
     /// Issue with a new key now, even if a fresh certificate is there or its key is kept
     #[arg(long)]
+    #[serde(skip)]
     pub(crate) new_key: bool,
 
     /// From when it is valid: a date, a time, or a duration from now (`+1d`); few CAs take it

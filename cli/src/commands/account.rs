@@ -48,7 +48,13 @@ pub(super) async fn run(app: &App, command: AccountCommand) -> Result<Report, Cl
 }
 
 async fn register(app: &App, args: &CaArgs) -> Result<Report, CliError> {
-    let chosen = settings::ca(args, None, &app.config, KeyType::default())?;
+    let chosen = settings::ca(
+        args,
+        None,
+        &app.config,
+        KeyType::default(),
+        settings::Secrets::Read,
+    )?;
     let contacts = settings::contacts(args, &app.config);
     let work = Work::begin(app)?;
     let terms = issue::terms(args, app, &work.progress);

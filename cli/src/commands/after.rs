@@ -32,14 +32,18 @@ pub(super) fn json(issued: &Issued, stats: &Stats) -> Value {
         "not_before": issued.version.not_before,
         "not_after": issued.version.not_after,
         "renew_at": in_seconds(issued.renew_at),
-        "renewal_scheduled": false,
         "files": files(issued),
         "stats": stats.json_of(&issued.id),
     })
 }
 
 /// The same for people.
-pub(super) fn text(issued: &[Issued], stats: &Stats, printer: Printer, again: &Again) -> String {
+pub(super) fn text(
+    issued: &[Issued],
+    stats: &Stats,
+    printer: Printer,
+    again: Option<&Again>,
+) -> String {
     let now = Timestamp::now();
     let mut text = String::new();
     for certificate in issued {
@@ -47,7 +51,9 @@ pub(super) fn text(issued: &[Issued], stats: &Stats, printer: Printer, again: &A
         text.push('\n');
     }
     // Who keeps what was there has read the rest when it was issued.
-    if let Some(first) = issued.iter().find(|certificate| certificate.issued_now) {
+    if let Some(again) = again
+        && let Some(first) = issued.iter().find(|certificate| certificate.issued_now)
+    {
         text.push_str(&next_steps(first, issued.len(), again));
     }
     if printer.verbose > 0 {
@@ -75,7 +81,7 @@ fn next_steps(first: &Issued, count: usize, again: &Again) -> String {
     servers.row(["HAProxy".to_owned(), "in a crt-store section:".to_owned()]);
     servers.row([String::new(), format!("load crt {full} key {key}")]);
     format!(
-        "In the web server{all}:\n{}\nNothing renews {them} by itself yet: let a timer or cron run the same command every day; it keeps what is fresh.\n{}",
+        "In the web server{all}:\n{}\n`dnseal renew` renews {them}, as asked for now: let a timer or cron run it every few hours; it says nothing while nothing is due.\n{}",
         servers.render("  "),
         again.text(),
     )

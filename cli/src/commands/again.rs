@@ -1,7 +1,7 @@
-//! The line that runs this very command again from cron, which knows nothing of this shell's variables.
+//! The line that runs `renew` from cron, which knows nothing of this shell's variables.
 //!
-//! Variables that were used stand in front of the program. Secrets stand nowhere: what has to be given in a file instead is
-//! said beside the line.
+//! What `issue` was told stands in the store, so that the line needs only to find that. Secrets stand nowhere: what has to
+//! be given in a file instead is said beside the line.
 
 use std::path::Path;
 
@@ -51,7 +51,7 @@ impl Again {
         if !sets {
             let set = variable(env_vars::SET).unwrap_or_default();
             for line in set.lines().filter(|line| !line.trim().is_empty()) {
-                maker.set("--set", line);
+                maker.set(line);
             }
         }
         let variables = maker.variables(variable);
@@ -63,12 +63,13 @@ impl Again {
             }
         }
 
+        maker.words.push("renew".to_owned());
         let here = match std::env::current_dir() {
             Ok(dir) if maker.relative => format!("cd {} && ", quoted(&dir.display().to_string())),
             _ => String::new(),
         };
         Self {
-            line: format!("17 3 * * *  {here}{variables}{}", maker.words.join(" ")),
+            line: format!("17 */6 * * *  {here}{variables}{}", maker.words.join(" ")),
             needed: maker.needed,
         }
     }
@@ -95,91 +96,70 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// Takes over what should happen every day; says whether there is any `--set`.
+    /// Takes over what says where things are; says whether there is any `--set`.
     fn arguments(&mut self, mut arguments: impl Iterator<Item = String>) -> bool {
         let mut sets = false;
         while let Some(word) = arguments.next() {
-            if ONCE.contains(&word.as_str()) {
-                continue;
-            }
             let (flag, value) = match word.split_once('=') {
                 Some((flag, value)) if flag.starts_with("--") => (flag, Some(value.to_owned())),
                 _ => (word.as_str(), None),
             };
+            let mut value = || value.clone().or_else(|| arguments.next());
             match flag {
-                "--eab-hmac-key" => {
-                    // The key itself.
-                    let _ = value.or_else(|| arguments.next());
-                    self.need_hmac_key();
-                }
                 "--set" => {
                     sets = true;
-                    if let Some(setting) = value.or_else(|| arguments.next()) {
-                        self.set(flag, &setting);
+                    if let Some(setting) = value() {
+                        self.set(&setting);
                     }
                 }
-                _ => {
-                    self.path(value.as_deref().unwrap_or(&word));
-                    self.words.push(quoted(&word));
+                // Its value may look like a flag.
+                "--eab-hmac-key" => drop(value()),
+                _ if PLACES.contains(&flag) => {
+                    if let Some(value) = value() {
+                        self.path(&value);
+                        self.words.push(flag.to_owned());
+                        self.words.push(quoted(&value));
+                    }
                 }
+                _ => {}
             }
         }
         sets
     }
 
-    fn set(&mut self, flag: &str, setting: &str) {
-        let (key, value) = setting.split_once('=').unwrap_or((setting, ""));
+    fn set(&mut self, setting: &str) {
+        let key = setting.split_once('=').map_or(setting, |(key, _)| key);
         let known = self.kinds.iter().find_map(|kind| kind.setting(key));
-        match known {
-            Some(known) if known.form == Form::Secret => match known.env.first() {
+        if let Some(known) = known
+            && known.form == Form::Secret
+        {
+            match known.env.first() {
                 Some(variable) => self.need_file(variable),
                 None => self.need(format!("`{key}`, in the configuration file")),
-            },
-            _ => {
-                self.path(value);
-                self.words.push(flag.to_owned());
-                self.words.push(quoted(setting));
             }
         }
     }
 
-    /// `NAME=value ` for each variable that was used and is no secret.
+    /// `NAME=value ` for each variable that says where things are.
     fn variables(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> String {
-        let mut found: Vec<(String, String)> = Vec::new();
-        let mut note = |name: &str| match variable(name) {
-            Some(value) if !found.iter().any(|(other, _)| other == name) => {
-                found.push((name.to_owned(), value));
-                true
-            }
-            other => other.is_some(),
-        };
-        for name in PLAIN {
-            note(name);
-        }
+        let mut found: Vec<(&str, String)> = Vec::new();
+        let aws = self.kinds.iter().any(|kind| kind.kind == "route53");
+        let names = PLAIN.iter().chain(OF_AWS.iter().filter(|_| aws));
+        found.extend(names.filter_map(|name| Some((*name, variable(name)?))));
         let mut secrets = Vec::new();
         for setting in self.kinds.iter().flat_map(|kind| kind.settings) {
-            // The first one wins, as it does where they are read.
-            for name in setting.env {
-                let is_secret = setting.form == Form::Secret && variable(name).is_some();
-                if is_secret {
-                    secrets.push(*name);
-                }
-                if is_secret || note(name) || note(&format!("{name}_FILE")) {
-                    break;
-                }
-            }
-        }
-        if self.kinds.iter().any(|kind| kind.kind == "route53") {
-            for name in OF_AWS {
-                note(name);
+            let used = setting.env.iter().find(|name| {
+                variable(name).is_some() || variable(&format!("{name}_FILE")).is_some()
+            });
+            // The name of a file stands in the store.
+            if let Some(name) = used.filter(|name| variable(name).is_some())
+                && setting.form == Form::Secret
+            {
+                secrets.push(*name);
             }
         }
         for name in secrets {
             self.need_file(name);
-        }
-        let hmac_keys = [env_vars::EAB_HMAC_KEY, env_vars::ACME_EAB_HMAC_KEY];
-        if hmac_keys.iter().any(|name| variable(name).is_some()) {
-            self.need_hmac_key();
         }
         found
             .iter()
@@ -200,10 +180,6 @@ impl Maker<'_> {
         self.need(format!(
             "{variable}_FILE=…  (a file with the secret, for this user alone)"
         ));
-    }
-
-    fn need_hmac_key(&mut self) {
-        self.need_file(env_vars::EAB_HMAC_KEY);
     }
 
     fn path(&mut self, value: &str) {
@@ -232,43 +208,15 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// Flags for one run only.
-const ONCE: &[&str] = &[
-    "--force",
-    "--new-key",
-    "--replace-names",
-    "--verbose",
-    "-v",
-    "-vv",
-    "-vvv",
-];
+/// Flags that say where things are, which is all that is not in the store.
+const PLACES: &[&str] = &["--config", "--dir", "--live", "--log-file", "--store"];
 
-/// Variables that are no secrets and say what happens. `DNSEAL_SET` has several lines, and becomes `--set`.
+/// The same as variables.
 const PLAIN: &[&str] = &[
-    env_vars::ACCOUNT,
-    env_vars::ACME_EAB_KID,
-    env_vars::AGREE_TOS,
-    env_vars::CA,
-    env_vars::CA_ROOT,
     env_vars::CONFIG,
     env_vars::DIR,
-    env_vars::EAB_HMAC_KEY_FILE,
-    env_vars::EAB_KID,
-    env_vars::EMAIL,
-    env_vars::FAMILY,
-    env_vars::KEY_TYPE,
     env_vars::LIVE,
     env_vars::LOG_FILE,
-    env_vars::NAMESERVER,
-    env_vars::PREFERRED_CHAIN,
-    env_vars::PREFERRED_PROFILE,
-    env_vars::PROFILE,
-    env_vars::PROPAGATION,
-    env_vars::PROPAGATION_TIMEOUT,
-    env_vars::PROVIDER,
-    env_vars::QUORUM,
-    env_vars::RESOLVER,
-    env_vars::SETTLE,
     env_vars::STORE,
     env_vars::XDG_CONFIG_HOME,
     env_vars::XDG_STATE_HOME,
@@ -306,6 +254,7 @@ mod tests {
         let words = [
             "issue",
             "*.a.test",
+            "--dir=/srv/a",
             "--eab-hmac-key",
             "-canary",
             "--set",
@@ -317,17 +266,13 @@ mod tests {
         ];
         let made = again(&words, &[("DNSEAL_SET", "tsig.name=unused")]);
         assert!(!made.text().contains("canary"), "{made:?}");
-        assert_eq!(
-            made.line,
-            "17 3 * * *  /bin/dnseal issue '*.a.test' --set server=ns1.a.test"
-        );
-        assert_eq!(made.needed.len(), 2, "{made:?}");
+        assert_eq!(made.line, "17 */6 * * *  /bin/dnseal --dir /srv/a renew");
+        assert_eq!(made.needed.len(), 1, "{made:?}");
         assert!(made.text().contains("    RFC2136_TSIG_SECRET_FILE=…"));
-        assert!(made.text().contains("    DNSEAL_EAB_HMAC_KEY_FILE=…"));
     }
 
     #[test]
-    fn variables_stand_in_front() {
+    fn variables_stand_in_front_where_the_store_does_not_have_them() {
         let made = again(
             &["issue", "a.test"],
             &[
@@ -342,8 +287,7 @@ mod tests {
         );
         assert_eq!(
             made.line,
-            "17 3 * * *  DNSEAL_DIR='/srv/my certs' DNSEAL_PROVIDER=rfc2136 RFC2136_NAMESERVER=ns1.a.test \
-             /bin/dnseal issue a.test --set ttl=60"
+            "17 */6 * * *  DNSEAL_DIR='/srv/my certs' /bin/dnseal renew"
         );
         assert_eq!(made.needed.len(), 1, "{made:?}");
 
@@ -352,10 +296,6 @@ mod tests {
             &[("RFC2136_TSIG_SECRET_FILE", "/run/secrets/tsig")],
         );
         assert!(whole.needed.is_empty(), "{whole:?}");
-        assert!(
-            whole
-                .line
-                .contains("RFC2136_TSIG_SECRET_FILE=/run/secrets/tsig /bin/dnseal")
-        );
+        assert_eq!(whole.line, "17 */6 * * *  /bin/dnseal renew");
     }
 }

@@ -161,19 +161,21 @@ pub(super) struct Ended {
     pub(super) remarks: Vec<Remark>,
 }
 
-/// One summary. One certificate that fails is the error of the command; of several each has its own.
+/// One summary. With `again`, which is said after what was issued for the first time, one certificate that fails is the error of the
+/// command; else, and of several, each has its own.
 pub(super) fn report(
     app: &App,
     ended: Ended,
     interrupted: Option<ExitCode>,
     stats: &Stats,
-    again: &Again,
+    again: Option<&Again>,
 ) -> Result<Report, CliError> {
     let Ended {
         mut outcomes,
         remarks,
     } = ended;
-    if outcomes.len() == 1
+    if again.is_some()
+        && outcomes.len() == 1
         && outcomes[0].result.is_err()
         && let Some(Outcome {
             result: Err(error), ..

@@ -12,6 +12,7 @@ use dnseal_core::acme::KeyType;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Identifier;
 use dnseal_core::issue::Options;
+use dnseal_core::issue::Renewing;
 use dnseal_core::issue::Request;
 use dnseal_core::issue::Terms;
 use dnseal_core::issue::Timeouts;
@@ -157,6 +158,7 @@ fn request(
         replace_names: false,
         force: false,
         timeouts: Timeouts::default(),
+        renewal: Renewing::default(),
         options: Options::default(),
         transport: None,
     })

@@ -83,7 +83,7 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
             let interrupted = work.interrupted();
             let stats = work.finish().await;
             let again = Again::of_this_process(args.provider.provider.as_deref(), &app.config);
-            batch::report(app, ended, interrupted, &stats, &again)
+            batch::report(app, ended, interrupted, &stats, Some(&again))
         }
     }
 }

@@ -4,8 +4,6 @@ use dnseal_core::acme::KeyType;
 use dnseal_core::dns::Identifier;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
-use dnseal_core::store::Key;
-use dnseal_core::store::Store;
 use dnseal_core::store::StoreError;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -126,25 +124,7 @@ pub(super) async fn heads_in(
     let Some(store) = places.open_existing()? else {
         return Ok(Vec::new());
     };
-    let mut heads = Vec::new();
-    for key in store.list(&Key::certificates()).await? {
-        let [_, id, file] = key.components() else {
-            continue;
-        };
-        if file == "head.json"
-            && let Ok(id) = id.parse::<CertId>()
-        {
-            match Head::load(&store, &id).await {
-                Ok(Some((head, _))) => heads.push((id, Ok(head))),
-                Ok(None) => {}
-                Err(error @ (StoreError::Corrupt { .. } | StoreError::Newer { .. })) => {
-                    heads.push((id, Err(error)));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    Ok(heads)
+    Ok(dnseal_core::store::heads(&store).await?)
 }
 
 /// What `list` and `show` both say of a certificate.

@@ -18,12 +18,14 @@ mod notices;
 mod notify;
 mod provider;
 mod reason;
+mod renew;
 mod report;
 mod revoke;
 mod run;
 mod sandbox;
 mod schema;
 mod show;
+mod standing;
 pub(crate) mod work;
 
 use dnseal_core::deploy::Live;
@@ -85,6 +87,7 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
         Command::Deploy(args) => deploy::run(&app()?, &args).await,
         Command::Demo(args) => demo::run(&cli.global, printer, &args).await,
         Command::Issue(args) => issue::run(&app()?, &args).await,
+        Command::Renew(args) => renew::run(&app()?, &args).await,
         Command::List => list::run(&app()?).await,
         Command::Show(args) => show::run(&app()?, &args.name).await,
         Command::Delete(args) => delete::run(&app()?, &args).await,

@@ -1,6 +1,8 @@
 //! Why something is ordered although it may be there already.
 
 use dnseal_core::issue::Request;
+use dnseal_core::renew::Reason;
+use dnseal_core::renew::due;
 use dnseal_core::store::Head;
 use dnseal_core::store::Version;
 use jiff::Timestamp;
@@ -15,21 +17,33 @@ pub(super) async fn reason(app: &App, request: &Request) -> Result<Option<String
         return Ok(Some(NONE_YET.to_owned()));
     };
     let head = Head::load(&store, &request.id).await?.map(|(head, _)| head);
-    Ok(match head.and_then(|head| head.current) {
-        Some(version) => of_version(&version, request, Timestamp::now()),
-        None => Some(NONE_YET.to_owned()),
-    })
+    Ok(
+        match head
+            .as_ref()
+            .and_then(|head| Some((head, head.current.as_ref()?)))
+        {
+            Some((head, version)) => of_version(head, version, request, Timestamp::now()),
+            None => Some(NONE_YET.to_owned()),
+        },
+    )
 }
 
-fn of_version(version: &Version, request: &Request, now: Timestamp) -> Option<String> {
-    let differences = request.wanted().differences(version);
+fn of_version(head: &Head, version: &Version, request: &Request, now: Timestamp) -> Option<String> {
+    let wanted = request.wanted();
+    let differences = wanted.differences(version);
     let mut reasons: Vec<String> = differences.iter().map(ToString::to_string).collect();
     if let Some(revoked) = &version.revoked {
         let (day, reason) = (day(revoked.at), revoked.reason);
         reasons.push(format!("it was revoked on {day} ({reason})"));
     }
-    if version.renew_at() <= now {
-        reasons.push(format!("it is due since {}", day(version.renew_at())));
+    let due = due(head, &wanted, now, &request.renewal.policy);
+    match due.reason {
+        Reason::Changed { .. } | Reason::RevokedByUs => {}
+        Reason::Before | Reason::Lifetime if due.at <= now => {
+            reasons.push(format!("it is due since {}", day(due.at)));
+        }
+        why if due.at <= now => reasons.push(why.to_string()),
+        _ => {}
     }
     if request.options.new_key {
         reasons.push("a new key is asked for".to_owned());

@@ -11,6 +11,8 @@ use dnseal_core::dns::EncryptedEndpoint;
 use dnseal_core::dns::Identifier;
 use dnseal_core::issue::CaaPolicy;
 use dnseal_core::notify::NoticeKind;
+use dnseal_core::renew::RenewBefore;
+use dnseal_core::renew::RenewBeforeError;
 use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Moment;
@@ -132,6 +134,7 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
         profile: raw.profile,
         propagation: checker.propagation(&top("propagation"), raw.propagation)?,
         providers,
+        renew_before: checker.renew_before(&top("renew-before"), raw.renew_before)?,
         spec: Spec {
             allow_subset: raw.allow_subset,
             must_staple: raw.must_staple,
@@ -294,6 +297,7 @@ impl Checker<'_> {
             names,
             key_type: self.key_type(&place.at("key-type"), raw.key_type)?,
             profile: raw.profile,
+            renew_before: self.renew_before(&place.at("renew-before"), raw.renew_before)?,
             ca,
             other_cas,
             spec: Spec {
@@ -365,6 +369,18 @@ impl Checker<'_> {
                 .error(place, format!("there is no key type `{text}`"))
                 .with_hint(hint)),
         }
+    }
+
+    fn renew_before(
+        &self,
+        place: &Place,
+        raw: Option<String>,
+    ) -> Result<Option<RenewBefore>, ConfigError> {
+        raw.map(|text| {
+            text.parse()
+                .map_err(|error: RenewBeforeError| self.error(place, error.to_string()))
+        })
+        .transpose()
     }
 
     fn notify(&self, place: &Place, raw: raw::Notify) -> Result<Notify, ConfigError> {

@@ -29,6 +29,7 @@ use dnseal_core::dns::EncryptedEndpoint;
 use dnseal_core::dns::Identifier;
 use dnseal_core::issue::CaaPolicy;
 use dnseal_core::notify::NoticeKind;
+use dnseal_core::renew::RenewBefore;
 use dnseal_core::store::AccountId;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Moment;
@@ -85,6 +86,7 @@ pub(crate) struct Config {
     pub(crate) profile: Option<String>,
     pub(crate) propagation: Propagation,
     pub(crate) providers: Vec<Provider>,
+    pub(crate) renew_before: Option<RenewBefore>,
     pub(crate) spec: Spec,
     pub(crate) store: Option<PathBuf>,
     pub(crate) zones: Vec<Zone>,
@@ -181,6 +183,7 @@ pub(crate) struct Certificate {
     pub(crate) names: Vec<Identifier>,
     pub(crate) key_type: Option<KeyType>,
     pub(crate) profile: Option<String>,
+    pub(crate) renew_before: Option<RenewBefore>,
     pub(crate) ca: Option<Ca>,
     /// To ask where that one cannot issue.
     pub(crate) other_cas: Vec<Ca>,

@@ -66,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) propagation: Propagation,
     /// The DNS providers, by a name of your own.
     pub(crate) providers: Table<Provider>,
+    /// How much may be left of a certificate when it is renewed: a share of its lifetime (`1/3`) or a time (`30d`).
+    pub(crate) renew_before: Option<String>,
     /// Whether keys are kept from version to version.
     pub(crate) reuse_key: Option<bool>,
     /// Where the store is, if not in `store` below `dir`.
@@ -193,6 +195,9 @@ pub(crate) struct Certificate {
     /// The CA's profile.
     #[serde(default)]
     pub(crate) profile: Option<String>,
+    /// How much may be left of it when it is renewed.
+    #[serde(default)]
+    pub(crate) renew_before: Option<String>,
     /// Whether its key is kept from version to version.
     #[serde(default)]
     pub(crate) reuse_key: Option<bool>,

@@ -34,6 +34,7 @@ pub(crate) fn ca(
     of_certificate: Option<&config::Certificate>,
     config: &Config,
     key_type: KeyType,
+    secrets: Secrets,
 ) -> Result<ChosenCa, CliError> {
     let wanted = wanted(args, of_certificate, config);
     let first = wanted.into_iter().next().unwrap_or(WantedCa {
@@ -41,7 +42,10 @@ pub(crate) fn ca(
         name_or_url: DEFAULT,
         named: false,
     });
-    let external_account = external_account(args, first.configured.and_then(|ca| ca.eab.as_ref()))?;
+    let external_account = match secrets {
+        Secrets::Leave => None,
+        Secrets::Read => external_account(args, first.configured.and_then(|ca| ca.eab.as_ref()))?,
+    };
     let mut chosen = choose(
         &first,
         external_account,
@@ -64,13 +68,14 @@ pub(crate) fn other_cas(
     of_certificate: Option<&config::Certificate>,
     config: &Config,
     key_type: KeyType,
+    secrets: Secrets,
 ) -> Result<Vec<ChosenCa>, CliError> {
     wanted(args, of_certificate, config)
         .iter()
         .skip(1)
         .map(|other| {
             let eab = other.configured.and_then(|ca| ca.eab.as_ref());
-            let external_account = match eab {
+            let external_account = match eab.filter(|_| secrets == Secrets::Read) {
                 Some(eab) => Some(ExternalAccount::parse(&eab.kid, &resolved(&eab.hmac_key)?)?),
                 None => None,
             };
@@ -84,6 +89,27 @@ pub(crate) fn other_cas(
             )
         })
         .collect()
+}
+
+/// Whether secrets are wanted as well; who only looks reads none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Secrets {
+    Leave,
+    Read,
+}
+
+/// The CAs that are wanted, as `--ca` would name them.
+pub(super) fn names(
+    args: &CaArgs,
+    of_certificate: Option<&config::Certificate>,
+    config: &Config,
+) -> String {
+    let wanted = wanted(args, of_certificate, config);
+    let names: Vec<&str> = wanted.iter().map(|ca| ca.name_or_url).collect();
+    match names.is_empty() {
+        true => DEFAULT.to_owned(),
+        false => names.join(","),
+    }
 }
 
 /// One of the CAs that are wanted.
@@ -287,7 +313,14 @@ mod tests {
 
     #[test]
     fn a_ca_keeps_its_roots_and_account_to_itself() {
-        let chosen = ca(&CaArgs::default(), None, &config(), KeyType::default()).unwrap();
+        let chosen = ca(
+            &CaArgs::default(),
+            None,
+            &config(),
+            KeyType::default(),
+            Secrets::Read,
+        )
+        .unwrap();
         assert_eq!(chosen.ca.url.as_str(), "https://ca.test/dir");
         assert_eq!(chosen.roots, [PathBuf::from("ca.pem")]);
         assert_eq!(chosen.external_account.unwrap().kid(), "kid");
@@ -297,7 +330,7 @@ mod tests {
             ca: Some("letsencrypt-staging".into()),
             ..CaArgs::default()
         };
-        let chosen = ca(&args, None, &config(), KeyType::default()).unwrap();
+        let chosen = ca(&args, None, &config(), KeyType::default(), Secrets::Read).unwrap();
         assert!(chosen.roots.is_empty());
         assert!(chosen.external_account.is_none());
         assert_eq!(chosen.account, None);
@@ -309,17 +342,23 @@ mod tests {
             ca: Some("letsencrypt, https://ca.test/dir".into()),
             ..CaArgs::default()
         };
-        let first = ca(&args, None, &config(), KeyType::default()).unwrap();
+        let first = ca(&args, None, &config(), KeyType::default(), Secrets::Read).unwrap();
         assert!(first.ca.known.is_some() && first.roots.is_empty());
-        let others = other_cas(&args, None, &config(), KeyType::default()).unwrap();
+        let others = other_cas(&args, None, &config(), KeyType::default(), Secrets::Read).unwrap();
         assert_eq!(others.len(), 1);
         assert_eq!(others[0].ca.url.as_str(), "https://ca.test/dir");
         assert_eq!(others[0].roots, [PathBuf::from("ca.pem")]);
         assert_eq!(others[0].external_account.as_ref().unwrap().kid(), "kid");
         assert!(
-            other_cas(&CaArgs::default(), None, &config(), KeyType::default())
-                .unwrap()
-                .is_empty()
+            other_cas(
+                &CaArgs::default(),
+                None,
+                &config(),
+                KeyType::default(),
+                Secrets::Read
+            )
+            .unwrap()
+            .is_empty()
         );
     }
 
@@ -329,7 +368,14 @@ mod tests {
             eab_kid: Some("kid".into()),
             ..CaArgs::default()
         };
-        let error = ca(&args, None, &Config::default(), KeyType::default()).unwrap_err();
+        let error = ca(
+            &args,
+            None,
+            &Config::default(),
+            KeyType::default(),
+            Secrets::Read,
+        )
+        .unwrap_err();
         assert!(
             error.to_string().contains("the HMAC key is missing"),
             "{error}"

@@ -9,10 +9,12 @@ mod orders;
 mod places;
 mod probe;
 mod provider;
+mod recipe;
 mod spec;
 
 use std::path::PathBuf;
 
+pub(crate) use ca::Secrets;
 pub(crate) use ca::ca;
 pub(crate) use ca::caa;
 pub(crate) use ca::contacts;
@@ -23,6 +25,7 @@ pub(crate) use deploy::Destinations;
 pub(crate) use deploy::Passwords;
 pub(crate) use deploy::variables;
 pub(crate) use orders::Order;
+pub(crate) use orders::order_of;
 pub(crate) use orders::orders;
 pub(crate) use places::Places;
 pub(crate) use probe::Probing;
@@ -32,6 +35,7 @@ pub(crate) use provider::Tested;
 pub(crate) use provider::kind_for;
 pub(crate) use provider::one_provider;
 pub(crate) use provider::providers;
+pub(crate) use recipe::Recipes;
 
 use crate::args::GlobalArgs;
 use crate::config::Config;

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use dnseal_core::dns::Identifier;
 use dnseal_core::issue::KeyChoice;
 use dnseal_core::issue::OtherCa;
+use dnseal_core::issue::Renewing;
 use dnseal_core::issue::Request;
 use dnseal_core::issue::Terms;
 use dnseal_core::issue::Timeouts;
+use dnseal_core::renew::Policy;
+use dnseal_core::renew::RenewBefore;
 use dnseal_core::store::CertId;
 
 use crate::args::IssueArgs;
@@ -17,6 +20,10 @@ use crate::config::Config;
 use crate::config::parse_key_type;
 use crate::error::CliError;
 use crate::settings;
+use crate::settings::Secrets;
+use crate::settings::ca;
+use crate::settings::ca::names as ca_names;
+use crate::settings::recipe::recipe;
 use crate::settings::spec;
 
 /// One certificate to issue.
@@ -149,6 +156,22 @@ fn order(
     certificate: Option<&config::Certificate>,
 ) -> Result<Order, CliError> {
     let certificate = certificate.or_else(|| config.certificate(&id));
+    let mut order = order_of(args, config, terms, id, names, certificate, Secrets::Read)?;
+    let cas = ca_names(&args.ca, certificate, config);
+    order.request.renewal.recipe = Some(recipe(args, config, &cas)?);
+    Ok(order)
+}
+
+/// What `args` and configuration say about one certificate; without secrets it is good for looking at only.
+pub(crate) fn order_of(
+    args: &IssueArgs,
+    config: &Config,
+    terms: &Terms,
+    id: CertId,
+    names: Vec<Identifier>,
+    certificate: Option<&config::Certificate>,
+    secrets: Secrets,
+) -> Result<Order, CliError> {
     let mut options = spec::options(&args.spec, certificate, config)?;
     let key_type = match args.key_type.as_deref().filter(|k| !k.is_empty()) {
         Some(text) => parse_key_type(text)
@@ -166,8 +189,16 @@ fn order(
         KeyChoice::Csr(csr) if names.is_empty() => csr.names().to_vec(),
         _ => names,
     };
-    let chosen = settings::ca(&args.ca, certificate, config, key_type)?;
-    let others = settings::other_cas(&args.ca, certificate, config, key_type)?;
+    let before = match args.renew_before.as_deref().filter(|b| !b.is_empty()) {
+        Some(text) => Some(text.parse::<RenewBefore>().map_err(|error| {
+            CliError::usage(error.to_string(), "write for example `--renew-before 1/3`")
+        })?),
+        None => certificate
+            .and_then(|c| c.renew_before)
+            .or(config.renew_before),
+    };
+    let chosen = ca(&args.ca, certificate, config, key_type, secrets)?;
+    let others = settings::other_cas(&args.ca, certificate, config, key_type, secrets)?;
     let mut other_roots = Vec::new();
     for other in others {
         other_roots.push(other.roots);
@@ -195,6 +226,11 @@ fn order(
             force: args.force,
             timeouts: Timeouts::default(),
             options,
+            renewal: Renewing {
+                policy: Policy { before },
+                lasting: certificate.is_some(),
+                ..Renewing::default()
+            },
             transport: None,
         },
     })
@@ -202,12 +238,11 @@ fn order(
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-    use dnseal_core::acme::KeyType;
-
     use super::*;
     use crate::args::Cli;
     use crate::args::Command;
+    use clap::Parser;
+    use dnseal_core::acme::KeyType;
 
     const CONFIG: &str = "
 ca: https://ca.test/dir

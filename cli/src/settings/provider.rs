@@ -64,8 +64,9 @@ pub(crate) fn providers(
     config: &Config,
     context: &Context,
 ) -> Result<Providers, CliError> {
-    let set = set_values(args)?;
+    let mut set = set_values(args)?;
     let mut warnings = Vec::new();
+    read_secret_files(args, &mut set, &mut warnings);
     if let Some(named) = args.provider.as_deref().filter(|p| !p.is_empty()) {
         let provider = match config.provider(named) {
             Some(configured) => build(
@@ -439,7 +440,30 @@ fn canonical(kind: &Kind, key: &str) -> String {
         .to_owned()
 }
 
-fn set_values(args: &ProviderArgs) -> Result<Vec<(String, String)>, CliError> {
+/// The secrets whose files were noted when the certificate was issued. One that is gone is for the environment to replace.
+fn read_secret_files(
+    args: &ProviderArgs,
+    set: &mut Vec<(String, String)>,
+    warnings: &mut Vec<(String, String)>,
+) {
+    for (key, path) in &args.secret_files {
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                warnings.extend(readable_by_others(path));
+                set.push((key.clone(), text.trim_end().to_owned()));
+            }
+            Err(error) => warnings.push((
+                format!(
+                    "{} held `{key}` when the certificate was issued, and cannot be read: {error}",
+                    path.display()
+                ),
+                "put it back, or issue once more with another".to_owned(),
+            )),
+        }
+    }
+}
+
+pub(super) fn set_values(args: &ProviderArgs) -> Result<Vec<(String, String)>, CliError> {
     let from_environment = env_vars::get(env_vars::SET).unwrap_or_default();
     let words: Vec<&str> = match args.set.is_empty() {
         true => from_environment

@@ -10,6 +10,7 @@ use aws_lc_rs::digest;
 use jiff::Timestamp;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
+use x509_parser::extensions::DistributionPointName;
 use x509_parser::extensions::GeneralName;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
@@ -47,6 +48,8 @@ pub struct CertificateChain {
     pub authority_key_id: Option<String>,
     /// The name of the certificate in ARI (RFC 9773 section 4.1).
     pub ari_id: Option<String>,
+    /// Where its issuer lists what is revoked, over HTTP (RFC 5280 section 4.2.1.13).
+    pub crl: Option<String>,
     /// SHA-256 over its DER, in hexadecimal.
     pub fingerprint: String,
     /// The names of the issuers along the chain, from the leaf's on.
@@ -101,6 +104,7 @@ impl CertificateChain {
             authority_key_id: authority.map(hex),
             ari_id: authority
                 .map(|aki| format!("{}.{}", base64url(aki), base64url(leaf.raw_serial()))),
+            crl: crl_url(leaf),
             fingerprint: hex(digest::digest(&digest::SHA256, &ders[0]).as_ref()),
             issuers,
         })
@@ -329,6 +333,31 @@ fn authority_key_id<'a>(leaf: &'a X509Certificate<'_>) -> Option<&'a [u8]> {
         .find_map(|extension| match extension.parsed_extension() {
             ParsedExtension::AuthorityKeyIdentifier(aki) => {
                 aki.key_identifier.as_ref().map(|id| id.0)
+            }
+            _ => None,
+        })
+}
+
+/// The first list over HTTP that has every reason in it.
+fn crl_url(leaf: &X509Certificate<'_>) -> Option<String> {
+    let points =
+        leaf.extensions()
+            .iter()
+            .find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::CRLDistributionPoints(points) => Some(points),
+                _ => None,
+            })?;
+    points
+        .iter()
+        .filter(|point| point.reasons.is_none() && point.crl_issuer.is_none())
+        .filter_map(|point| match point.distribution_point.as_ref()? {
+            DistributionPointName::FullName(names) => Some(names),
+            DistributionPointName::NameRelativeToCRLIssuer(_) => None,
+        })
+        .flatten()
+        .find_map(|name| match name {
+            GeneralName::URI(url) if url.starts_with("http://") || url.starts_with("https://") => {
+                Some((*url).to_owned())
             }
             _ => None,
         })

@@ -84,6 +84,10 @@ impl Client {
         }
     }
 
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     pub(super) fn events(&self) -> &Events {
         self.transport.events()
     }

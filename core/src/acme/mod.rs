@@ -8,6 +8,7 @@
 
 mod account;
 mod answer;
+mod ari;
 mod authorization;
 mod ca;
 mod chain;
@@ -39,6 +40,7 @@ mod transport;
 
 pub use account::Account;
 pub use account::Download;
+pub use ari::RenewalInfo;
 pub use authorization::Authorization;
 pub use authorization::AuthorizationStatus;
 pub use authorization::Challenge;

@@ -19,7 +19,8 @@ mod run;
 mod said;
 mod state;
 mod target;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
 mod write;
 

@@ -81,6 +81,8 @@ impl Walk<'_> {
             not_after: chain.not_after,
             serial: chain.serial.clone(),
             issuer: chain.issuer.clone(),
+            ari_id: chain.ari_id.clone(),
+            crl: chain.crl.clone(),
             top_issuer: Some(chain.top_issuer.clone()),
             left_out: self.left_out(),
             spec: self.wanted.spec.clone(),

@@ -4,9 +4,11 @@
 
 use futures::StreamExt;
 use futures::stream;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
+use super::ErrorKind;
 use super::IssueError;
 use super::publish::How;
 use super::publish::Limit;
@@ -20,6 +22,8 @@ use crate::dns::Identifier;
 use crate::dns::WriteError;
 use crate::event::Events;
 use crate::event::Stage;
+use crate::renew::Failed;
+use crate::store::Failure;
 use crate::store::Head;
 use crate::store::InFlight;
 use crate::store::Key;
@@ -116,19 +120,51 @@ impl<'a> Walk<'a> {
     /// The last of a run that failed: nobody works on the certificate any more, and one that never came to anything leaves no
     /// trace in the store.
     pub(super) async fn end(&self, error: &IssueError) {
+        let failed = self.failed(error).await;
         let head = self.session.head().await;
-        let ended = match head.is_empty() {
+        let lasting = self.request.renewal.lasting && failed.is_some();
+        let ended = match head.is_empty() && !lasting {
             true => {
                 let key = Key::certificate(&self.request.id);
                 self.engine.store.delete(&key).await
             }
             // What the store has refused is not tried again.
             false if matches!(error, IssueError::Store(_)) => Ok(()),
-            false => self.session.update(|head| head.worker = None).await,
+            false => {
+                self.session
+                    .update(|head| {
+                        head.worker = None;
+                        if failed.is_some() {
+                            head.renewal.failure = failed;
+                        }
+                    })
+                    .await
+            }
         };
         if let Err(error) = ended {
             self.events.warn(error.to_string(), error.hint());
         }
+    }
+}
+
+impl Walk<'_> {
+    /// What to remember of a failure, so that the next run does not run into it at once; none where nothing has failed but us.
+    async fn failed(&self, error: &IssueError) -> Option<Failure> {
+        if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Locked) {
+            return None;
+        }
+        let head = self.session.head().await;
+        let lifetime = head
+            .current
+            .as_ref()
+            .map(|v| v.not_after.duration_since(v.not_before));
+        let failed = Failed {
+            names: &self.request.names,
+            error: &error.to_string(),
+            retry_after: error.retry_after(),
+            lifetime,
+        };
+        Some(failed.after(head.renewal.failure.as_ref(), Timestamp::now()))
     }
 }
 

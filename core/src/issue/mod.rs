@@ -62,6 +62,7 @@ use crate::deploy::LiveFiles;
 use crate::dns::Identifier;
 use crate::dns::Zones;
 use crate::event::Events;
+use crate::renew::Policy;
 use crate::store::AccountId;
 use crate::store::CertId;
 use crate::store::LockGuard;
@@ -243,10 +244,25 @@ pub struct Request {
     pub force: bool,
     /// How long to wait for what is not ours.
     pub timeouts: Timeouts,
+    /// What goes on after it was issued, and what went on before.
+    pub renewal: Renewing,
     /// What else is asked for.
     pub options: Options,
     /// The way to the CA, where it is not the engine's own.
     pub transport: Option<Transport>,
+}
+
+/// What is asked about the renewal of a certificate.
+#[derive(Clone, Debug, Default)]
+pub struct Renewing {
+    /// When it is due.
+    pub policy: Policy,
+    /// What to write down so that whoever renews it can ask in the same way: no secrets. What is there stays where this is none.
+    pub recipe: Option<serde_json::Value>,
+    /// Whether it stays wanted when its first order fails, as what a configuration names does: the failure is remembered then.
+    pub lasting: bool,
+    /// Whether every name is to be proven again, also where the CA still believes an earlier proof.
+    pub prove_again: bool,
 }
 
 impl Request {

@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::Engine;
 use super::IssueError;
 use super::Request;
-use super::walk::fits;
 use crate::acme::KeyType;
 use crate::deploy::LiveFiles;
 use crate::dns::DomainName;
 use crate::dns::Identifier;
+use crate::renew::due;
 use crate::store::CertId;
 use crate::store::Head;
 use crate::store::LeftOut;
@@ -92,13 +92,12 @@ pub(super) async fn plan(engine: &Engine, request: &Request) -> Result<Plan, Iss
             id: request.id.clone(),
         });
     }
-    let kept = current.filter(|v| {
-        !request.force
-            && !request.options.new_key
-            && fits(v, &wanted)
-            && v.revoked.is_none()
-            && Timestamp::now() < v.renew_at()
-    });
+    let now = Timestamp::now();
+    let due = head
+        .as_ref()
+        .filter(|head| head.current.as_ref().is_some_and(|v| v.revoked.is_none()))
+        .map(|head| due(head, &wanted, now, &request.renewal.policy).at);
+    let kept = due.filter(|at| !request.force && !request.options.new_key && now < *at);
     let action = match &head {
         Some(head) if head.order.is_some() => PlanAction::Resume,
         _ if kept.is_some() => PlanAction::Keep,
@@ -159,6 +158,6 @@ pub(super) async fn plan(engine: &Engine, request: &Request) -> Result<Plan, Iss
         spec: wanted.spec,
         left_out,
         files: engine.live.files(&request.id),
-        renew_at: kept.map(crate::store::Version::renew_at),
+        renew_at: kept,
     })
 }

@@ -25,9 +25,12 @@ use super::recover::Resumed;
 use super::recover::recover;
 use super::subset::Ordered;
 use crate::acme::Account;
+use crate::acme::Authorization;
+use crate::acme::AuthorizationStatus;
 use crate::acme::Client;
 use crate::acme::NewOrder;
 use crate::acme::Order;
+use crate::acme::OrderError;
 use crate::acme::OrderStatus;
 use crate::deploy::LiveFiles;
 use crate::dns::Announcement;
@@ -36,6 +39,9 @@ use crate::event::Events;
 use crate::event::Stage;
 use crate::event::Step;
 use crate::event::What;
+use crate::renew;
+use crate::renew::due;
+use crate::store::Advice;
 use crate::store::Head;
 use crate::store::HeadSession;
 use crate::store::InFlight;
@@ -83,13 +89,12 @@ pub(super) async fn issue(
     let session = HeadSession::new(engine.store.clone(), head.clone(), tag);
     let walk = |request| Walk::new(engine, request, &wanted, &session, &events, cancel);
 
+    let now = Timestamp::now();
     if let Some(current) = &head.current
         && !request.force
         && !request.options.new_key
-        && head.order.is_none()
-        && fits(current, &wanted)
         && current.revoked.is_none()
-        && Timestamp::now() < current.renew_at()
+        && now < due(&head, &wanted, now, &request.renewal.policy).at
     {
         // A version that the store has lost is replaced.
         if let Some(kept) = walk(request).keep(current.clone(), &head).await? {
@@ -125,11 +130,6 @@ pub(super) async fn issue(
             }
         }
     }
-}
-
-/// Whether a version is what is wanted now.
-pub(super) fn fits(version: &Version, wanted: &Wanted) -> bool {
-    wanted.differences(version).is_empty()
 }
 
 pub(super) struct Walk<'a> {
@@ -185,13 +185,18 @@ impl Walk<'_> {
             let values = head.published.clone();
             withdraw(self.engine, self.session, values, self.limit(), self.events).await?;
         }
-        // Whoever it was is dead, and has come to an end.
-        self.session.update(|head| head.worker = None).await?;
+        self.session
+            .update(|head| {
+                // Whoever it was is dead, and has come to an end.
+                head.worker = None;
+                self.note_recipe(head);
+            })
+            .await?;
         let Some(files) = self.restore(&version).await? else {
             return Ok(None);
         };
         self.events.stage(Stage::Done);
-        Ok(Some(self.issued(version, files, false)))
+        Ok(Some(self.issued(version, files, false).await))
     }
 
     async fn obtain(&self) -> Result<Issued, IssueError> {
@@ -280,7 +285,7 @@ impl Walk<'_> {
         self.engine.reached(Checkpoint::BeforeProjection).await;
         self.events.stage(Stage::Deploy);
         let leftovers = self.session.head().await.published;
-        let (withdrawn, files) = tokio::join!(
+        let (withdrawn, files, advice) = tokio::join!(
             withdraw_with(
                 self.engine,
                 self.session,
@@ -293,12 +298,19 @@ impl Walk<'_> {
                 self.events
             ),
             self.project(&version),
+            self.advice(&account, &version),
         );
         withdrawn?;
-        self.session.update(|head| head.worker = None).await?;
+        self.session
+            .update(|head| {
+                head.worker = None;
+                head.renewal.advice = advice;
+                head.renewal.failure = None;
+            })
+            .await?;
         let files = files?;
         self.events.stage(Stage::Done);
-        Ok(self.issued(version, files, true))
+        Ok(self.issued(version, files, true).await)
     }
 
     /// Everything before an order: the account, the lock over the order, and what earlier runs have left.
@@ -314,6 +326,7 @@ impl Walk<'_> {
         self.session
             .update(|head| {
                 head.wanted = self.asked.clone();
+                self.note_recipe(head);
                 head.worker = Some(Worker {
                     process: std::process::id(),
                     since: Timestamp::now(),
@@ -366,6 +379,10 @@ impl Walk<'_> {
             Some(resumed) => resumed.order,
             None => self.new_order(account).await?,
         };
+        let order = match self.request.renewal.prove_again {
+            true => self.without_earlier_proofs(account, order).await?,
+            false => order,
+        };
         let order = match order.status {
             OrderStatus::Pending => self.prove(account, order, &places, announcement).await?,
             _ => {
@@ -380,12 +397,13 @@ impl Walk<'_> {
     }
 
     async fn new_order(&self, account: &Account) -> Result<Order, IssueError> {
+        let replaced = self.replaced(account).await;
         let ordered = self.ordered();
         let now = Timestamp::now();
         let new_order = NewOrder {
             identifiers: &ordered.names,
             profile: ordered.profile.as_deref(),
-            replaces: None,
+            replaces: replaced.as_deref(),
             not_before: ordered.spec.not_before.and_then(|at| at.from(now)),
             not_after: ordered.spec.not_after.and_then(|at| at.from(now)),
         };
@@ -406,6 +424,64 @@ impl Walk<'_> {
             self.progress(name, Step::Ordered);
         }
         Ok(order)
+    }
+
+    /// The order, or another where the CA still believes some earlier proof, which is given up.
+    async fn without_earlier_proofs(
+        &self,
+        account: &Account,
+        order: Order,
+    ) -> Result<Order, IssueError> {
+        let authorizations = account.authorizations(&order.authorizations).await?;
+        let believed = |a: &Authorization| a.status == AuthorizationStatus::Valid;
+        if !authorizations.iter().any(believed) {
+            return Ok(order);
+        }
+        let failed = account.deactivate(&order.authorizations).await;
+        if let Some((_, error)) = failed.into_iter().next() {
+            return Err(OrderError::from(error).into());
+        }
+        self.new_order(account).await
+    }
+
+    /// What the order says that it replaces (RFC 9773 section 5): the version in force, where the same account ordered it here.
+    async fn replaced(&self, account: &Account) -> Option<String> {
+        let current = self.session.head().await.current?;
+        let is_ours = current.directory == self.wanted.directory
+            && current.account == account.url()
+            && Timestamp::now() < current.not_after
+            && current
+                .names
+                .iter()
+                .any(|name| self.request.names.contains(name));
+        current.ari_id.filter(|_| is_ours)
+    }
+
+    /// What the CA says about the renewal of what it has just issued. Nobody waits long for that: the next run asks again.
+    async fn advice(&self, account: &Account, version: &Version) -> Option<Advice> {
+        let ari_id = version.ari_id.as_deref()?;
+        account.client().directory().renewal_info.as_ref()?;
+        let thumbprint = account.key().thumbprint();
+        let asking = renew::ask(
+            account.client(),
+            ari_id,
+            &thumbprint,
+            None,
+            Timestamp::now(),
+        );
+        let advice = tokio::select! {
+            advice = asking => advice,
+            () = tokio::time::sleep(ADVICE_PATIENCE) => return None,
+            () = self.cancel.cancelled() => return None,
+        };
+        renew::explain(&advice, None, self.events);
+        Some(advice)
+    }
+
+    fn note_recipe(&self, head: &mut Head) {
+        if let Some(recipe) = &self.request.renewal.recipe {
+            head.renewal.recipe = Some(recipe.clone());
+        }
     }
 
     /// Asks for an order. An interruption waits a moment for the answer, because an order that we do not know of is one
@@ -463,10 +539,12 @@ impl Walk<'_> {
         });
     }
 
-    fn issued(&self, version: Version, files: LiveFiles, issued_now: bool) -> Issued {
+    async fn issued(&self, version: Version, files: LiveFiles, issued_now: bool) -> Issued {
+        let head = self.session.head().await;
+        let policy = &self.request.renewal.policy;
         Issued {
             id: self.request.id.clone(),
-            renew_at: version.renew_at(),
+            renew_at: due(&head, self.asked, Timestamp::now(), policy).at,
             version,
             issued_now,
             files,
@@ -487,6 +565,8 @@ pub(super) fn order_fingerprint(account_url: &str, wanted: &Wanted) -> String {
         .collect()
 }
 
+/// How long a certificate that is there waits for its CA's word on when to renew it.
+const ADVICE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an interruption waits for the answer to a new order, which mostly comes at once.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 /// The least to wait before the CA is asked to look once more.

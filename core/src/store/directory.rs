@@ -139,6 +139,23 @@ impl Store for DirectoryStore {
         .await
     }
 
+    async fn names(&self, prefix: &Key) -> Result<Vec<String>, StoreError> {
+        let prefix = prefix.clone();
+        self.blocking(move |root| {
+            let mut dir = root.clone();
+            for component in prefix.components() {
+                match dir.existing(component)? {
+                    Some(next) => dir = next,
+                    None => return Ok(Vec::new()),
+                }
+            }
+            let mut names: Vec<String> = dir.list()?.into_iter().map(|(name, _)| name).collect();
+            names.sort();
+            Ok(names)
+        })
+        .await
+    }
+
     async fn examine(&self, writing: bool) -> Result<Room, StoreError> {
         self.blocking(move |root| {
             if writing {

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt;
+use futures::stream;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
@@ -21,6 +23,7 @@ use crate::store::AccountId;
 use crate::store::CertId;
 use crate::store::Key;
 use crate::store::LeftOut;
+use crate::store::Renewal;
 use crate::store::SCHEMA;
 use crate::store::Spec;
 use crate::store::Store;
@@ -53,6 +56,9 @@ pub struct Head {
     /// Who works on it, or worked on it and was killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<Worker>,
+    /// What is remembered for its renewal.
+    #[serde(default, skip_serializing_if = "Renewal::is_empty")]
+    pub renewal: Renewal,
 }
 
 impl Head {
@@ -67,6 +73,7 @@ impl Head {
             order: None,
             published: Vec::new(),
             worker: None,
+            renewal: Renewal::default(),
         }
     }
 
@@ -84,6 +91,38 @@ impl Head {
         }
     }
 }
+
+/// The head of every certificate, by name, one small read each; one that cannot be understood keeps nobody from the others.
+pub async fn heads(
+    store: &dyn Store,
+) -> Result<Vec<(CertId, Result<Head, StoreError>)>, StoreError> {
+    let names = store.names(&Key::certificates()).await?;
+    let ids = names
+        .into_iter()
+        .filter_map(|name| name.parse::<CertId>().ok());
+    let mut heads = stream::iter(ids)
+        .map(|id| async move {
+            let head = Head::load(store, &id).await;
+            (id, head)
+        })
+        .buffered(CONCURRENT_READS);
+    let mut found = Vec::new();
+    while let Some((id, head)) = heads.next().await {
+        match head {
+            Ok(Some((head, _))) => found.push((id, Ok(head))),
+            // Only versions or temporary files, which `tidy` sees to.
+            Ok(None) => {}
+            Err(error @ (StoreError::Corrupt { .. } | StoreError::Newer { .. })) => {
+                found.push((id, Err(error)));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Reads under way at once.
+const CONCURRENT_READS: usize = 32;
 
 /// What a certificate should be.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -11,6 +11,7 @@ mod compromised;
 mod dir;
 mod directory;
 mod head;
+mod renewal;
 mod spec;
 mod version;
 mod zone;
@@ -42,6 +43,12 @@ pub use head::InFlight;
 pub use head::Published;
 pub use head::Wanted;
 pub use head::Worker;
+pub use head::heads;
+pub use renewal::Advice;
+pub use renewal::Failure;
+pub use renewal::Listing;
+pub use renewal::Renewal;
+pub use renewal::Window;
 pub use spec::Difference;
 pub use spec::KeyOrigin;
 pub use spec::LeftOut;
@@ -70,6 +77,9 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// The keys that begin with `prefix`, in order.
     async fn list(&self, prefix: &Key) -> Result<Vec<Key>, StoreError>;
+
+    /// The last components of what is right below `prefix`, be it a key or more of a prefix; in order.
+    async fn names(&self, prefix: &Key) -> Result<Vec<String>, StoreError>;
 
     /// Removes what is under `key`, or everything below it; nothing there is success.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;

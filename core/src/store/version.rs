@@ -47,6 +47,12 @@ pub struct Version {
     pub serial: String,
     /// The common name of its issuer, or the whole name where it has none.
     pub issuer: String,
+    /// What it is called when the CA is asked about its renewal (RFC 9773 section 4.1); none where it cannot be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ari_id: Option<String>,
+    /// Where its issuer lists what is revoked (RFC 5280 section 4.2.1.13).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crl: Option<String>,
     /// The common name of who signed the last certificate of its chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_issuer: Option<String>,
@@ -146,6 +152,8 @@ mod tests {
                 not_after: begin + SignedDuration::from_hours(24 * days),
                 serial: String::new(),
                 issuer: String::new(),
+                ari_id: None,
+                crl: None,
                 top_issuer: None,
                 left_out: Vec::new(),
                 spec: Spec::default(),

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use dnseal_core::issue::Terms;
 use dnseal_core::notify::expiring;
+use dnseal_core::renew::Policy;
+use dnseal_core::renew::due;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
 use jiff::SignedDuration;
@@ -70,25 +72,25 @@ async fn look(
         false => Terms::NotAgreed,
     };
     let orders = settings::orders(&issue_args(args), &app.config, &terms)?;
-    let mut due = Vec::new();
+    let mut wanting = Vec::new();
     for order in orders {
         if reason::reason(app, &order.request).await?.is_some() {
-            due.push(order);
+            wanting.push(order);
         }
     }
     let mut batch = Batch::new(args.at_once.concurrency());
     batch.observers.push(Box::new(Counter(metrics.clone())));
     let mut jobs = Vec::new();
-    if !due.is_empty() {
+    if !wanting.is_empty() {
         let probing = settings::probing(&args.probe, &app.config)?;
-        let roots: BTreeSet<&PathBuf> = due
+        let roots: BTreeSet<&PathBuf> = wanting
             .iter()
             .flat_map(|o| o.roots.iter().chain(o.other_roots.iter().flatten()))
             .collect();
         let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
         let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
         let mut engines = Engines::new(app, work, work.zones(&probing, providers)?)?;
-        for order in due {
+        for order in wanting {
             let (engine, request) = engines.ready(order)?;
             jobs.push(Job::new(engine, request));
         }
@@ -146,7 +148,7 @@ fn state(head: &Head, failed: bool, now: Timestamp) -> Certificate {
         issued: Some(version.issued),
         next_renewal: Some(match failed {
             true => retry,
-            false => version.renew_at(),
+            false => due(head, &head.wanted, now, &Policy::default()).next(),
         }),
         failures: u32::from(failed),
         expiring: expiring(version, now).is_some(),
@@ -181,6 +183,7 @@ fn issue_args(args: &RunArgs) -> IssueArgs {
         name: None,
         key_type: None,
         profile: None,
+        renew_before: None,
         plan: false,
         force: false,
         replace_names: true,

@@ -1,0 +1,24 @@
+//! Flags of `renew`.
+
+use clap::Args;
+
+use crate::args::issue::AtOnceArgs;
+
+/// What to renew.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct RenewArgs {
+    /// Certificates, as `dnseal list` has them [default: all of store and configuration]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// Renew even what is not due, what has just failed, and what was revoked
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Wait for a random time of at most this first, such as 1h; for machines that all run at the same minute
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) jitter: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) at_once: AtOnceArgs,
+}
