@@ -257,6 +257,7 @@ fn engines(
     roots.sort();
     roots.dedup();
     let probing = settings::probing(&asked.probe, &app.config)?;
+    probing.trust(&roots);
     let providers = settings::providers(&asked.provider, &app.config, &work.context(&roots)?)?;
     let caa = settings::caa(&asked.ca, &app.config)?;
     Ok(Engines::new(app, work, work.zones(&probing, providers)?)?.with_caa(caa))
