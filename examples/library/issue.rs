@@ -88,6 +88,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 id: "example.test".parse::<CertId>()?,
                 names: vec!["example.test".parse()?, "*.example.test".parse()?],
                 ca,
+                account: None,
                 contacts: Vec::new(),
                 terms: Terms::Agreed,
                 external_account: None,

@@ -247,7 +247,11 @@ fn the_configuration_says_what_is_wanted_now() {
         "  example.test: { names: [example.test, www.example.test], key-type: ecdsa-p384, renew-before: 95% }\n",
     );
     let run = renew().success();
-    assert!(run.stderr.contains("another key type is wanted"), "{run:?}");
+    assert!(
+        run.stderr
+            .contains("its key is ecdsa-p256, and ecdsa-p384 is wanted"),
+        "{run:?}"
+    );
 }
 
 #[test]
@@ -286,6 +290,12 @@ fn of_a_thousand_only_those_that_are_due() {
             .filter(|r| r.path.contains("renewalInfo"))
             .count()
     };
+    let listed = shop.command("list --output json").run().success().json();
+    assert_eq!(listed["certificates"].as_array().unwrap().len(), 1000);
+    assert_eq!(
+        listed["certificates"][0]["renewal"]["reason"]["because"],
+        "changed"
+    );
     let before = (orders(&shop), asked(&shop));
     let run = renew(&shop, "").run().success();
     assert!(run.stdout.contains("997 others are not due"), "{run:?}");

@@ -1,6 +1,6 @@
 //! `dnseal run` with certificates that live for seconds: renewed over and over, never mixed, told in numbers, reloaded, and ended.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "tests")]
 #![cfg(target_os = "linux")]
 
 use std::fs::{self, File};

@@ -11,6 +11,8 @@ use serde_json::json;
 
 use crate::commands::App;
 use crate::commands::deploying::Standings;
+use crate::commands::renew::renewal;
+use crate::commands::standing::due_of;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
 use crate::render::Report;
@@ -18,14 +20,16 @@ use crate::render::Table;
 use crate::render::day;
 use crate::render::in_days;
 use crate::settings::Places;
+use crate::settings::Recipes;
 
 pub(super) async fn run(app: &App) -> Result<Report, CliError> {
     let heads = heads(app).await?;
     let now = Timestamp::now();
-    let mut table = Table::new(&["NAME", "VALID UNTIL", "", "KEY", "NAMES"]);
+    let mut table = Table::new(&["NAME", "VALID UNTIL", "", "RENEWED", "KEY", "NAMES"]);
     let mut json: Vec<Value> = Vec::new();
     let mut broken = false;
     let standings = Standings::read(app)?;
+    let recipes = Recipes::new(&app.config)?;
     let mut notes = String::new();
     for (id, head) in &heads {
         let head = match head {
@@ -35,6 +39,7 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
                 let cells = [
                     id.to_string(),
                     error.to_string(),
+                    String::new(),
                     String::new(),
                     String::new(),
                     String::new(),
@@ -50,7 +55,14 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
         let states = standings.of(head)?;
         notes.push_str(&Standings::notes(&head.id, &states));
         document["deployments"] = json!(states);
+        let due = due_of(app, &recipes, head, now);
+        document["renewal"] = renewal(&due);
         json.push(document);
+        let renewed = match due.next() {
+            next if next == Timestamp::MAX => "never".to_owned(),
+            next if next <= now => "is due".to_owned(),
+            next => day(next),
+        };
         let is = Is::of(head);
         let (until, left) = match &head.current {
             Some(version) => (day(version.not_after), in_days(now, version.not_after)),
@@ -60,6 +72,7 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
             head.id.to_string(),
             until,
             left,
+            renewed,
             is.key_type.to_string(),
             joined(is.names),
         ]);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dnseal_core::event::What;
+use dnseal_core::renew::Due;
 use dnseal_core::store::CertId;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -292,11 +293,16 @@ fn not_due(rest: &[Standing]) -> Value {
 }
 
 /// When a certificate is due, for programs.
-pub(super) fn document(standing: &Standing) -> Value {
-    let Standing { id, due, .. } = standing;
+fn document(standing: &Standing) -> Value {
+    let mut document = renewal(&standing.due);
+    document["name"] = json!(standing.id);
+    document
+}
+
+/// When something is due, why then, and what has failed.
+pub(super) fn renewal(due: &Due) -> Value {
     let next = due.next();
     json!({
-        "name": id,
         "renew_at": (next != Timestamp::MAX).then(|| after::in_seconds(next)),
         "reason": due.reason,
         "failed": due.held,

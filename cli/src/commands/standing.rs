@@ -11,6 +11,7 @@ use std::sync::Arc;
 use dnseal_core::issue::Terms;
 use dnseal_core::renew::Advisor;
 use dnseal_core::renew::Due;
+use dnseal_core::renew::Policy;
 use dnseal_core::renew::Reason;
 use dnseal_core::renew::due;
 use dnseal_core::store::CertId;
@@ -108,6 +109,17 @@ pub(super) fn order(
         certificate,
         secrets,
     )
+}
+
+/// When the certificate of `head` is due. What cannot be told of how it is asked for now is as it was.
+pub(super) fn due_of(app: &App, recipes: &Recipes<'_>, head: &Head, now: Timestamp) -> Due {
+    match order(app, recipes, &head.id, Some(head), Secrets::Leave) {
+        Ok(order) => {
+            let policy = &order.request.renewal.policy;
+            due(head, &order.request.wanted(), now, policy)
+        }
+        Err(_) => due(head, &head.wanted, now, &Policy::default()),
+    }
 }
 
 /// Where certificates stand, by name, and those of which that cannot be told.

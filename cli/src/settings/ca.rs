@@ -215,7 +215,7 @@ pub(crate) fn caa(args: &CaArgs, config: &Config) -> Result<CaaPolicy, CliError>
         "warn" => Ok(CaaPolicy::Warn),
         _ => Err(CliError::usage(
             format!("`{given}` does not fit --caa"),
-            match config::nearest(given, ["enforce", "warn", "off"].into_iter()) {
+            match config::nearest(given, ["enforce", "warn", "off"]) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "there is enforce, warn, off".to_owned(),
             },

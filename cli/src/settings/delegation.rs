@@ -21,7 +21,7 @@ pub(crate) fn delegation(
         Some(other) => {
             return Err(CliError::usage(
                 format!("`{other}` does not fit --delegation"),
-                match nearest(other, ["follow", "none"].into_iter()) {
+                match nearest(other, ["follow", "none"]) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "there is follow, none; a target is given with `--challenge-alias`"
                         .to_owned(),
