@@ -51,7 +51,11 @@ impl Machine {
     }
 
     fn renew(&self) -> Dnseal {
-        self.shop.command("renew").arg("--config").arg(&self.config)
+        self.shop
+            .command("renew")
+            .arg("--config")
+            .arg(&self.config)
+            .env("RFC2136_TSIG_SECRET", &self.shop.key.secret_base64)
     }
 
     fn orders(&self) -> usize {

@@ -151,7 +151,7 @@ async fn what_cannot_be_renewed_is_told_and_makes_it_unwell() {
     );
     // Every line is a document.
     for line in running.stderr().lines() {
-        let document: serde_json::Value = serde_json::from_str(line).unwrap();
+        let document: Value = serde_json::from_str(line).unwrap();
         assert!(document["event"].is_string(), "{line}");
     }
     sandbox.dns.heal();
