@@ -174,6 +174,8 @@ impl Drop for Process {
         self.kill();
         if thread::panicking() {
             let log = self.log();
+            // What Go programs say of themselves after that is long.
+            let log = log.split("SIGQUIT: quit").next().unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             let tail = &lines[lines.len().saturating_sub(LOG_TAIL)..];
             eprintln!("--- log of {}\n{}\n---", self.name, tail.join("\n"));

@@ -105,7 +105,7 @@ const ERRORS: &[(&str, usize, usize, &str, &str)] = &[
     ("providers:\n  p: { kind: rfc2136, serer: x }\n", 2, 23, "rfc2136 has no setting `serer`", "did you mean `server`?"),
     ("providers:\n  p:\n    kind: rfc2136\n    tsig: { secrt: x }\n", 4, 13, "no setting `tsig.secrt`", "did you mean `secret`?"),
     ("providers:\n  p: { kind: rfc2136, server: [a] }\n", 2, 31, "a text, not a list", ""),
-    ("propagation: { doh: [\"http://dns.test/\"] }\n", 1, 23, "is no URL of a resolver", ""),
+    ("propagation: { doh: [\"http://dns.test/\"] }\n", 1, 22, "is no URL of a resolver", ""),
     ("propagation:\n  dot: [\"dns.test\"]\n", 2, 9, "is no resolver over TLS", ""),
     ("providers:\n  p: { kind: rfc2136, propagation: { qorum: all } }\n", 2, 38, "`qorum`", "did you mean `quorum`?"),
     ("zones:\n  a.test: { provider: corp }\n", 2, 23, "a provider `corp` that is not there", "add it under `providers`"),

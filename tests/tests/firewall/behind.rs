@@ -23,7 +23,9 @@ impl Behind {
         let address = internet.cloud_address();
         let cloud = internet.outside().within(|| cloud(address));
         let ca = internet.ca(cloud.dns())?;
-        let stubs = [Cloud::NAMES, Cloud::VALUES].map(|zone| (zone.to_owned(), vec![cloud.dns()]));
+        // Who looks for CAA records climbs up to the top-level domain.
+        let stubs =
+            [Cloud::NAMES, Cloud::VALUES, "test"].map(|zone| (zone.to_owned(), vec![cloud.dns()]));
         let resolvers = (0..3)
             .map(|number| internet.doh(number, stubs.to_vec()))
             .collect::<Option<Vec<_>>>()?;
