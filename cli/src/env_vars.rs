@@ -75,6 +75,8 @@ pub(crate) const RESOLVER: &str = "DNSEAL_RESOLVER";
 pub(crate) const SET: &str = "DNSEAL_SET";
 /// `--settle`.
 pub(crate) const SETTLE: &str = "DNSEAL_SETTLE";
+/// `--staging`.
+pub(crate) const STAGING: &str = "DNSEAL_STAGING";
 /// `--store`.
 pub(crate) const STORE: &str = "DNSEAL_STORE";
 

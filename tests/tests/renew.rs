@@ -8,7 +8,7 @@ use std::path::Path;
 
 use dnseal_core::store::CertId;
 use dnseal_sandbox::ca::{Answer, ErrorKind, Resource};
-use dnseal_tests::{Dnseal, NameServer, Sandbox, Shop};
+use dnseal_tests::{Dnseal, NameServer, Pebble, PebbleOptions, Sandbox, Shop, txt_values};
 use serde_json::{Value, json};
 
 const NAME: &str = "example.test";
@@ -252,6 +252,70 @@ fn the_configuration_says_what_is_wanted_now() {
             .contains("its key is ecdsa-p256, and ecdsa-p384 is wanted"),
         "{run:?}"
     );
+}
+
+#[test]
+fn a_dry_run_proves_everything_and_leaves_nothing() {
+    let Some(shop) = Shop::open() else { return };
+    let Some(staging) = Pebble::start(PebbleOptions {
+        reuse_authz: 100,
+        ..PebbleOptions::new(shop.bind.addr())
+    }) else {
+        return;
+    };
+    let both = shop.home().join("both.pem");
+    let mut roots = fs::read_to_string(shop.pebble.ca_pem_path()).unwrap();
+    roots.push_str(&fs::read_to_string(staging.ca_pem_path()).unwrap());
+    fs::write(&both, roots).unwrap();
+    let unknown = shop.issue(&[NAME]).arg("--dry-run").run().expect_code(2);
+    assert!(unknown.stderr.contains("--staging URL"), "{unknown:?}");
+
+    let dry = |dnseal: Dnseal| {
+        dnseal
+            .arg("--dry-run")
+            .env("DNSEAL_STAGING", staging.directory_url())
+            .env("TMPDIR", shop.home())
+    };
+    let issue = |names: &[&str]| shop.issue(names).arg("--ca-root").arg(&both);
+    let run = dry(issue(&[NAME, "*.example.test"])).run().success();
+    assert!(
+        run.stdout.contains("can be issued; 2 names proven"),
+        "{run:?}"
+    );
+    assert_eq!(shop.pebble.count("POST", "/order-plz"), 0);
+    assert_eq!(staging.count("POST", "/order-plz"), 1);
+    assert!(shop.head(NAME).is_none());
+    assert_eq!(
+        txt_values(shop.bind.addr(), "_acme-challenge.example.test"),
+        [""; 0]
+    );
+    let left: Vec<_> = fs::read_dir(shop.home())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|name| !name.to_string_lossy().contains("dry-run")),
+        "{left:?}"
+    );
+
+    issue(&[NAME])
+        .env("DNSEAL_STAGING", staging.directory_url())
+        .run()
+        .success();
+    let before = fs::read(shop.dir().join("store/certificates/example.test/head.json")).unwrap();
+    let run = renew(&shop, "--dry-run")
+        .env("TMPDIR", shop.home())
+        .run()
+        .success();
+    assert!(run.stdout.contains("example.test can be issued"), "{run:?}");
+    let after = fs::read(shop.dir().join("store/certificates/example.test/head.json")).unwrap();
+    assert_eq!(before, after, "nothing is touched");
+    assert_eq!(staging.count("POST", "/order-plz"), 2);
+    // Made for the run, and ended with it.
+    let accounts = staging.count("POST", "/sign-me-up");
+    assert_eq!(accounts, 2);
+    assert_eq!(staging.count("POST", "/my-account/"), accounts);
 }
 
 #[test]

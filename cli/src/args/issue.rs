@@ -50,6 +50,11 @@ pub(crate) struct IssueArgs {
     #[serde(skip)]
     pub(crate) plan: bool,
 
+    /// Go through all of it at the CA's staging directory, and leave nothing behind
+    #[arg(long, conflicts_with = "plan")]
+    #[serde(skip)]
+    pub(crate) dry_run: bool,
+
     /// Issue even if a fresh certificate is there
     #[arg(long)]
     #[serde(skip)]
@@ -116,6 +121,10 @@ pub(crate) struct CaArgs {
     /// The account there, as `dnseal account list` names it [default: the one called after the CA]
     #[arg(long, value_name = "ACCOUNT", env = env_vars::ACCOUNT, hide_env_values = true)]
     pub(crate) account: Option<String>,
+
+    /// Where a dry run goes instead, for a CA whose staging directory dnseal does not know
+    #[arg(long, value_name = "NAME|URL", env = env_vars::STAGING, hide_env_values = true)]
+    pub(crate) staging: Option<String>,
 
     /// Agree to the CA's terms of service
     #[arg(

@@ -15,6 +15,10 @@ pub(crate) struct RenewArgs {
     #[arg(long)]
     pub(crate) force: bool,
 
+    /// Go through all of it at the CA's staging directory, also for what is not due, and leave nothing behind
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
     /// Wait for a random time of at most this first, such as 1h; for machines that all run at the same minute
     #[arg(long, value_name = "DURATION")]
     pub(crate) jitter: Option<String>,

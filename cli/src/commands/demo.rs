@@ -75,6 +75,7 @@ pub(super) async fn run(
         request: request(&sandbox, &base, &wildcard)?,
         roots: vec![sandbox.root.clone()],
         other_roots: Vec::new(),
+        staging: None,
     };
 
     let server = sandbox.server().to_string();

@@ -26,6 +26,8 @@ use crate::commands::batch::Job;
 use crate::commands::deploying::Deploying;
 use crate::commands::notices;
 use crate::commands::reason;
+use crate::commands::rehearsal::Stage;
+use crate::commands::rehearsal::rehearsed;
 use crate::commands::work::Engines;
 use crate::commands::work::Work;
 use crate::error::CliError;
@@ -56,6 +58,16 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
     probing.trust(&roots);
     let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
     let zones = work.zones(&probing, providers)?;
+    if args.dry_run {
+        let stage = Stage::new(app)?;
+        let caa = settings::caa(&args.ca, &app.config)?;
+        let mut engines = Engines::new(&stage.app, &work, zones)?.with_caa(caa);
+        let orders = orders.into_iter().map(rehearsed);
+        let jobs = jobs(&mut engines, orders.collect::<Result<_, _>>()?)?;
+        return stage
+            .run(jobs, args.at_once.concurrency(), &roots, work)
+            .await;
+    }
     match args.plan {
         true => plan(app, &mut Engines::looking(app, &work, zones)?, orders, work).await,
         false => {

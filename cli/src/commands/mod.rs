@@ -18,6 +18,7 @@ mod notices;
 mod notify;
 mod provider;
 mod reason;
+mod rehearsal;
 mod renew;
 mod report;
 mod revoke;

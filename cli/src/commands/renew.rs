@@ -1,6 +1,7 @@
 //! `dnseal renew`.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
 use std::fmt::Write;
 use std::hash::BuildHasher;
@@ -25,7 +26,10 @@ use crate::commands::batch::Batch;
 use crate::commands::batch::Job;
 use crate::commands::deploying::Deploying;
 use crate::commands::notices;
+use crate::commands::rehearsal::Stage;
+use crate::commands::rehearsal::rehearsed;
 use crate::commands::standing::Standing;
+use crate::commands::standing::Standings;
 use crate::commands::standing::ask;
 use crate::commands::standing::order;
 use crate::commands::standing::standings;
@@ -56,6 +60,9 @@ pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError>
     let now = Timestamp::now();
     let recipes = Recipes::new(&app.config)?;
     let found = standings(app, &recipes, &only, now).await?;
+    if args.dry_run {
+        return rehearse(app, args, &recipes, found, work).await;
+    }
     let found = ask(app, &recipes, found, &work, now).await?;
     if work.cancel().is_cancelled() {
         let code = work.interrupted().unwrap_or(ExitCode::INTERRUPTED);
@@ -129,6 +136,35 @@ pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError>
         _ => {}
     }
     Ok(report)
+}
+
+/// Goes through all of it with all of them, where it is of no consequence.
+async fn rehearse(
+    app: &App,
+    args: &RenewArgs,
+    recipes: &Recipes<'_>,
+    found: Standings,
+    work: Work,
+) -> Result<Report, CliError> {
+    let stage = Stage::new(app)?;
+    let mut jobs = Vec::new();
+    let mut known = Vec::new();
+    for standing in found {
+        match standing {
+            Ok(standing) => known.push(standing),
+            Err((id, error)) => jobs.push(Job {
+                id,
+                names: Vec::new(),
+                ready: Err(error),
+            }),
+        }
+    }
+    let roots: BTreeSet<PathBuf> = known.iter().flat_map(|s| s.roots.clone()).collect();
+    let roots: Vec<PathBuf> = roots.into_iter().collect();
+    jobs.extend(self::jobs(&stage.app, args, recipes, &known, &work)?);
+    stage
+        .run(jobs, args.at_once.concurrency(), &roots, work)
+        .await
 }
 
 /// Waits a random time, where that is asked for.
@@ -216,6 +252,10 @@ pub(super) fn jobs(
             order.request.replace_names = true;
             order
         });
+        let order = match args.dry_run {
+            true => order.and_then(rehearsed),
+            false => order,
+        };
         let key = serde_json::to_string(&(&asked.provider, &asked.probe)).unwrap_or_default();
         let (_, orders) = alike.entry(key).or_insert_with(|| (asked, Vec::new()));
         orders.push((id.clone(), order));
@@ -258,6 +298,7 @@ fn engines(
     roots.sort();
     roots.dedup();
     let probing = settings::probing(&asked.probe, &app.config)?;
+    probing.trust(&roots);
     let providers = settings::providers(&asked.provider, &app.config, &work.context(&roots)?)?;
     let caa = settings::caa(&asked.ca, &app.config)?;
     Ok(Engines::new(app, work, work.zones(&probing, providers)?)?.with_caa(caa))

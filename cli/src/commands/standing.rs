@@ -39,7 +39,7 @@ pub(super) struct Standing {
     pub(super) head: Option<Head>,
     pub(super) due: Due,
     /// What to trust its CA's HTTPS through, beside the system's roots.
-    roots: Vec<PathBuf>,
+    pub(super) roots: Vec<PathBuf>,
 }
 
 impl Standing {

@@ -197,6 +197,7 @@ impl Checker<'_> {
                     name_or_url,
                     roots: Vec::new(),
                     eab: None,
+                    staging: None,
                 });
             }
             raw::Ca::Table(table) => table,
@@ -234,6 +235,7 @@ impl Checker<'_> {
             name_or_url,
             roots: roots.iter().map(|path| self.source.resolve(path)).collect(),
             eab,
+            staging: table.staging,
         })
     }
 

@@ -167,6 +167,8 @@ pub(crate) struct Ca {
     pub(crate) name_or_url: String,
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) eab: Option<Eab>,
+    /// Where a dry run goes.
+    pub(crate) staging: Option<String>,
 }
 
 /// An external account at a CA (RFC 8555 section 7.3.4).

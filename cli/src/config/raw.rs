@@ -113,6 +113,9 @@ pub(crate) struct CaTable {
     /// PEM files to trust the CA's HTTPS through too; paths relative to this file.
     #[serde(default)]
     pub(crate) root: Option<OneOrMore>,
+    /// Where a dry run goes: the name or the URL of the CA's staging directory.
+    #[serde(default)]
+    pub(crate) staging: Option<String>,
     /// The URL of the ACME directory.
     #[serde(default)]
     pub(crate) url: Option<String>,

@@ -24,6 +24,8 @@ pub(crate) struct ChosenCa {
     pub(crate) ca: Ca,
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) external_account: Option<ExternalAccount>,
+    /// Where a dry run goes, where somebody says so.
+    pub(crate) staging: Option<Ca>,
 }
 
 /// The CA that flags and environment name, else the certificate's own, else the configuration's, else Let's Encrypt.
@@ -191,7 +193,10 @@ fn choose(
             _ => CliError::Ca(error),
         }
     })?;
+    let staging = args.staging.as_deref().filter(|ca| !ca.is_empty());
+    let staging = staging.or(wanted.configured.and_then(|ca| ca.staging.as_deref()));
     Ok(ChosenCa {
+        staging: staging.map(|ca| Ca::resolve(ca, key_type)).transpose()?,
         account: wanted.configured.and_then(|ca| ca.account.clone()),
         ca,
         roots: match given_roots.is_empty() {
@@ -305,6 +310,7 @@ mod tests {
                         "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W".into(),
                     ),
                 }),
+                staging: None,
             }),
             emails: vec!["ops@example.com".into()],
             ..Config::default()

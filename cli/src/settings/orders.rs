@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use dnseal_core::acme::Ca;
 use dnseal_core::dns::Identifier;
 use dnseal_core::issue::KeyChoice;
 use dnseal_core::issue::OtherCa;
@@ -34,6 +35,8 @@ pub(crate) struct Order {
     pub(crate) roots: Vec<PathBuf>,
     /// The same for each of the request's other CAs.
     pub(crate) other_roots: Vec<Vec<PathBuf>>,
+    /// Where a dry run goes, where somebody says so.
+    pub(crate) staging: Option<Ca>,
 }
 
 /// The certificates that the command line asks for, or all of the configuration where it names none.
@@ -212,6 +215,7 @@ pub(crate) fn order_of(
     Ok(Order {
         roots: chosen.roots,
         other_roots,
+        staging: chosen.staging,
         request: Request {
             id,
             names,

@@ -78,6 +78,18 @@ impl Ca {
         })
     }
 
+    /// Where the same CA issues certificates that nobody trusts, as far as we know it: for trying things out.
+    pub fn staging(&self) -> Option<Self> {
+        let known = match self.known? {
+            KnownCa::Google | KnownCa::GoogleStaging => KnownCa::GoogleStaging,
+            KnownCa::LetsEncrypt | KnownCa::LetsEncryptStaging => KnownCa::LetsEncryptStaging,
+            KnownCa::Actalis | KnownCa::Buypass | KnownCa::SslCom | KnownCa::ZeroSsl => {
+                return None;
+            }
+        };
+        Self::resolve(known.name(), KeyType::default()).ok()
+    }
+
     /// What to call it.
     pub fn name(&self) -> String {
         match self.known {

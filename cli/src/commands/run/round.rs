@@ -185,6 +185,7 @@ fn issue_args(args: &RunArgs) -> IssueArgs {
         profile: None,
         renew_before: None,
         plan: false,
+        dry_run: false,
         force: false,
         replace_names: true,
         at_once: args.at_once,

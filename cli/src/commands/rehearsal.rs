@@ -1,0 +1,168 @@
+//! `--dry-run` of `issue` and `renew`: everything, at the CA's staging directory and in a store that goes away.
+//!
+//! The names are proven for real: values are written to the zones that a real order would use, looked for at their servers, and
+//! withdrawn. What there is of certificates, files and accounts is not touched; nothing is deployed, no hook runs and nobody is
+//! notified. The account at the staging directory is made for the run, and ended with it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dnseal_core::account::Accounts;
+use dnseal_core::issue::Renewing;
+use serde_json::Value;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::App;
+use crate::commands::batch;
+use crate::commands::batch::Batch;
+use crate::commands::batch::Job;
+use crate::commands::work::Work;
+use crate::commands::work::transport;
+use crate::error::CliError;
+use crate::render::Report;
+use crate::render::plural;
+use crate::settings;
+use crate::settings::Order;
+use crate::settings::Places;
+
+/// Where a rehearsal happens: the same configuration, over a store that goes away with this.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) app: App,
+    _dir: TempDir,
+}
+
+impl Stage {
+    pub(super) fn new(app: &App) -> Result<Self, CliError> {
+        let dir = tempfile::Builder::new()
+            .prefix("dnseal-dry-run-")
+            .tempdir()
+            .map_err(CliError::io("make a directory in", std::env::temp_dir()))?;
+        let places = Places {
+            store: dir.path().join("store"),
+            live: dir.path().join("live"),
+            local: dir.path().join("local.json"),
+        };
+        Ok(Self {
+            app: App {
+                config: settings::config(&app.global)?,
+                global: app.global.clone(),
+                places,
+                printer: app.printer,
+            },
+            _dir: dir,
+        })
+    }
+
+    /// Proves everything, and ends the accounts that were made for it.
+    pub(super) async fn run(
+        &self,
+        jobs: Vec<Job>,
+        concurrency: usize,
+        roots: &[PathBuf],
+        work: Work,
+    ) -> Result<Report, CliError> {
+        let ended = Batch::new(concurrency).run(jobs, &work).await?;
+        self.end_accounts(roots, &work).await;
+        let interrupted = work.interrupted();
+        let stats = work.finish().await;
+
+        let mut text = String::new();
+        let mut documents: Vec<Value> = Vec::new();
+        for outcome in &ended.outcomes {
+            let id = &outcome.id;
+            documents.push(match &outcome.result {
+                Ok(issued) => {
+                    let directory = &issued.version.directory;
+                    let names = plural(issued.version.names.len(), "name");
+                    text.push_str(&format!(
+                        "dry run: {id} can be issued; {names} proven at {directory}\n"
+                    ));
+                    json!({ "name": id, "names": issued.version.names, "directory": directory })
+                }
+                Err(error) => {
+                    let error = &self.app.printer.error_document(error)["error"];
+                    json!({ "name": id, "error": error })
+                }
+            });
+        }
+        // For what it says of failures, and the status.
+        let report = batch::report(&self.app, ended, interrupted, &stats, None)?;
+        Ok(Report {
+            text,
+            json: json!({
+                "dry_run": true,
+                "certificates": documents,
+                "stats": stats.json(),
+                "warnings": stats.warnings(),
+            }),
+            exit: report.exit,
+        })
+    }
+
+    /// Nobody is left at the CA either, also when the run was interrupted.
+    async fn end_accounts(&self, roots: &[PathBuf], work: &Work) {
+        let ending = async {
+            let Some(store) = self.app.places.open_existing()? else {
+                return Ok(());
+            };
+            let store = Arc::new(store);
+            let transport = transport(roots, &work.events)?;
+            let accounts = Accounts::new(store.clone(), transport, work.events.clone());
+            for (id, stored) in Accounts::list(&*store).await? {
+                if !stored.is_ok_and(|stored| stored.url.is_some()) {
+                    continue;
+                }
+                let ended = accounts.deactivate(&id, &CancellationToken::new()).await;
+                if let Err(error) = ended {
+                    let message = format!("the account of the dry run stays at its CA: {error}");
+                    work.events.warn(message, None);
+                }
+            }
+            Ok::<(), CliError>(())
+        };
+        match tokio::time::timeout(PATIENCE, ending).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => work.events.warn(error.to_string(), error.hint()),
+            Err(_) => work.events.warn(
+                "the account of the dry run stays at its CA".to_owned(),
+                None,
+            ),
+        }
+    }
+}
+
+/// The same order where it is of no consequence.
+pub(super) fn rehearsed(order: Order) -> Result<Order, CliError> {
+    let mut request = order.request;
+    let Some(staging) = order.staging.or_else(|| request.ca.staging()) else {
+        return Err(CliError::usage(
+            format!(
+                "{} has no staging directory that dnseal knows, and a dry run wants one",
+                request.ca.name()
+            ),
+            "name it with `--staging URL`, or with `staging:` beside `url:` of the CA",
+        ));
+    };
+    request.ca = staging;
+    request.account = None;
+    request.force = true;
+    request.replace_names = true;
+    request.options.other_cas.clear();
+    request.renewal = Renewing {
+        prove_again: true,
+        ..Renewing::default()
+    };
+    Ok(Order {
+        request,
+        roots: order.roots,
+        other_roots: Vec::new(),
+        staging: None,
+    })
+}
+
+/// A moment for one request.
+const PATIENCE: Duration = Duration::from_secs(15);
