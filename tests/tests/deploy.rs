@@ -50,6 +50,14 @@ impl Machine {
             .arg(&self.config)
     }
 
+    fn renew(&self) -> Dnseal {
+        self.shop
+            .command("renew")
+            .arg("--config")
+            .arg(&self.config)
+            .env("RFC2136_TSIG_SECRET", &self.shop.key.secret_base64)
+    }
+
     fn orders(&self) -> usize {
         self.shop.pebble.count("POST", "/order-plz")
     }
@@ -137,6 +145,76 @@ fn a_command_that_fails_twice_is_tried_by_the_next_runs_without_an_order() {
         .output()
         .unwrap();
     assert!(opened.status.success(), "{opened:?}");
+}
+
+#[test]
+fn renew_deploys_what_is_not_due() {
+    let Some(machine) = Machine::open(
+        "
+certificates:
+  shop:
+    names: [shop.example.test, www.example.test]
+    deploy: [{ run: [HOME/reload] }]
+notify: [{ run: [sh, -c, 'cat >> HOME/told'], events: [deployed, deploy-failed] }]
+",
+    ) else {
+        return;
+    };
+    machine.script(
+        "reload",
+        "echo x >> HOME/tries; [ $(wc -l < HOME/tries) -ge 3 ] || { echo port in use >&2; exit 1; }",
+    );
+    let first = machine.issue(&["shop"]).run();
+    assert_eq!(first.status.code(), Some(8), "{first:?}");
+    let second = machine.renew().run();
+    assert_eq!(second.status.code(), Some(8), "{second:?}");
+    assert!(second.stderr.contains("  port in use"), "{second:?}");
+    assert!(
+        second.stdout.contains("not deployed shop (version 1)"),
+        "{second:?}"
+    );
+    let third = machine.renew().run().success();
+    assert!(
+        third.stdout.contains("deployed shop (version 1)"),
+        "{third:?}"
+    );
+    let fourth = machine.renew().run().success();
+    assert!(!fourth.stdout.contains("deployed"), "{fourth:?}");
+    assert_eq!(machine.orders(), 1);
+    assert_eq!(machine.text("tries").lines().count(), 3);
+
+    // What is said once a day of each certificate.
+    let told: Vec<Value> = machine
+        .text("told")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let events: Vec<&Value> = told.iter().map(|notice| &notice["event"]).collect();
+    assert_eq!(events, ["deploy-failed", "deployed"], "{told:#?}");
+    assert!(
+        told[0]["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("ended with status 1"),
+        "{told:#?}"
+    );
+    assert_eq!(told[1]["version"], 1, "{told:#?}");
+
+    // Another target is deployed to as well, and a renewal reaches both.
+    let config = fs::read_to_string(&machine.config).unwrap();
+    machine.configure(&config.replace(
+        "deploy: [{ run",
+        "deploy: [{ files: { cert: { path: HOME/etc/shop.pem } } }, { run",
+    ));
+    let fifth = machine.renew().run().success();
+    assert!(fifth.stdout.contains("etc/shop.pem"), "{fifth:?}");
+    let sixth = machine.renew().arg("--force").run().success();
+    assert!(
+        sixth.stdout.contains("deployed shop (version 2)"),
+        "{sixth:?}"
+    );
+    assert_eq!(machine.orders(), 2);
+    assert_eq!(machine.text("tries").lines().count(), 4);
 }
 
 #[test]

@@ -13,7 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dnseal_sandbox::ca::Ca;
-use dnseal_tests::{Home, Running, Sandbox, wait_until};
+use dnseal_tests::{Home, Running, Sandbox, Shop, wait_until};
+use serde_json::{Value, json};
 
 const TWO: &str = "certificates:
   example.test: { names: [example.test, '*.example.test'] }
@@ -150,7 +151,7 @@ async fn what_cannot_be_renewed_is_told_and_makes_it_unwell() {
     );
     // Every line is a document.
     for line in running.stderr().lines() {
-        let document: serde_json::Value = serde_json::from_str(line).unwrap();
+        let document: Value = serde_json::from_str(line).unwrap();
         assert!(document["event"].is_string(), "{line}");
     }
     sandbox.dns.heal();
@@ -162,6 +163,103 @@ async fn what_cannot_be_renewed_is_told_and_makes_it_unwell() {
     .await;
     running.signal("TERM");
     running.wait().success();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ca_says_when_and_the_store_says_how() {
+    let Some(shop) = Shop::open() else {
+        return;
+    };
+    let _issued = shop.issue(&["example.test"]).run().success();
+    let window = json!({ "suggestedWindow": { "start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z" } });
+    let cert = fs::read_to_string(shop.live("example.test", "cert.pem")).unwrap();
+    shop.pebble.set_renewal_info(&cert, &window.to_string());
+    let mut head = shop.head("example.test").unwrap();
+    // What the CA said last has run out.
+    head["renewal"]["advice"]["ask_again"] = json!("2020-01-01T00:00:00Z");
+    let path = shop.dir().join("store/certificates/example.test/head.json");
+    fs::write(path, head.to_string()).unwrap();
+
+    // Nothing but the secret: there is no configuration.
+    let running = shop
+        .command("run --metrics 127.0.0.1:0")
+        .env("RFC2136_TSIG_SECRET", &shop.key.secret_base64)
+        .spawn();
+    let base = address(&running);
+    await_metric(
+        &running,
+        &base,
+        "dnseal_certificate_version{certificate=\"example.test\"} 2",
+    )
+    .await;
+    running.wait_stderr("example.test: to be renewed, because the CA suggests it");
+    running.signal("TERM");
+    running.wait().success();
+    assert_eq!(shop.pebble.count("POST", "/order-plz"), 2);
+    let head = shop.head("example.test").unwrap();
+    assert!(head["renewal"]["advice"]["asked"].is_string(), "{head:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_deployed_is_tried_again_without_an_order() {
+    let sandbox = Sandbox::start().await;
+    let home = Home::new(&sandbox, "");
+    home.configure(&format!(
+        "certificates:
+  example.test:
+    names: [example.test]
+    deploy: [{{ run: [test, -e, {}/ready] }}]
+notify: [{{ run: [sh, -c, 'cat >> told'], events: [deployed, deploy-failed] }}]
+",
+        home.path().display()
+    ));
+    let running = home
+        .dnseal(&["run", "--metrics", "127.0.0.1:0", "--log-format", "json"])
+        .spawn();
+    let base = address(&running);
+    let told = || -> Vec<Value> {
+        let text = fs::read_to_string(home.path().join("told")).unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let limit = Duration::from_secs(60);
+    assert!(
+        wait_until(limit, || told().len() == 1),
+        "{}",
+        running.stderr()
+    );
+    assert_eq!(told()[0]["event"], "deploy-failed");
+    // It is tried again in a minute, and not when the certificate is due.
+    await_metric(
+        &running,
+        &base,
+        "dnseal_certificate_version{certificate=\"example.test\"} 1",
+    )
+    .await;
+    let metrics = get(&format!("{base}/metrics")).await.1;
+    let next = number(&metrics, "dnseal_run_next_round_timestamp_seconds");
+    let now = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_secs_f64();
+    assert!(next - now <= 60.0, "{next} {now}");
+    // Who reads the configuration again wants to see something happen.
+    fs::write(home.path().join("ready"), "").unwrap();
+    running.signal("HUP");
+    assert!(
+        wait_until(limit, || told().len() == 2),
+        "{}",
+        running.stderr()
+    );
+    assert_eq!(told()[1]["event"], "deployed");
+    for line in running.stderr().lines() {
+        let document: Value = serde_json::from_str(line).unwrap();
+        assert!(document["event"].is_string(), "{line}");
+    }
+    running.signal("TERM");
+    running.wait().success();
+    assert_eq!(sandbox.ca.orders().len(), 1);
 }
 
 /// Where metrics are, once it says so.

@@ -1,6 +1,6 @@
 //! The units of `examples/systemd`: as systemd itself reads them where it is there, and in any case by what they must say.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -15,6 +15,7 @@ use dnseal_core::dns::Identifier;
 use dnseal_core::issue::Engine;
 use dnseal_core::issue::Issued;
 use dnseal_core::issue::Request;
+use dnseal_core::notify::Notice;
 use dnseal_core::store::CertId;
 use futures::future::join_all;
 use serde_json::Value;
@@ -71,8 +72,8 @@ pub(super) trait Observer: fmt::Debug + Send + Sync {
     /// for one certificate is over before [`Observer::finish`]. Called when the run is interrupted, too.
     async fn ended(&self, _outcome: &Outcome) {}
 
-    /// Once, after the last certificate: what the summary should say besides.
-    async fn finish(&self, _outcomes: &[Outcome]) -> Remark {
+    /// Once, after the last certificate: what the summary should say besides. Those before have remarked this.
+    async fn finish(&self, _outcomes: &[Outcome], _before: &[Remark]) -> Remark {
         Remark::default()
     }
 }
@@ -86,6 +87,8 @@ pub(super) struct Remark {
     pub(super) json: Vec<(&'static str, Value)>,
     /// The status to end with where no certificate failed.
     pub(super) exit: Option<ExitCode>,
+    /// For whoever tells people outside, who watches behind this one.
+    pub(super) notices: Vec<Notice>,
 }
 
 /// How many at once, and who watches.
@@ -123,7 +126,8 @@ impl Batch {
         let outcomes = join_all(running).await;
         let mut remarks = Vec::new();
         for observer in &self.observers {
-            remarks.push(observer.finish(&outcomes).await);
+            let remark = observer.finish(&outcomes, &remarks).await;
+            remarks.push(remark);
         }
         Ok(Ended { outcomes, remarks })
     }

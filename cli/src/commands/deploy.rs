@@ -20,6 +20,7 @@ use crate::args::DeployArgs;
 use crate::commands::App;
 use crate::commands::deploying::Deploying;
 use crate::commands::list;
+use crate::commands::notices;
 use crate::commands::work::Work;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
@@ -48,6 +49,7 @@ pub(super) async fn run(app: &App, args: &DeployArgs) -> Result<Report, CliError
     }));
     deployed.await;
     let summary = deploying.end().await;
+    notices::tell_deployed(app, &work, summary.notices(), &chosen).await?;
     let interrupted = work.interrupted();
     let stats = work.finish().await;
     let text = match (summary.text(), summary.exit()) {

@@ -27,6 +27,9 @@ use dnseal_core::deploy::TargetError;
 use dnseal_core::deploy::TargetState;
 use dnseal_core::deploy::run_hooks;
 use dnseal_core::event::Events;
+use dnseal_core::notify::Cause;
+use dnseal_core::notify::Notice;
+use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
 use dnseal_core::store::Store;
@@ -45,6 +48,7 @@ use crate::commands::work::Work;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
 use crate::render::Printer;
+use crate::render::Progress;
 use crate::settings;
 use crate::settings::Destinations;
 use crate::settings::Passwords;
@@ -60,6 +64,7 @@ pub(super) struct Deploying {
     /// Whether something is to be ordered; else no hook runs.
     ordering: Mutex<bool>,
     printer: Printer,
+    progress: Progress,
     results: Mutex<Results>,
     store: Arc<dyn Store>,
     targets: BTreeMap<CertId, Result<Vec<Target>, Arc<CliError>>>,
@@ -129,6 +134,7 @@ impl Deploying {
             hooks: Hooks { pre, post },
             ordering: Mutex::new(false),
             printer: app.printer,
+            progress: work.progress.clone(),
             results: Mutex::default(),
             store,
             targets,
@@ -223,16 +229,21 @@ impl Deploying {
                 target: outcome.target.clone(),
                 source: source.clone(),
             };
-            self.printer.failed(&outcome.id, &error);
+            self.say(Some(&outcome.id), &error);
         }
     }
 
     pub(super) fn note(&self, id: Option<&CertId>, error: Arc<CliError>) {
-        match id {
-            Some(id) => self.printer.failed(id, &error),
-            None => self.printer.failed_besides(&error),
-        }
+        self.say(id, &error);
         self.results().others.push((id.cloned(), error));
+    }
+
+    fn say(&self, id: Option<&CertId>, error: &CliError) {
+        let text = self.printer.error_text(error);
+        self.progress.say(&match id {
+            Some(id) => format!("{id}: {text}"),
+            None => text,
+        });
     }
 
     fn results(&self) -> std::sync::MutexGuard<'_, Results> {
@@ -267,7 +278,7 @@ impl Observer for Deploying {
         }
     }
 
-    async fn finish(&self, outcomes: &[Outcome]) -> Remark {
+    async fn finish(&self, outcomes: &[Outcome], _: &[Remark]) -> Remark {
         let mut summary = self.end().await;
         if self.is_ordering() {
             let renewed = |o: &&Outcome| o.result.as_ref().is_ok_and(|issued| issued.issued_now);
@@ -285,6 +296,7 @@ impl Observer for Deploying {
             text: summary.text(),
             json: vec![("deployments", summary.json(self.printer))],
             exit: summary.exit(),
+            notices: summary.notices(),
         }
     }
 }
@@ -346,6 +358,27 @@ impl Summary {
             })
         });
         targets.chain(others).collect()
+    }
+
+    /// For whoever tells people outside: one for each certificate that is where it belongs now, or is not.
+    pub(super) fn notices(&self) -> Vec<Notice> {
+        let mut of: BTreeMap<&CertId, Vec<&TargetOutcome>> = BTreeMap::new();
+        for outcome in &self.results.targets {
+            of.entry(&outcome.id).or_default().push(outcome);
+        }
+        let mut notices: Vec<Notice> = of
+            .into_iter()
+            .filter_map(|(id, outcomes)| of_targets(id, &outcomes))
+            .collect();
+        for (id, error) in &self.results.others {
+            let mut notice = Notice::new(NoticeKind::DeployFailed, id.clone());
+            notice.cause = Some(Cause {
+                message: error.to_string(),
+                hint: error.hint(),
+            });
+            notices.extend(id.is_some().then_some(notice));
+        }
+        notices
     }
 
     pub(super) fn exit(&self) -> Option<ExitCode> {
@@ -412,6 +445,42 @@ impl<'a> Standings<'a> {
         }
         text
     }
+}
+
+/// What the targets of one certificate deserve.
+fn of_targets(id: &CertId, outcomes: &[&TargetOutcome]) -> Option<Notice> {
+    let first_failed = outcomes
+        .iter()
+        .find_map(|o| Some((*o, o.result.as_ref().err()?)));
+    let told: Vec<&&TargetOutcome> = match &first_failed {
+        Some(_) => outcomes.iter().filter(|o| o.result.is_err()).collect(),
+        None => {
+            let new = |o: &&&TargetOutcome| matches!(o.result, Ok(Done::Deployed));
+            outcomes.iter().filter(new).collect()
+        }
+    };
+    let first = told.first()?;
+    let mut notice = Notice::new(
+        match first_failed {
+            Some(_) => NoticeKind::DeployFailed,
+            None => NoticeKind::Deployed,
+        },
+        Some(id.clone()),
+    );
+    notice.version = Some(first.version);
+    let targets: Vec<&str> = told.iter().map(|o| o.target.as_str()).collect();
+    notice.target = Some(targets.join(", "));
+    notice.cause = first_failed.map(|(outcome, source)| {
+        let error = CliError::Target {
+            target: outcome.target.clone(),
+            source: source.clone(),
+        };
+        Cause {
+            message: error.to_string(),
+            hint: error.hint(),
+        }
+    });
+    Some(notice)
 }
 
 /// The names of certificates, as certbot gives them to hooks.

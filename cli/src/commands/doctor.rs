@@ -37,6 +37,7 @@ pub(super) async fn run(app: &App, args: &DoctorArgs) -> Result<Report, CliError
     let probing = settings::probing(&args.probe, &app.config)?;
     let roots: BTreeSet<&PathBuf> = orders.iter().flat_map(|order| &order.roots).collect();
     let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
+    probing.trust(&roots);
     let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
     let zones = work.zones(&probing, providers)?;
     let mut engines = match args.read_only {

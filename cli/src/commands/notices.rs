@@ -15,6 +15,7 @@ use dnseal_core::notify::Sink;
 use dnseal_core::notify::Target;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
+use dnseal_core::store::Version;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,35 @@ use crate::config::NotifyTarget;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
 use crate::settings::Places;
+
+/// Tells what has come of deploying these versions, where somebody is to be told.
+pub(super) async fn tell_deployed(
+    app: &App,
+    work: &Work,
+    notices: Vec<Notice>,
+    versions: &[(CertId, Version)],
+) -> Result<(), CliError> {
+    if app.config.notify.is_empty() || notices.is_empty() {
+        return Ok(());
+    }
+    let notices: Vec<Notice> = notices
+        .into_iter()
+        .map(|notice| {
+            let version = versions
+                .iter()
+                .find(|(id, _)| notice.certificate.as_ref() == Some(id));
+            match version {
+                Some((_, version)) => notice.of_version(version),
+                None => notice,
+            }
+        })
+        .collect();
+    let notifier = notifier(app, &work.events)?;
+    notifier
+        .tell(&notices, Timestamp::now(), work.cancel())
+        .await;
+    Ok(())
+}
 
 /// Who tells of the certificates of a run, where somebody is to be told.
 pub(super) fn observer(app: &App, work: &Work) -> Result<Option<Box<dyn Observer>>, CliError> {
@@ -55,7 +85,7 @@ struct Teller {
 
 #[async_trait]
 impl Observer for Teller {
-    async fn finish(&self, outcomes: &[Outcome]) -> Remark {
+    async fn finish(&self, outcomes: &[Outcome], before: &[Remark]) -> Remark {
         let now = Timestamp::now();
         let heads: BTreeMap<CertId, Head> = match list::heads_in(&self.places).await {
             // One that cannot be read is its own command's to report.
@@ -96,6 +126,14 @@ impl Observer for Teller {
                     }
                 }
             }
+        }
+        for notice in before.iter().flat_map(|remark| &remark.notices) {
+            let head = notice.certificate.as_ref().and_then(|id| heads.get(id));
+            let version = head.and_then(|head| head.current.as_ref());
+            notices.push(match version {
+                Some(version) => notice.clone().of_version(version),
+                None => notice.clone(),
+            });
         }
         notices.extend(heads.values().filter_map(|head| of_head(head, now)));
         self.notifier.tell(&notices, now, &self.cancel).await;
@@ -161,6 +199,7 @@ pub(super) fn of_failure(id: &CertId, error: &CliError, head: Option<&Head>) -> 
     if let Some(head) = head {
         failed.names.clone_from(&head.wanted.names);
         failed.directory = Some(head.wanted.directory.clone());
+        failed.next_try = head.renewal.failure.as_ref().map(|failure| failure.again);
         if let Some(version) = &head.current {
             failed = failed.of_version(version);
         }

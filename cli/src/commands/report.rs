@@ -181,7 +181,7 @@ async fn store(app: &App, now: Timestamp) -> Result<Value, CliError> {
         return Ok(json!("none"));
     };
     let heads = list::heads(app).await?;
-    let mut counts: [(&str, usize); 8] = [
+    let mut counts: [(&str, usize); 9] = [
         ("certificates", heads.len()),
         ("valid", 0),
         ("expiring", 0),
@@ -190,6 +190,7 @@ async fn store(app: &App, now: Timestamp) -> Result<Value, CliError> {
         ("orders_in_flight", 0),
         ("values_published", 0),
         ("unreadable", 0),
+        ("left_alone_after_failures", 0),
     ];
     let mut count = |name: &str, by: usize| {
         for (counted, number) in &mut counts {
@@ -200,6 +201,7 @@ async fn store(app: &App, now: Timestamp) -> Result<Value, CliError> {
     };
     let mut next = None;
     let mut problems = Vec::new();
+    let mut failures = Vec::new();
     for (id, head) in &heads {
         let head = match head {
             Ok(head) => head,
@@ -211,6 +213,13 @@ async fn store(app: &App, now: Timestamp) -> Result<Value, CliError> {
         };
         count("orders_in_flight", usize::from(head.order.is_some()));
         count("values_published", head.published.len());
+        if let Some(failure) = &head.renewal.failure {
+            count(
+                "left_alone_after_failures",
+                usize::from(failure.again > now),
+            );
+            failures.push((id, failure));
+        }
         let Some(version) = &head.current else {
             count("never_issued", 1);
             continue;
@@ -239,6 +248,18 @@ async fn store(app: &App, now: Timestamp) -> Result<Value, CliError> {
         json!(next.map(|(id, at)| json!({ "certificate": id, "at": at }))),
     );
     problems.truncate(MOST_PROBLEMS);
+    failures.sort_by_key(|(_, failure)| std::cmp::Reverse(failure.last));
+    let failures = failures.iter().take(MOST_PROBLEMS).map(|(id, failure)| {
+        json!({
+            "certificate": id,
+            "error": failure.error,
+            "times": failure.times,
+            "since": failure.since,
+            "last": failure.last,
+            "next_try": failure.again,
+        })
+    });
+    summary.insert("last_errors".into(), failures.collect());
     summary.insert("problems".into(), json!(problems));
     Ok(Value::Object(summary))
 }

@@ -6,6 +6,7 @@
 //! supervisor by sd_notify, Prometheus by `/metrics`, orchestrators by `/healthz`.
 
 mod changes;
+mod patience;
 mod round;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::args::GlobalArgs;
 use crate::args::LogFormat;
 use crate::args::RunArgs;
 use crate::commands::App;
+use crate::commands::run::patience::Patience;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
 use crate::metrics::Listener;
@@ -76,6 +78,7 @@ pub(super) async fn run(
         app: Arc::new(app),
         args,
         metrics,
+        patience: Patience::default(),
         progress,
         reload_pending: false,
         signals,
@@ -101,6 +104,8 @@ struct Service<'a> {
     app: Arc<App>,
     args: &'a RunArgs,
     metrics: Metrics,
+    /// What was tried in vain, which another configuration may change.
+    patience: Patience,
     progress: Progress,
     /// Whether the configuration has changed since the last round began.
     reload_pending: bool,
@@ -122,6 +127,7 @@ impl Service<'_> {
             let next = self.round().await;
             if self.reload_pending {
                 self.reload_pending = false;
+                self.patience = Patience::default();
                 continue;
             }
             self.sleep(next).await;
@@ -140,7 +146,7 @@ impl Service<'_> {
         self.metrics.alive_until(Instant::now() + LONGEST_ROUND);
         let app = self.app.clone();
         let (args, metrics, stop) = (self.args, self.metrics.clone(), self.signals.stop.clone());
-        let round = round::run(&app, args, stop, &metrics);
+        let round = round::run(&app, args, stop, &metrics, &mut self.patience);
         tokio::pin!(round);
         let ended = loop {
             tokio::select! {
@@ -198,6 +204,7 @@ impl Service<'_> {
                         &self.progress,
                         &self.supervisor,
                     ) {
+                        self.patience = Patience::default();
                         return;
                     }
                 }

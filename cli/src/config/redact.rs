@@ -1,6 +1,6 @@
 //! The configuration as it may be shown to strangers: what may hold a secret is named, and its value is left out.
 //!
-//! Every type of [`raw`] says for itself what of it is shown, so that a new key cannot be forgotten: it does not compile without.
+//! Every type of `config::raw` says for itself what of it is shown, so that a new key cannot be forgotten: it does not compile without.
 
 use dnseal_providers::Form;
 use dnseal_providers::Kind;

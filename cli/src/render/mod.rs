@@ -141,11 +141,6 @@ impl Printer {
         error::text(error, self.colour).trim_end().to_owned()
     }
 
-    /// Writes that something failed that is not about one certificate, and that does not end the command.
-    pub(crate) fn failed_besides(&self, error: &CliError) {
-        complain(&error::text(error, self.colour));
-    }
-
     /// An error as the document that [`Self::error`] writes.
     pub(crate) fn error_document(&self, error: &CliError) -> Value {
         error::json(error)

@@ -131,11 +131,15 @@ pub(crate) struct Recipes<'a> {
 impl<'a> Recipes<'a> {
     /// By what stands in the store, in the configuration, and in the environment.
     pub(crate) fn new(config: &'a Config) -> Result<Self, CliError> {
-        let environment = of_environment_alone()?;
-        Ok(Self {
+        Ok(Self::told(config, of_environment_alone()?))
+    }
+
+    /// The same, where the environment is these flags and variables.
+    pub(crate) fn told(config: &'a Config, environment: IssueArgs) -> Self {
+        Self {
             config,
             environment,
-        })
+        }
     }
 
     /// How to ask for the certificate of `head` again: by the configuration, else by what stands in the store.

@@ -1,20 +1,21 @@
-//! One look at every certificate: renew what is due, and say when to look again.
+//! One look at every certificate: renew what is due, deploy what is not where it belongs, and say when to look again.
+//!
+//! What is due, when, and why is what `renew` goes by: the CA's advice, what is stored of failures, and how each certificate was asked
+//! for. What stays to be done although it was worked on is left alone for a while by [`Patience`].
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use dnseal_core::issue::Terms;
+use dnseal_core::deploy::Standing as TargetStanding;
 use dnseal_core::notify::expiring;
-use dnseal_core::renew::Policy;
-use dnseal_core::renew::due;
 use dnseal_core::store::CertId;
-use dnseal_core::store::Head;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 
 use crate::args::IssueArgs;
+use crate::args::RenewArgs;
 use crate::args::RunArgs;
 use crate::args::SpecArgs;
 use crate::commands::App;
@@ -23,16 +24,20 @@ use crate::commands::batch::Job;
 use crate::commands::batch::Observer;
 use crate::commands::batch::Outcome;
 use crate::commands::deploying::Deploying;
-use crate::commands::list;
+use crate::commands::deploying::Standings as Targets;
 use crate::commands::notices;
-use crate::commands::reason;
-use crate::commands::work::Engines;
+use crate::commands::renew;
+use crate::commands::run::patience::Patience;
+use crate::commands::standing::Standing;
+use crate::commands::standing::Standings;
+use crate::commands::standing::ask;
+use crate::commands::standing::standings;
 use crate::commands::work::Work;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
 use crate::metrics::Certificate;
 use crate::metrics::Metrics;
-use crate::settings;
+use crate::settings::Recipes;
 use crate::signals::Signals;
 
 /// What a round has found.
@@ -50,9 +55,10 @@ pub(super) async fn run(
     args: &RunArgs,
     stop: Signals,
     metrics: &Metrics,
+    patience: &mut Patience,
 ) -> Result<Round, CliError> {
     let work = Work::begin_under(app, app.printer, stop, Some(metrics.clone()))?;
-    let round = look(app, args, &work, metrics).await;
+    let round = look(app, args, &work, metrics, patience).await;
     let interrupted = work.interrupted();
     work.finish().await;
     match interrupted {
@@ -66,92 +72,200 @@ async fn look(
     args: &RunArgs,
     work: &Work,
     metrics: &Metrics,
+    patience: &mut Patience,
 ) -> Result<Round, CliError> {
-    let terms = match args.ca.agree_tos || app.config.agree_tos {
-        true => Terms::Agreed,
-        false => Terms::NotAgreed,
-    };
-    let orders = settings::orders(&issue_args(args), &app.config, &terms)?;
-    let mut wanting = Vec::new();
-    for order in orders {
-        if reason::reason(app, &order.request).await?.is_some() {
-            wanting.push(order);
+    let recipes = Recipes::told(&app.config, issue_args(args));
+    let now = Timestamp::now();
+    let found = standings(app, &recipes, &[], now).await?;
+    let found = ask(app, &recipes, found, work, now).await?;
+    let tried = act(app, args, &recipes, work, metrics, patience, found, now).await?;
+
+    // What a new version's CA says about when to renew it is asked at once, because it decides how long to sleep.
+    let now = Timestamp::now();
+    let found = standings(app, &recipes, &[], now).await?;
+    let found = ask(app, &recipes, found, work, now).await?;
+    let targets = Targets::read(app)?;
+    let mut states = BTreeMap::new();
+    let mut next = Timestamp::MAX;
+    for standing in &found {
+        let (id, to_do) = match standing {
+            Ok(standing) => (&standing.id, is_to_do(standing, now)),
+            Err((id, _)) => (id, true),
+        };
+        let mut at = match standing {
+            Ok(standing) => look_at(standing, now),
+            Err(_) => Timestamp::MAX,
+        };
+        if to_do {
+            let worked = tried.renewals.contains(id);
+            at = patience.renewals.try_again(id, worked, now);
+        } else {
+            patience.renewals.forget(id);
+        }
+        next = next.min(at);
+        if let Ok(standing) = standing
+            && has_to_be_deployed(&targets, standing)
+        {
+            let worked = tried.deployments.contains(id);
+            next = next.min(patience.deployments.try_again(id, worked, now));
+        } else {
+            patience.deployments.forget(id);
+        }
+        let state = match standing {
+            Ok(standing) => state(standing, at, now),
+            Err(_) => Certificate::default(),
+        };
+        let failures = state.failures.max(patience.renewals.times(id));
+        states.insert(id.clone(), Certificate { failures, ..state });
+    }
+    let certificates = states.len();
+    metrics.set_certificates(states);
+    Ok(Round { certificates, next })
+}
+
+/// What a round has worked on.
+#[derive(Debug)]
+struct Tried {
+    renewals: BTreeSet<CertId>,
+    deployments: BTreeSet<CertId>,
+}
+
+/// Renews and deploys.
+#[expect(clippy::too_many_arguments, reason = "one step of `look`")]
+async fn act(
+    app: &App,
+    args: &RunArgs,
+    recipes: &Recipes<'_>,
+    work: &Work,
+    metrics: &Metrics,
+    patience: &Patience,
+    found: Standings,
+    now: Timestamp,
+) -> Result<Tried, CliError> {
+    let mut jobs = Vec::new();
+    let mut due = Vec::new();
+    let mut rest = Vec::new();
+    for standing in found {
+        match standing {
+            Ok(standing)
+                if is_to_do(&standing, now) && patience.renewals.lets(&standing.id, now) =>
+            {
+                due.push(standing);
+            }
+            Ok(standing) => rest.push(standing),
+            Err((id, error)) if patience.renewals.lets(&id, now) => jobs.push(Job {
+                id,
+                names: Vec::new(),
+                ready: Err(error),
+            }),
+            Err(_) => {}
         }
     }
+    for Standing { id, due, .. } in &due {
+        let why = match now < due.at {
+            true => "an earlier run has left values in DNS".to_owned(),
+            false => due.reason.to_string(),
+        };
+        work.progress
+            .say(&format!("{id}: to be renewed, because {why}"));
+    }
+    let renew = RenewArgs {
+        at_once: args.at_once,
+        ..RenewArgs::default()
+    };
+    jobs.extend(renew::jobs(app, &renew, recipes, &due, work)?);
+    rest.retain(|standing| patience.deployments.lets(&standing.id, now));
+    let renewals: BTreeSet<CertId> = jobs.iter().map(|job| job.id.clone()).collect();
+    let rested = rest.iter().map(|standing| standing.id.clone());
+    let deployments: BTreeSet<CertId> = renewals.iter().cloned().chain(rested).collect();
+
     let mut batch = Batch::new(args.at_once.concurrency());
     batch.observers.push(Box::new(Counter(metrics.clone())));
-    let mut jobs = Vec::new();
-    if !wanting.is_empty() {
-        let probing = settings::probing(&args.probe, &app.config)?;
-        let roots: BTreeSet<&PathBuf> = wanting
-            .iter()
-            .flat_map(|o| o.roots.iter().chain(o.other_roots.iter().flatten()))
-            .collect();
-        let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
-        let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
-        let mut engines = Engines::new(app, work, work.zones(&probing, providers)?)?;
-        for order in wanting {
-            let (engine, request) = engines.ready(order)?;
-            jobs.push(Job::new(engine, request));
+    let store = Arc::new(app.places.open()?);
+    let deploying = Deploying::new(app, work, store, &deployments)?;
+    deploying.look(app, &jobs).await?;
+    for Standing { id, head, .. } in &rest {
+        if let Some(version) = head.as_ref().and_then(|head| head.current.as_ref()) {
+            deploying.deploy(id, version, false).await;
         }
-        let ids = jobs.iter().map(|job| &job.id);
-        let deploying = Deploying::new(app, work, engines.store(), ids)?;
-        deploying.look(app, &jobs).await?;
-        batch.observers.push(Box::new(deploying));
     }
+    batch.observers.push(Box::new(deploying));
     // After what it tells of.
     batch.observers.extend(notices::observer(app, work)?);
     let ended = batch.run(jobs, work).await?;
-    let now = Timestamp::now();
-    let mut failed = BTreeSet::new();
     for outcome in &ended.outcomes {
-        if let Err(error) = &outcome.result {
-            work.progress.say(&format!(
-                "{}: {}",
-                outcome.id,
-                app.printer.error_text(error)
-            ));
-            failed.insert(outcome.id.clone());
+        if let Err(error) = &outcome.result
+            && !matches!(error, CliError::Interrupted(_))
+        {
+            let text = app.printer.error_text(error);
+            work.progress.say(&format!("{}: {text}", outcome.id));
         }
     }
-    let heads = list::heads(app).await?;
-    let states: BTreeMap<CertId, Certificate> = heads
-        .into_iter()
-        .filter_map(|(id, head)| Some((id, head.ok()?)))
-        .map(|(id, head)| {
-            let state = state(&head, failed.contains(&id), now);
-            (id, state)
-        })
-        .collect();
-    let next = states.values().filter_map(|state| state.next_renewal).min();
-    let certificates = states.len();
-    metrics.set_certificates(states);
-    Ok(Round {
-        certificates,
-        next: next.unwrap_or(Timestamp::MAX),
+    Ok(Tried {
+        renewals,
+        deployments,
     })
 }
 
-fn state(head: &Head, failed: bool, now: Timestamp) -> Certificate {
-    let retry = now + SignedDuration::from_mins(1);
-    let Some(version) = &head.current else {
-        return Certificate {
-            next_renewal: Some(retry),
-            failures: u32::from(failed),
-            ..Certificate::default()
-        };
+/// Whether there is something to do about it now. What has failed is left alone as long as the store says, also what it has left.
+fn is_to_do(standing: &Standing, now: Timestamp) -> bool {
+    rests_until(standing) <= now && (standing.due.at <= now || standing.has_leftovers())
+}
+
+/// When it is due, or its CA is to be asked again.
+fn look_at(standing: &Standing, now: Timestamp) -> Timestamp {
+    let due = match standing.has_leftovers() {
+        true => rests_until(standing),
+        false => standing.due.next(),
+    };
+    let head = standing.head.as_ref();
+    let current = head.and_then(|head| head.current.as_ref());
+    let advice = head.and_then(|head| head.renewal.advice.as_ref());
+    let (Some(version), Some(advice)) = (current, advice) else {
+        return due;
+    };
+    match version.ari_id.as_ref() == Some(&advice.certificate) {
+        true if advice.ask_again > now => due.min(advice.ask_again),
+        // It could not be asked now.
+        true => due.min(now + ASK_LATER),
+        false => due,
+    }
+}
+
+fn rests_until(standing: &Standing) -> Timestamp {
+    let held = standing.due.held.as_ref();
+    held.map_or(Timestamp::MIN, |failure| failure.again)
+}
+
+fn has_to_be_deployed(targets: &Targets<'_>, standing: &Standing) -> bool {
+    let Some(head) = &standing.head else {
+        return false;
+    };
+    match targets.of(head) {
+        Ok(states) => states
+            .iter()
+            .any(|state| state.standing != TargetStanding::Deployed),
+        Err(_) => true,
+    }
+}
+
+fn state(standing: &Standing, at: Timestamp, now: Timestamp) -> Certificate {
+    let head = standing.head.as_ref();
+    let failure = head.and_then(|head| head.renewal.failure.as_ref());
+    let version = head.and_then(|head| head.current.as_ref());
+    let next = match standing.due.next() {
+        due if due <= now => at,
+        due => due,
     };
     Certificate {
-        version: Some(version.number),
-        not_before: Some(version.not_before),
-        not_after: Some(version.not_after),
-        issued: Some(version.issued),
-        next_renewal: Some(match failed {
-            true => retry,
-            false => due(head, &head.wanted, now, &Policy::default()).next(),
-        }),
-        failures: u32::from(failed),
-        expiring: expiring(version, now).is_some(),
+        version: version.map(|version| version.number),
+        not_before: version.map(|version| version.not_before),
+        not_after: version.map(|version| version.not_after),
+        issued: version.map(|version| version.issued),
+        // What is never due again, because it was revoked, has no next time.
+        next_renewal: (next < Timestamp::MAX).then_some(next),
+        failures: failure.map_or(0, |failure| failure.times),
+        expiring: version.is_some_and(|version| expiring(version, now).is_some()),
     }
 }
 
@@ -165,9 +279,8 @@ impl Observer for Counter {
         let success = match &outcome.result {
             Ok(issued) if issued.issued_now => true,
             // Kept, or left for the next round.
-            Ok(_) => return,
+            Ok(_) | Err(CliError::Interrupted(_)) => return,
             Err(error) if error.exit_code() == ExitCode::LOCKED => return,
-            Err(CliError::Interrupted(_)) => return,
             Err(_) => false,
         };
         self.0
@@ -175,23 +288,17 @@ impl Observer for Counter {
     }
 }
 
-/// What is asked for, as `issue` without names would ask.
+/// What flags and variables say, as `issue` would be told it.
 fn issue_args(args: &RunArgs) -> IssueArgs {
     IssueArgs {
-        names: Vec::new(),
-        domains: Vec::new(),
-        name: None,
-        key_type: None,
-        profile: None,
-        renew_before: None,
-        plan: false,
-        dry_run: false,
-        force: false,
-        replace_names: true,
-        at_once: args.at_once,
         spec: SpecArgs::default(),
+        at_once: args.at_once,
         ca: args.ca.clone(),
         provider: args.provider.clone(),
         probe: args.probe.clone(),
+        ..IssueArgs::default()
     }
 }
+
+/// What could not be asked is asked again after this.
+const ASK_LATER: SignedDuration = SignedDuration::from_mins(5);
