@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::args::OutputFormat;
 use crate::commands::App;
 use crate::commands::deploying::Standings;
 use crate::commands::renew::renewal;
@@ -51,13 +52,15 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
                 continue;
             }
         };
-        let mut document = summary(app, head);
         let states = standings.of(head)?;
         notes.push_str(&Standings::notes(&head.id, &states));
-        document["deployments"] = json!(states);
         let due = due_of(app, &recipes, head, now);
-        document["renewal"] = renewal(&due);
-        json.push(document);
+        if app.printer.format == OutputFormat::Json {
+            let mut document = summary(app, head);
+            document["deployments"] = json!(states);
+            document["renewal"] = renewal(&due);
+            json.push(document);
+        }
         let renewed = match due.next() {
             next if next == Timestamp::MAX => "never".to_owned(),
             next if next <= now => "is due".to_owned(),

@@ -18,6 +18,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::args::IssueArgs;
+use crate::args::OutputFormat;
 use crate::args::RenewArgs;
 use crate::commands::App;
 use crate::commands::after;
@@ -59,7 +60,7 @@ pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError>
 
     let now = Timestamp::now();
     let recipes = Recipes::new(&app.config)?;
-    let found = standings(app, &recipes, &only, now).await?;
+    let found = standings(app, &recipes, &only, args.force || args.dry_run, now).await?;
     if args.dry_run {
         return rehearse(app, args, &recipes, found, work).await;
     }
@@ -116,7 +117,9 @@ pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError>
     let interrupted = work.interrupted();
     let stats = work.finish().await;
     let mut report = batch::report(app, ended, interrupted, &stats, None)?;
-    report.json["not_due"] = not_due(&rest);
+    if app.printer.format == OutputFormat::Json {
+        report.json["not_due"] = not_due(&rest);
+    }
     match rest.iter().min_by_key(|standing| standing.due.next()) {
         Some(_) if app.printer.verbose > 0 || nothing_due && !only.is_empty() => {
             report.text.push_str(&later(&rest, now))

@@ -17,7 +17,8 @@ use dnseal_core::renew::due;
 use dnseal_core::store::CertId;
 use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Head;
-use dnseal_core::store::heads;
+use dnseal_core::store::StoreError;
+use dnseal_core::store::heads_as;
 use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
@@ -47,6 +48,18 @@ impl Standing {
     pub(super) fn has_leftovers(&self) -> bool {
         let head = self.head.as_ref();
         head.is_some_and(|head| !head.published.is_empty() && head.current.is_some())
+    }
+
+    /// The same where it is not due and nobody is asked about it: how it would be asked for is for another run.
+    fn without_what_is_for_later(mut self, now: Timestamp) -> Self {
+        if now < self.due.next()
+            && !is_worth_asking(&self, now)
+            && let Some(head) = &mut self.head
+        {
+            head.renewal.recipe = None;
+            head.wanted.names = Vec::new();
+        }
+        self
     }
 
     fn new(
@@ -126,44 +139,53 @@ pub(super) fn due_of(app: &App, recipes: &Recipes<'_>, head: &Head, now: Timesta
 pub(super) type Standings = Vec<Result<Standing, (CertId, CliError)>>;
 
 /// Where the certificates `only` stand, or all of store and configuration. Nobody is asked.
+///
+/// Of what is not due no more is held than says when it is, unless everything is wanted `whole`.
 pub(super) async fn standings(
     app: &App,
     recipes: &Recipes<'_>,
     only: &[CertId],
+    whole: bool,
     now: Timestamp,
 ) -> Result<Standings, CliError> {
-    let mut found: BTreeMap<CertId, Result<Option<Head>, CliError>> = BTreeMap::new();
+    let stand = |id: CertId, head: Result<Option<Head>, CliError>| {
+        let standing = match head {
+            Ok(head) => Standing::new(app, recipes, id.clone(), head, now),
+            Err(error) => Err((id.clone(), error)),
+        };
+        let standing = standing.map(|standing| match whole {
+            true => standing,
+            false => standing.without_what_is_for_later(now),
+        });
+        (id, standing)
+    };
+    let mut found: BTreeMap<CertId, Result<Standing, (CertId, CliError)>> = BTreeMap::new();
     match (app.places.open_existing()?, only) {
         (Some(store), []) => {
-            let heads = heads(&store).await?.into_iter();
-            found.extend(heads.map(|(id, head)| (id, head.map(Some).map_err(CliError::from))));
+            let standing = |id, head: Result<Head, StoreError>| {
+                stand(id, head.map(Some).map_err(CliError::from))
+            };
+            found.extend(heads_as(&store, standing).await?);
         }
         (Some(store), only) => {
             for id in only {
                 let head = Head::load(&store, id).await;
                 let head = head.map(|found| found.map(|(head, _)| head));
-                found.insert(id.clone(), head.map_err(CliError::from));
+                found.extend([stand(id.clone(), head.map_err(CliError::from))]);
             }
         }
         (None, _) => {}
     }
+    let configured = app.config.certificates.iter().map(|c| &c.id);
     let chosen: BTreeSet<&CertId> = only.iter().collect();
-    for certificate in &app.config.certificates {
-        if chosen.is_empty() || chosen.contains(&certificate.id) {
-            found.entry(certificate.id.clone()).or_insert(Ok(None));
+    let configured = configured.filter(|id| chosen.is_empty() || chosen.contains(id));
+    // What is neither here nor there is told by its order.
+    for id in configured.chain(only) {
+        if !found.contains_key(id) {
+            found.extend([stand(id.clone(), Ok(None))]);
         }
     }
-    for id in only {
-        // What is neither here nor there is told by its sketch.
-        found.entry(id.clone()).or_insert(Ok(None));
-    }
-    Ok(found
-        .into_iter()
-        .map(|(id, head)| match head {
-            Ok(head) => Standing::new(app, recipes, id, head, now),
-            Err(error) => Err((id, error)),
-        })
-        .collect())
+    Ok(found.into_values().collect())
 }
 
 /// The same after CAs were asked when to renew, as far as what they said last does not cover it.

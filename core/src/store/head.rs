@@ -96,6 +96,14 @@ impl Head {
 pub async fn heads(
     store: &dyn Store,
 ) -> Result<Vec<(CertId, Result<Head, StoreError>)>, StoreError> {
+    heads_as(store, |id, head| (id, head)).await
+}
+
+/// The same, each turned at once into what is needed of it, so that not all of them are held.
+pub async fn heads_as<T>(
+    store: &dyn Store,
+    mut needed: impl FnMut(CertId, Result<Head, StoreError>) -> T + Send,
+) -> Result<Vec<T>, StoreError> {
     let names = store.names(&Key::certificates()).await?;
     let ids = names
         .into_iter()
@@ -109,11 +117,11 @@ pub async fn heads(
     let mut found = Vec::new();
     while let Some((id, head)) = heads.next().await {
         match head {
-            Ok(Some((head, _))) => found.push((id, Ok(head))),
+            Ok(Some((head, _))) => found.push(needed(id, Ok(head))),
             // Only versions or temporary files, which `tidy` sees to.
             Ok(None) => {}
             Err(error @ (StoreError::Corrupt { .. } | StoreError::Newer { .. })) => {
-                found.push((id, Err(error)));
+                found.push(needed(id, Err(error)));
             }
             Err(error) => return Err(error),
         }

@@ -44,6 +44,7 @@ pub use head::Published;
 pub use head::Wanted;
 pub use head::Worker;
 pub use head::heads;
+pub use head::heads_as;
 pub use renewal::Advice;
 pub use renewal::Failure;
 pub use renewal::Listing;

@@ -157,6 +157,46 @@ fn port_53_dropped_cloudflare_over_https() {
 }
 
 #[test]
+fn renew_and_doctor_trust_whom_issue_trusts() {
+    let Some(behind) = Behind::start(Cloud::cloudflare_at) else {
+        return;
+    };
+    behind.internet.firewall(Firewall::ProxyOnly(Cure::Reject));
+    let doh = behind.doh(3);
+    let _issued = behind.issue(&NAMES, &strings(&doh)).success();
+    let examine = [&["doctor", "examined.example.test"], &strings(&doh)[..]].concat();
+    let examined = behind.command(&examine).run();
+    // It finds that port 53 is closed; here it matters that resolvers are believed.
+    for number in 0..3 {
+        let url = behind.internet.doh_url(number);
+        assert!(
+            examined
+                .stderr
+                .lines()
+                .any(|line| line.contains(&url) && line.contains("dnseal-probe")),
+            "{examined:?}"
+        );
+    }
+    assert!(!examined.stderr.contains("UnknownIssuer"), "{examined:?}");
+    assert!(!examined.stdout.contains("UnknownIssuer"), "{examined:?}");
+
+    // Roots and resolvers are what `issue` was told, and nobody says them again. Another name, because resolvers remember this one.
+    let names = "certificates: { example.test: { names: [renewed.example.test] } }\n";
+    std::fs::write(behind.home.path().join("dnseal.yaml"), names).unwrap();
+    let mut renew = behind
+        .internet
+        .dnseal_through_proxy(behind.home.path())
+        .args(["renew", "--config", "dnseal.yaml"])
+        .args(["--dir", "state", "--output", "json"]);
+    for (name, value) in behind.cloud.env(0) {
+        renew = renew.env(name, value);
+    }
+    let renewed = renew.run().success().json();
+    assert_eq!(rungs(&renewed), ["doh"], "{renewed:#}");
+    assert_eq!(renewed["certificates"][0]["version"], 2, "{renewed:#}");
+}
+
+#[test]
 fn port_53_rejected_cloudflare_over_https() {
     let Some(behind) = Behind::start(Cloud::cloudflare_at) else {
         return;
