@@ -66,6 +66,15 @@ notify:
         "{bad:#?}"
     );
     assert_eq!(told(&home.path().join("all")).len(), 2);
+
+    // When the next try is due stands in the notice, and what failed in the report.
+    assert!(bad[0]["next_try"].is_string(), "{bad:#?}");
+    let report = home.dnseal(&["report", "--output", "json"]).run();
+    let report = report.success().json();
+    assert_eq!(report["store"]["left_alone_after_failures"], 1);
+    let last = &report["store"]["last_errors"][0];
+    assert_eq!(last["certificate"], "example.test", "{report:#}");
+    assert_eq!(last["times"], 1, "{report:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

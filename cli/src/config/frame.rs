@@ -129,8 +129,9 @@ fn next_key(line: &str, from: usize) -> Option<(Range<usize>, usize)> {
         }
         let before = &line[from..colon];
         let start = before
-            .rfind(|c: char| c.is_whitespace() || "{[,".contains(c))
-            .map_or(from, |at| from + at + 1);
+            .char_indices()
+            .rfind(|(_, c)| c.is_whitespace() || "{[,".contains(*c))
+            .map_or(from, |(at, c)| from + at + c.len_utf8());
         return Some((start..colon, line.len() - after.trim_start().len()));
     }
 }
@@ -296,6 +297,8 @@ mod tests {
         let text = "zones:\n  example.com: { provider: crop }";
         assert_eq!(framed(text, 2, 28).1, "crop");
         assert_eq!(framed("secret: { file: x }", 1, 1).0, "secret: { file: x }");
+        // A space of several octets.
+        assert_eq!(framed("\u{2000}ca: x", 1, 0).0, "\u{2000}ca: x");
     }
 
     #[test]

@@ -76,13 +76,13 @@ async fn look(
 ) -> Result<Round, CliError> {
     let recipes = Recipes::told(&app.config, issue_args(args));
     let now = Timestamp::now();
-    let found = standings(app, &recipes, &[], now).await?;
+    let found = standings(app, &recipes, &[], true, now).await?;
     let found = ask(app, &recipes, found, work, now).await?;
     let tried = act(app, args, &recipes, work, metrics, patience, found, now).await?;
 
     // What a new version's CA says about when to renew it is asked at once, because it decides how long to sleep.
     let now = Timestamp::now();
-    let found = standings(app, &recipes, &[], now).await?;
+    let found = standings(app, &recipes, &[], true, now).await?;
     let found = ask(app, &recipes, found, work, now).await?;
     let targets = Targets::read(app)?;
     let mut states = BTreeMap::new();
