@@ -34,7 +34,7 @@ use crate::render::Report;
 fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(args::with_hints(error)).into(),
+        Err(error) => return usage(&args::with_hints(error)).into(),
     };
     let global = &cli.global;
     let printer = Printer::new(global.output, global.quiet, global.verbose);
@@ -77,7 +77,7 @@ fn finish(printer: Printer, result: Result<Report, CliError>) -> ExitCode {
 }
 
 /// Help goes to standard output; wrong arguments are an error as any other.
-fn usage(error: clap::Error) -> ExitCode {
+fn usage(error: &clap::Error) -> ExitCode {
     let is_help = matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion

@@ -177,7 +177,10 @@ fn text(app: &App, head: &Head, due: &Due, provider: Option<&str>, now: Timestam
     table.row(["renews from", &format!("{renews}, because {}", due.reason)]);
     if let Some(failure) = &due.held {
         let times = plural(failure.times as usize, "time");
-        let last = in_days(now, failure.last);
+        let last = match in_days(now, failure.last).as_str() {
+            "now" => "just now".to_owned(),
+            last => last.to_owned(),
+        };
         let error = failure.error.lines().next().unwrap_or_default();
         table.row(["failed", &format!("{times}, last {last}: {error}")]);
         if failure.again > now {
