@@ -203,18 +203,25 @@ impl<'de> Deserialize<'de> for OneOrMore {
     }
 }
 
+/// Nobody means more, and clocks cannot be asked about it.
+const LONGEST: std::time::Duration = std::time::Duration::from_secs(10 * 366 * 86_400);
+
 impl std::str::FromStr for Duration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Ok(seconds) = text.parse::<u32>() {
-            return Ok(Self(std::time::Duration::from_secs(seconds.into())));
+        let duration = match text.parse() {
+            Ok(seconds) => Some(std::time::Duration::from_secs(seconds)),
+            Err(_) => text
+                .parse::<jiff::SignedDuration>()
+                .ok()
+                .and_then(|d| d.try_into().ok()),
+        };
+        match duration {
+            Some(duration) if duration <= LONGEST => Ok(Self(duration)),
+            Some(_) => Err(format!("`{text}` is longer than ten years")),
+            None => Err(format!("`{text}` is no duration such as `90s` or `5m`")),
         }
-        text.parse::<jiff::SignedDuration>()
-            .ok()
-            .and_then(|d| std::time::Duration::try_from(d).ok())
-            .map(Self)
-            .ok_or_else(|| format!("`{text}` is no duration such as `90s` or `5m`"))
     }
 }
 
@@ -234,7 +241,7 @@ impl<'de> Deserialize<'de> for Duration {
             }
 
             fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Self::Value, E> {
-                Ok(Duration(std::time::Duration::from_secs(seconds)))
+                self.visit_str(&seconds.to_string())
             }
         }
 

@@ -234,7 +234,6 @@ const SHOWN_KEYS: &[&str] = &[
     "timeout",
     "ttl",
     "unsigned",
-    "url",
     "zone",
     "zone-id",
 ];

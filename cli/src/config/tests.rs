@@ -99,6 +99,7 @@ const ERRORS: &[(&str, usize, usize, &str, &str)] = &[
     ("propagation: { quorum: most }\n", 1, 24, "`most` is no value", "there is all, any, majority"),
     ("propagation: { mode: authoritive }\n", 1, 22, "`authoritive`", "did you mean `authoritative`?"),
     ("propagation:\n  timeout: soon\n", 2, 12, "`soon` is no duration", ""),
+    ("propagation:\n  timeout: 18446744073709551615\n", 2, 12, "longer than ten years", ""),
     ("propagation:\n  nameservers: [192.0.2.1, ns1.test]\n", 2, 28, "`ns1.test` is no IP address", ""),
     ("providers:\n  p: { server: x }\n", 2, 6, "missing field `kind`", ""),
     ("providers:\n  p: { kind: rfc2163 }\n", 2, 14, "no provider of kind `rfc2163`", "did you mean `rfc2136`?"),
