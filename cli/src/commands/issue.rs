@@ -74,8 +74,8 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
             let caa = settings::caa(&args.ca, &app.config)?;
             let mut engines = Engines::new(app, &work, zones)?.with_caa(caa);
             for order in orders.iter().filter(|_| !app.printer.quiet) {
-                // That a new one is ordered surprises nobody.
-                if let Some(why) = reason::reason(app, &order.request).await?
+                // That a new one is ordered surprises nobody; what cannot be read is the end of that certificate alone.
+                if let Ok(Some(why)) = reason::reason(app, &order.request).await
                     && why != reason::NONE_YET
                 {
                     work.progress.say(&format!(
