@@ -69,7 +69,7 @@ notify:
     assert_eq!(told(&home.path().join("all")).len(), 3);
 
     // A name that nobody knows is the typing of who reads the error.
-    let _failed = home.dnseal(&["renew", "nope"]).run().expect_code(1);
+    let _failed = home.dnseal(&["renew", "nope"]).run().expect_code(2);
     let run = home
         .dnseal(&["issue", "nope.test", "--propagation-timeout", "1"])
         .run();
