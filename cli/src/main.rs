@@ -34,7 +34,7 @@ use crate::render::Report;
 fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error).into(),
+        Err(error) => return usage(&args::with_hints(error)).into(),
     };
     let global = &cli.global;
     let printer = Printer::new(global.output, global.quiet, global.verbose);

@@ -68,6 +68,15 @@ notify:
     );
     assert_eq!(told(&home.path().join("all")).len(), 3);
 
+    // When the next try is due stands in the notice, and what failed in the report.
+    assert!(bad[0]["next_try"].is_string(), "{bad:#?}");
+    let report = home.dnseal(&["report", "--output", "json"]).run();
+    let report = report.success().json();
+    assert_eq!(report["store"]["left_alone_after_failures"], 1);
+    let last = &report["store"]["last_errors"][0];
+    assert_eq!(last["certificate"], "example.test", "{report:#}");
+    assert_eq!(last["times"], 1, "{report:#}");
+
     // A name that nobody knows is the typing of who reads the error.
     let _failed = home.dnseal(&["renew", "nope"]).run().expect_code(2);
     let run = home

@@ -8,6 +8,7 @@ mod account;
 mod dns;
 mod doctor;
 mod global;
+mod hints;
 mod issue;
 mod provider;
 mod renew;
@@ -40,6 +41,7 @@ pub(crate) use dns::ZoneArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use global::GlobalArgs;
 pub(crate) use global::OutputFormat;
+pub(crate) use hints::with_hints;
 pub(crate) use issue::AtOnceArgs;
 pub(crate) use issue::CaArgs;
 pub(crate) use issue::IssueArgs;
@@ -59,7 +61,6 @@ pub(crate) use spec::SpecArgs;
     name = "dnseal",
     version,
     max_term_width = 100,
-    disable_help_subcommand = true,
     after_help = "Example:\n  dnseal issue example.com '*.example.com' --provider rfc2136 --set server=ns1.example.com\n\n\
                   `dnseal demo` needs neither a network nor a configuration."
 )]
@@ -95,7 +96,7 @@ pub(crate) enum Command {
     Show(NamedArgs),
     /// Remove a certificate from the store and from `live/`
     #[command(
-        after_help = "Example:\n  dnseal delete example.com\n\nValues that its runs left in DNS are withdrawn first. The certificate is not revoked."
+        after_help = "Example:\n  dnseal delete example.com\n\nOn a terminal it asks first. Values that its runs left in DNS are withdrawn first. The certificate is not revoked."
     )]
     Delete(Box<DeleteArgs>),
     /// Revoke a certificate, by its name or from a file
@@ -159,6 +160,9 @@ pub(crate) struct NamedArgs {
 pub(crate) struct DeleteArgs {
     #[command(flatten)]
     pub(crate) named: NamedArgs,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) provider: ProviderArgs,
     #[command(flatten)]

@@ -15,7 +15,10 @@ use crate::env_vars;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunArgs {
     /// Serve `/metrics` for Prometheus and `/healthz` there
-    #[arg(long, value_name = "IP:PORT", env = env_vars::METRICS, hide_env_values = true)]
+    #[arg(
+        long, value_name = "IP:PORT", value_parser = listen_address,
+        env = env_vars::METRICS, hide_env_values = true
+    )]
     pub(crate) metrics: Option<SocketAddr>,
 
     /// How lines on standard error are written
@@ -33,6 +36,17 @@ pub(crate) struct RunArgs {
     pub(crate) provider: ProviderArgs,
     #[command(flatten)]
     pub(crate) probe: ProbeArgs,
+}
+
+/// An address with a port, and an example for who has given less.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let port = text.trim_start_matches(':');
+        match port.parse::<u16>() {
+            Ok(port) => format!("an address is missing: write 127.0.0.1:{port}"),
+            Err(_) => "it is no address with a port, such as 127.0.0.1:9311".to_owned(),
+        }
+    })
 }
 
 /// How lines are written.

@@ -116,9 +116,10 @@ impl Maker<'_> {
                 "--eab-hmac-key" => drop(value()),
                 _ if PLACES.contains(&flag) => {
                     if let Some(value) = value() {
-                        self.path(&value);
+                        let path = std::path::absolute(&value);
+                        let path = path.map_or(value, |path| path.display().to_string());
                         self.words.push(flag.to_owned());
-                        self.words.push(quoted(&value));
+                        self.words.push(quoted(&path));
                     }
                 }
                 _ => {}
@@ -145,7 +146,18 @@ impl Maker<'_> {
         let mut found: Vec<(&str, String)> = Vec::new();
         let aws = self.kinds.iter().any(|kind| kind.kind == "route53");
         let names = PLAIN.iter().chain(OF_AWS.iter().filter(|_| aws));
-        found.extend(names.filter_map(|name| Some((*name, variable(name)?))));
+        // A flag overrules its variable.
+        let overruled = |name: &str| {
+            let flag = name
+                .strip_prefix("DNSEAL_")
+                .map(|rest| format!("--{}", rest.to_ascii_lowercase().replace('_', "-")));
+            flag.is_some_and(|flag| self.words.contains(&flag))
+        };
+        found.extend(
+            names
+                .filter(|name| !overruled(name))
+                .filter_map(|name| Some((*name, variable(name)?))),
+        );
         let mut secrets = Vec::new();
         for setting in self.kinds.iter().flat_map(|kind| kind.settings) {
             let used = setting.env.iter().find(|name| {
@@ -269,6 +281,18 @@ mod tests {
         assert_eq!(made.line, "17 */6 * * *  /bin/dnseal --dir /srv/a renew");
         assert_eq!(made.needed.len(), 1, "{made:?}");
         assert!(made.text().contains("    RFC2136_TSIG_SECRET_FILE=…"));
+    }
+
+    #[test]
+    fn places_are_absolute_and_overrule_their_variables() {
+        let made = again(
+            &["--config", "mine.yaml", "issue"],
+            &[("DNSEAL_CONFIG", "/etc/theirs.yaml")],
+        );
+        let here = std::env::current_dir().unwrap();
+        let path = quoted(&here.join("mine.yaml").display().to_string());
+        let wanted = format!("17 */6 * * *  /bin/dnseal --config {path} renew");
+        assert_eq!(made.line, wanted);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::Identifier;
+use dnseal_core::renew::Due;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
 use dnseal_core::store::StoreError;
@@ -20,13 +21,22 @@ use crate::render::Report;
 use crate::render::Table;
 use crate::render::day;
 use crate::render::in_days;
+use crate::render::plural;
 use crate::settings::Places;
 use crate::settings::Recipes;
 
 pub(super) async fn run(app: &App) -> Result<Report, CliError> {
     let heads = heads(app).await?;
     let now = Timestamp::now();
-    let mut table = Table::new(&["NAME", "VALID UNTIL", "", "RENEWED", "KEY", "NAMES"]);
+    let mut table = Table::new(&[
+        "NAME",
+        "STATE",
+        "VALID UNTIL",
+        "",
+        "RENEWS FROM",
+        "KEY",
+        "NAMES",
+    ]);
     let mut json: Vec<Value> = Vec::new();
     let mut broken = false;
     let standings = Standings::read(app)?;
@@ -37,15 +47,7 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
             Ok(head) => head,
             Err(error) => {
                 broken = true;
-                let cells = [
-                    id.to_string(),
-                    error.to_string(),
-                    String::new(),
-                    String::new(),
-                    String::new(),
-                    String::new(),
-                ];
-                table.row(cells);
+                table.row([id.to_string(), error.to_string()]);
                 json.push(
                     json!({ "name": id, "problem": error.to_string(), "hint": error.hint() }),
                 );
@@ -63,16 +65,17 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
         }
         let renewed = match due.next() {
             next if next == Timestamp::MAX => "never".to_owned(),
-            next if next <= now => "is due".to_owned(),
+            next if next <= now => "now".to_owned(),
             next => day(next),
         };
         let is = Is::of(head);
         let (until, left) = match &head.current {
             Some(version) => (day(version.not_after), in_days(now, version.not_after)),
-            None => ("never issued".to_owned(), String::new()),
+            None => ("-".to_owned(), String::new()),
         };
         table.row([
             head.id.to_string(),
+            state(head, &due, now),
             until,
             left,
             renewed,
@@ -92,6 +95,37 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
         },
         ..Report::new(text, json!({ "certificates": json }))
     })
+}
+
+/// What one has to know of a certificate first: that it is no good, or that it is and will not stay so.
+pub(super) fn state(head: &Head, due: &Due, now: Timestamp) -> String {
+    let mut words = Vec::new();
+    match &head.current {
+        None => words.push("never issued".to_owned()),
+        Some(version) => {
+            let listing = head.renewal.listing.as_ref();
+            if version.revoked.is_some() {
+                words.push("revoked".to_owned());
+            } else if listing.is_some_and(|l| l.serial == version.serial && l.revoked.is_some()) {
+                words.push("revoked by its CA".to_owned());
+            }
+            if version.not_after <= now {
+                words.push("expired".to_owned());
+            }
+        }
+    }
+    if let Some(failure) = &due.held {
+        let times = plural(failure.times as usize, "time");
+        let again = match failure.again > now {
+            true => in_days(now, failure.again),
+            false => "now".to_owned(),
+        };
+        words.push(format!("failed {times}, again {again}"));
+    }
+    match words.is_empty() {
+        true => "valid".to_owned(),
+        false => words.join(", "),
+    }
 }
 
 /// What a certificate is; one that was never issued is what is wanted of it.

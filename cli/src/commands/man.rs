@@ -33,7 +33,10 @@ pub(super) fn run(dir: Option<&Path>) -> Result<Report, CliError> {
 
 /// The page of a command and those of the commands below it.
 fn write(command: Command, dir: &Path, pages: &mut Vec<String>) -> Result<(), CliError> {
-    for below in command.get_subcommands().filter(|c| !c.is_hide_set()) {
+    for below in command
+        .get_subcommands()
+        .filter(|c| !c.is_hide_set() && c.get_name() != "help")
+    {
         write(below.clone(), dir, pages)?;
     }
     let (name, page) = page(command)?;

@@ -323,10 +323,7 @@ fn later(rest: &[Standing], now: Timestamp) -> String {
         let next = due.next();
         let why = match &due.held {
             Some(failure) if due.at < next => {
-                format!(
-                    "{} before has failed",
-                    plural(failure.times as usize, "try")
-                )
+                format!("it has failed {}", plural(failure.times as usize, "time"))
             }
             _ => due.reason.to_string(),
         };

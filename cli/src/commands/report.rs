@@ -4,6 +4,7 @@
 //! report and never its end. Nothing is asked of any server, nothing is changed, and no secret is read: secrets that are
 //! references are not followed, and keys of accounts are not loaded.
 
+use dnseal_core::deploy::LocalState;
 use dnseal_core::dns::system_resolvers;
 use dnseal_core::notify;
 use dnseal_core::notify::NoticeKind;
@@ -181,11 +182,12 @@ async fn store(app: &App, now: Timestamp) -> Result<Value, CliError> {
         return Ok(json!("none"));
     };
     let heads = list::heads(app).await?;
-    let mut counts: [(&str, usize); 9] = [
+    let mut counts: [(&str, usize); 10] = [
         ("certificates", heads.len()),
         ("valid", 0),
         ("expiring", 0),
         ("expired", 0),
+        ("revoked", 0),
         ("never_issued", 0),
         ("orders_in_flight", 0),
         ("values_published", 0),
@@ -224,6 +226,12 @@ async fn store(app: &App, now: Timestamp) -> Result<Value, CliError> {
             count("never_issued", 1);
             continue;
         };
+        let listing = head.renewal.listing.as_ref();
+        let listed = listing.is_some_and(|l| l.serial == version.serial && l.revoked.is_some());
+        if version.revoked.is_some() || listed {
+            count("revoked", 1);
+            continue;
+        }
         match notify::expiring(version, now) {
             Some(NoticeKind::Expired) => count("expired", 1),
             Some(_) => count("expiring", 1),
@@ -260,6 +268,16 @@ async fn store(app: &App, now: Timestamp) -> Result<Value, CliError> {
         })
     });
     summary.insert("last_errors".into(), failures.collect());
+    match LocalState::new(&app.places.state()).load() {
+        Ok(snapshot) => {
+            problems.extend(snapshot.problems.iter().map(|p| json!({ "error": p })));
+            let mut failed = snapshot.failures();
+            failed.sort_by_key(|failed| std::cmp::Reverse(failed.last));
+            failed.truncate(MOST_PROBLEMS);
+            summary.insert("not_deployed".into(), json!(failed));
+        }
+        Err(error) => problems.push(json!({ "error": error.to_string() })),
+    }
     summary.insert("problems".into(), json!(problems));
     Ok(Value::Object(summary))
 }

@@ -187,6 +187,7 @@ async fn delete_too(
         named: NamedArgs {
             name: id.to_string(),
         },
+        yes: true,
         provider: args.provider.clone(),
         probe: args.probe.clone(),
     };

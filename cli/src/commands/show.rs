@@ -1,7 +1,11 @@
 //! `dnseal show NAME`.
 
+use std::collections::BTreeSet;
+
 use dnseal_core::deploy::Standing;
 use dnseal_core::deploy::TargetState;
+use dnseal_core::dns::Identifier;
+use dnseal_core::renew::Due;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
 use dnseal_core::store::KeyOrigin;
@@ -14,11 +18,15 @@ use crate::commands::deploying::Standings;
 use crate::commands::list;
 use crate::commands::list::Is;
 use crate::commands::list::joined;
+use crate::commands::renew::renewal;
+use crate::commands::standing::due_of;
 use crate::error::CliError;
 use crate::render::Report;
 use crate::render::Table;
 use crate::render::day;
 use crate::render::in_days;
+use crate::render::plural;
+use crate::settings::Recipes;
 
 pub(super) async fn run(app: &App, name: &str) -> Result<Report, CliError> {
     let id: CertId = name.parse()?;
@@ -30,7 +38,13 @@ pub(super) async fn run(app: &App, name: &str) -> Result<Report, CliError> {
     }
     let standings = Standings::read(app)?.of(&head)?;
     json["deployments"] = json!(standings);
-    let mut text = text(app, &head);
+    let recipes = Recipes::new(&app.config)?;
+    let now = Timestamp::now();
+    let due = due_of(app, &recipes, &head, now);
+    let provider = provider(app, &recipes, &head);
+    json["renewal"] = renewal(&due);
+    json["provider"] = json!(provider);
+    let mut text = text(app, &head, &due, provider.as_deref(), now);
     if !standings.is_empty() {
         text.push('\n');
         text.push_str(&targets(&standings));
@@ -72,12 +86,36 @@ fn targets(states: &[TargetState]) -> String {
     table.render("")
 }
 
-fn text(app: &App, head: &Head) -> String {
-    let now = Timestamp::now();
+/// Who writes its values in DNS, as it would be asked for now; nothing where nobody is named.
+fn provider(app: &App, recipes: &Recipes<'_>, head: &Head) -> Option<String> {
+    let args = recipes
+        .of(Some(head), app.config.certificate(&head.id))
+        .ok()?;
+    if let Some(named) = args.provider.provider.filter(|name| !name.is_empty()) {
+        return Some(named);
+    }
+    if let ([only], []) = (app.config.providers.as_slice(), app.config.zones.as_slice()) {
+        return Some(only.name.clone());
+    }
+    let of = |name: &Identifier| {
+        let domain = name.base();
+        let zones = app.config.zones.iter();
+        let zone = zones
+            .filter(|zone| domain.is_within(&zone.suffix))
+            .max_by_key(|zone| zone.suffix.to_string().len())?;
+        Some(zone.provider.as_str())
+    };
+    let found: BTreeSet<&str> = head.wanted.names.iter().filter_map(of).collect();
+    let found: Vec<&str> = found.into_iter().collect();
+    (!found.is_empty()).then(|| found.join(", "))
+}
+
+fn text(app: &App, head: &Head, due: &Due, provider: Option<&str>, now: Timestamp) -> String {
     let is = Is::of(head);
     let wanted = &head.wanted;
     let mut table = Table::untitled();
     table.row(["name", head.id.as_str()]);
+    table.row(["state", &list::state(head, due, now)]);
     table.row(["names", &joined(is.names)]);
     let asked = head.current.as_ref().map(Version::asked);
     if !wanted.same_names(asked.as_deref().unwrap_or(is.names)) {
@@ -99,6 +137,9 @@ fn text(app: &App, head: &Head) -> String {
         table.row(["wanted CA", &wanted.directory]);
     }
     table.row(["account", &wanted.account.to_string()]);
+    if let Some(provider) = provider {
+        table.row(["provider", provider]);
+    }
     match &head.current {
         Some(version) => {
             table.row(["version", &version.number.to_string()]);
@@ -127,6 +168,26 @@ fn text(app: &App, head: &Head) -> String {
             table.row(["files", &dir.display().to_string()]);
         }
         None => table.row(["version", "never issued"]),
+    }
+    let renews = match due.at {
+        at if at == Timestamp::MAX => "never".to_owned(),
+        at if at <= now => "now".to_owned(),
+        at => format!("{} ({})", day(at), in_days(now, at)),
+    };
+    table.row(["renews from", &format!("{renews}, because {}", due.reason)]);
+    if let Some(failure) = &due.held {
+        let times = plural(failure.times as usize, "time");
+        let last = match in_days(now, failure.last).as_str() {
+            "now" => "just now".to_owned(),
+            last => last.to_owned(),
+        };
+        let error = failure.error.lines().next().unwrap_or_default();
+        table.row(["failed", &format!("{times}, last {last}: {error}")]);
+        if failure.again > now {
+            let again = in_days(now, failure.again);
+            let force = format!("{again}; `dnseal renew --force {}` tries at once", head.id);
+            table.row(["next try", &force]);
+        }
     }
     if let Some(order) = &head.order {
         table.row(["order in flight", &order.url]);

@@ -121,7 +121,24 @@ impl Source {
     /// What the parser means, where its words help nobody.
     fn in_our_words(&self, error: &serde_yaml::Error, message: String) -> (String, Option<String>) {
         if let Some(before) = message.strip_suffix(", expected a sequence") {
-            let message = format!("{before}, expected a list, such as [example.com]");
+            let (path, _) = before.split_once(": ").unwrap_or(("", ""));
+            let key = path.rsplit('.').next().unwrap_or_default();
+            let message = match key.split('[').next().unwrap_or_default() {
+                "names" => format!("{before}, expected a list, such as [example.com]"),
+                "command" | "run" => {
+                    format!("{before}, expected a list, such as [systemctl, reload, nginx]")
+                }
+                "deploy" | "post" | "pre" => {
+                    format!(
+                        "{before}, expected a list, such as [{{ run: [systemctl, reload, nginx] }}]"
+                    )
+                }
+                "events" => format!("{before}, expected a list, such as [expiring, failed]"),
+                "nameservers" | "resolvers" => {
+                    format!("{before}, expected a list, such as [192.0.2.1]")
+                }
+                _ => format!("{before}, expected a list"),
+            };
             return (message, None);
         }
         if message.ends_with(", expected a boolean") {

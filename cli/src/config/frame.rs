@@ -30,7 +30,7 @@ impl Frame {
             .map_or(original.len(), |(index, _)| index);
         let end = start + token_length(&original[start..]);
         let cut = match block_of(text, line) {
-            Some(block) if SHOWN_BLOCKS.contains(&block) => None,
+            Some(block) if SHOWN_BLOCKS.contains(&block) && !leads_to_secrets(text, line) => None,
             _ => cut(original),
         };
         let (text, span) = match cut {
@@ -62,6 +62,30 @@ fn block_of(text: &str, line: usize) -> Option<&str> {
         .find(|line| line.starts_with(|c: char| !c.is_whitespace() && c != '#' && c != '-'))?;
     let (key, _) = head.split_once(':')?;
     Some(key.trim().trim_matches(['"', '\'']))
+}
+
+/// Whether a line, or one of those that it is below, has a word that leads to secrets.
+fn leads_to_secrets(text: &str, line: usize) -> bool {
+    let above: Vec<&str> = text.lines().take(line).collect();
+    let depth = |line: &str| line.len() - line.trim_start().len();
+    let mut below: Option<(usize, bool)> = None;
+    for line in above.into_iter().rev() {
+        let item = line.trim_start().starts_with('-');
+        let is_above = match below {
+            None => true,
+            Some((child, child_is_item)) => {
+                depth(line) < child || depth(line) == child && child_is_item && !item
+            }
+        };
+        if line.trim().is_empty() || !is_above {
+            continue;
+        }
+        if SECRET_WORDS.iter().any(|word| line.contains(word)) {
+            return true;
+        }
+        below = Some((depth(line), item));
+    }
+    false
 }
 
 /// Where the first value begins that may be a secret.
@@ -105,8 +129,9 @@ fn next_key(line: &str, from: usize) -> Option<(Range<usize>, usize)> {
         }
         let before = &line[from..colon];
         let start = before
-            .rfind(|c: char| c.is_whitespace() || "{[,".contains(c))
-            .map_or(from, |at| from + at + 1);
+            .char_indices()
+            .rfind(|(_, c)| c.is_whitespace() || "{[,".contains(*c))
+            .map_or(from, |(at, c)| from + at + c.len_utf8());
         return Some((start..colon, line.len() - after.trim_start().len()));
     }
 }
@@ -145,16 +170,31 @@ pub(crate) const REDACTED: &str = "[redacted]";
 
 /// Top-level keys below which no secret belongs.
 const SHOWN_BLOCKS: &[&str] = &[
+    "access",
     "agree-tos",
+    "allow-subset",
+    "caa",
     "certificates",
+    "delegation",
     "dir",
     "email",
     "key-type",
     "live",
+    "must-staple",
+    "plugin-dirs",
+    "preferred-chain",
+    "preferred-profile",
     "profile",
     "propagation",
+    "renew-before",
+    "reuse-key",
     "store",
     "zones",
+];
+
+/// What may lead to one even there, on the line or on one that it is below.
+const SECRET_WORDS: &[&str] = &[
+    "ca\"", "ca'", "ca:", "deploy", "eab", "hmac", "password", "run", "secret", "shell",
 ];
 
 /// Keys whose values are never secret.
@@ -164,22 +204,29 @@ const SHOWN_KEYS: &[&str] = &[
     "algorithm",
     "base-url",
     "ca",
+    "each",
     "email",
     "endpoint",
     "env",
+    "events",
     "file",
+    "group",
     "key-file",
     "key-type",
     "kid",
     "kind",
+    "mode",
     "name",
     "names",
     "nameservers",
+    "owner",
+    "path",
     "profile",
     "propagation",
     "provider",
     "quorum",
     "region",
+    "renew-before",
     "resolvers",
     "root",
     "server",
@@ -250,6 +297,19 @@ mod tests {
         let text = "zones:\n  example.com: { provider: crop }";
         assert_eq!(framed(text, 2, 28).1, "crop");
         assert_eq!(framed("secret: { file: x }", 1, 1).0, "secret: { file: x }");
+        // A space of several octets.
+        assert_eq!(framed("\u{2000}ca: x", 1, 0).0, "\u{2000}ca: x");
+    }
+
+    #[test]
+    fn a_password_below_a_certificate_is_not_shown() {
+        let text = "certificates:\n  a:\n    names: [a.test]\n    deploy:\n    - files:\n        pkcs12:\n          password: canary\n          password:\n            canary\n      run: [x, canary]\n    nams: [b.test]\n";
+        for line in [7, 9, 10] {
+            let (shown, _) = framed(text, line, 12);
+            assert!(!shown.contains("canary"), "{shown}");
+        }
+        assert_eq!(framed(text, 11, 5).0, "    nams: [b.test]");
+        assert_eq!(framed("renew-before: x", 1, 15).1, "x");
     }
 
     proptest! {

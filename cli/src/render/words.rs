@@ -21,6 +21,9 @@ pub(crate) fn day(at: Timestamp) -> String {
 /// How far away a moment is: `in 90 days`, `in 5 hours`, `2 days ago`.
 pub(crate) fn in_days(now: Timestamp, then: Timestamp) -> String {
     let seconds = then.as_second() - now.as_second();
+    if seconds.unsigned_abs() < 60 {
+        return "now".to_owned();
+    }
     let hours = seconds.unsigned_abs() / 3600;
     let count = |n: u64, noun: &str| plural(usize::try_from(n).unwrap_or(usize::MAX), noun);
     let distance = match hours {
@@ -55,6 +58,8 @@ mod tests {
             (90 * 86_400, "in 90 days"),
             (47 * 3600, "in 47 hours"),
             (60, "in 1 minute"),
+            (59, "now"),
+            (-59, "now"),
             (-3 * 86_400, "3 days ago"),
         ] {
             let then = Timestamp::from_second(1_000_000_000 + seconds).unwrap();

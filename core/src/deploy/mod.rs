@@ -41,6 +41,7 @@ pub use run::Done;
 pub use run::Outcome;
 pub use run::run_hooks;
 pub use said::Said;
+pub use state::FailedTarget;
 pub use state::LocalState;
 pub use state::Snapshot;
 pub use state::Standing;

@@ -119,7 +119,46 @@ pub enum Standing {
     },
 }
 
+/// A target that could not be brought up to date when it was tried last.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct FailedTarget {
+    /// Of which certificate.
+    pub certificate: CertId,
+    /// The label of the target.
+    pub target: String,
+    /// The version that was to be deployed.
+    pub version: u32,
+    /// What went wrong.
+    pub error: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it was tried last.
+    pub last: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
 impl Snapshot {
+    /// The targets that failed last, whatever the configuration says of them now.
+    pub fn failures(&self) -> Vec<FailedTarget> {
+        let of = |(id, targets): (&CertId, &Targets)| -> Vec<FailedTarget> {
+            let failed = targets.iter().filter_map(|(label, entry)| {
+                let failed = entry.failed.as_ref()?;
+                Some(FailedTarget {
+                    certificate: id.clone(),
+                    target: label.clone(),
+                    version: entry.version,
+                    error: failed.error.clone(),
+                    since: failed.since,
+                    last: entry.at,
+                    attempts: failed.attempts,
+                })
+            });
+            failed.collect()
+        };
+        self.certificates.iter().flat_map(of).collect()
+    }
+
     pub(super) fn certificate(&self, id: &CertId) -> Option<&BTreeMap<String, Entry>> {
         self.certificates.get(id)
     }

@@ -13,6 +13,7 @@ use dnseal_core::acme::AccountKey;
 use dnseal_core::acme::Ca;
 use dnseal_core::acme::KeyType;
 use dnseal_core::acme::KnownCa;
+use dnseal_core::acme::SigningKey;
 use dnseal_core::store::AccountId;
 use dnseal_core::store::StoredAccount;
 use secrecy::ExposeSecret;
@@ -57,8 +58,16 @@ pub(super) async fn export(app: &App, args: &ExportArgs) -> Result<Report, CliEr
     document["format"] = json!(form);
     match &args.out {
         Some(path) => {
-            write_private(path, &text)
-                .map_err(CliError::io("write the key to a new file at", path))?;
+            write_private(path, &text).map_err(|error| match error.kind() {
+                std::io::ErrorKind::AlreadyExists => CliError::usage(
+                    format!(
+                        "{} is there already, and no file is written over with a key",
+                        path.display()
+                    ),
+                    "name a new file with `--out`, or move that one away",
+                ),
+                _ => CliError::io("write the key to a new file at", path)(error),
+            })?;
             document["file"] = json!(path);
             Ok(Report::new(
                 format!("the private key of {id} is in {}\n", path.display()),
@@ -98,8 +107,15 @@ pub(super) async fn import(app: &App, args: &ImportArgs) -> Result<Report, CliEr
     };
     let roots = roots_for(app, &args.reach.ca_root, ca.url.as_str());
     let work = Work::begin(app)?;
+    let store = app.places.open()?;
+    let thumbprint = foreign.key.thumbprint();
+    let known = Accounts::list(&store).await?;
+    let known = known.into_iter().find_map(|(known, stored)| {
+        let key = SigningKey::parse(&stored.ok()?.key).ok()?;
+        (key.thumbprint() == thumbprint).then_some(known)
+    });
     let accounts = Accounts::new(
-        Arc::new(app.places.open()?),
+        Arc::new(store),
         transport(&roots, &work.events)?,
         work.events.clone(),
     );
@@ -110,9 +126,24 @@ pub(super) async fn import(app: &App, args: &ImportArgs) -> Result<Report, CliEr
     };
     let kind = foreign.key.kind();
     let result = accounts.import(&id, &ca.url, &foreign, work.cancel()).await;
-    let imported = finish(work, result).await?;
+    let imported = match (finish(work, result).await, &known) {
+        (Err(CliError::Accounts(AccountsError::Exists { id })), Some(known)) if *known != id => {
+            return Err(CliError::usage(
+                format!(
+                    "{id} is another account, and the store has this key already, under the name {known}"
+                ),
+                format!("nothing has to be taken over: use it with `--account {known}`"),
+            ));
+        }
+        (result, _) => result?,
+    };
     let stored = &imported.stored;
-    let mut text = format!("taken over from {files}\n");
+    let mut text = match &known {
+        Some(known) if *known == id => {
+            format!("the store has the key in {files} already, under the name {known}\n")
+        }
+        _ => format!("taken over from {files}\n"),
+    };
     if imported.rollover.is_some() {
         text.push_str(&format!(
             "  its key was {kind}; the CA has a new one for it now, and {files} is of no more use\n"
