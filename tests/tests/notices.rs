@@ -41,7 +41,8 @@ notify:
         assert!(run.stderr.contains("I am broken"), "{}", run.stderr);
     }
     let all = told(&home.path().join("all"));
-    assert_eq!(all.len(), 1, "{all:#?}");
+    assert_eq!(all.len(), 2, "{all:#?}");
+    assert_eq!(all[1]["version"], 2);
     assert_eq!(all[0]["event"], "renewed");
     assert_eq!(all[0]["version"], 1);
     assert_eq!(all[0]["names"][1], "*.example.test");
@@ -65,7 +66,7 @@ notify:
             .contains("127.0.0.1"),
         "{bad:#?}"
     );
-    assert_eq!(told(&home.path().join("all")).len(), 2);
+    assert_eq!(told(&home.path().join("all")).len(), 3);
 
     // When the next try is due stands in the notice, and what failed in the report.
     assert!(bad[0]["next_try"].is_string(), "{bad:#?}");
@@ -75,6 +76,14 @@ notify:
     let last = &report["store"]["last_errors"][0];
     assert_eq!(last["certificate"], "example.test", "{report:#}");
     assert_eq!(last["times"], 1, "{report:#}");
+
+    // A name that nobody knows is the typing of who reads the error.
+    let _failed = home.dnseal(&["renew", "nope"]).run().expect_code(2);
+    let run = home
+        .dnseal(&["issue", "nope.test", "--propagation-timeout", "1"])
+        .run();
+    assert!(!run.status.success(), "{}", run.stderr);
+    assert_eq!(told(&home.path().join("all")).len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

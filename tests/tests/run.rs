@@ -262,6 +262,68 @@ notify: [{{ run: [sh, -c, 'cat >> told'], events: [deployed, deploy-failed] }}]
     assert_eq!(sandbox.ca.orders().len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_certificate_can_be_ordered_without_is_a_failure_of_each() {
+    let sandbox = Sandbox::with_ca(Ca::builder().validity(Duration::from_secs(16))).await;
+    let home = Home::new(
+        &sandbox,
+        &format!("{TWO}notify: [{{ run: [sh, -c, 'cat >> told'] }}]\n"),
+    );
+    let running = home
+        .dnseal(&["run", "--metrics", "127.0.0.1:0"])
+        .timeout(Duration::from_secs(200))
+        .spawn();
+    let base = address(&running);
+    for name in ["example.test", "second.test"] {
+        let wanted = format!("dnseal_certificate_version{{certificate=\"{name}\"}} 1");
+        await_metric(&running, &base, &wanted).await;
+        running.wait_stderr(&format!("{name}: version 1 is stored, valid until"));
+    }
+    let root = fs::read(home.path().join("ca.pem")).unwrap();
+    fs::remove_file(home.path().join("ca.pem")).unwrap();
+    let told = |event: &str, name: &str| {
+        let text = fs::read_to_string(home.path().join("told")).unwrap_or_default();
+        let mut told = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        told.any(|notice| notice["event"] == event && notice["certificate"] == name)
+    };
+    for name in ["example.test", "second.test"] {
+        for event in ["failed", "expiring", "expired"] {
+            assert!(
+                wait_until(Duration::from_secs(60), || told(event, name)),
+                "{event} {name}{}",
+                running.stderr()
+            );
+        }
+        running.wait_stderr(&format!("{name}: next try"));
+    }
+    let metrics = get(&format!("{base}/metrics")).await.1;
+    let failures = number(
+        &metrics,
+        "dnseal_certificate_failures{certificate=\"second.test\"}",
+    );
+    assert!(failures >= 2.0, "{metrics}");
+    assert_eq!(get(&format!("{base}/healthz")).await.0, 503);
+
+    // A certificate of seconds is not left alone for a minute.
+    fs::write(home.path().join("ca.pem"), root).unwrap();
+    let healed = Instant::now();
+    await_metric(
+        &running,
+        &base,
+        "dnseal_certificate_failures{certificate=\"second.test\"} 0",
+    )
+    .await;
+    assert!(
+        healed.elapsed() < Duration::from_secs(30),
+        "{}",
+        running.stderr()
+    );
+    running.signal("TERM");
+    running.wait().success();
+}
+
 /// Where metrics are, once it says so.
 fn address(running: &Running) -> String {
     let said = running.wait_stderr("/metrics");

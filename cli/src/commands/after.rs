@@ -52,6 +52,7 @@ pub(super) fn text(
     }
     // Who keeps what was there has read the rest when it was issued.
     if let Some(again) = again
+        && !printer.quiet
         && let Some(first) = issued.iter().find(|certificate| certificate.issued_now)
     {
         text.push_str(&next_steps(first, issued.len(), again));

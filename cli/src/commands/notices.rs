@@ -1,6 +1,7 @@
 //! What is told to whom outside: from what a run did and what it found to notices, and out to the sinks of the configuration.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use dnseal_core::deploy::Said;
@@ -68,6 +69,12 @@ pub(super) fn observer(app: &App, work: &Work) -> Result<Option<Box<dyn Observer
     }
     Ok(Some(Box::new(Teller {
         cancel: work.cancel().clone(),
+        configured: app
+            .config
+            .certificates
+            .iter()
+            .map(|c| c.id.clone())
+            .collect(),
         events: work.events.clone(),
         notifier: notifier(app, &work.events)?,
         places: app.places.clone(),
@@ -78,6 +85,7 @@ pub(super) fn observer(app: &App, work: &Work) -> Result<Option<Box<dyn Observer
 #[derive(Debug)]
 struct Teller {
     cancel: CancellationToken,
+    configured: BTreeSet<CertId>,
     events: Events,
     notifier: Notifier,
     places: Places,
@@ -87,13 +95,18 @@ struct Teller {
 impl Observer for Teller {
     async fn finish(&self, outcomes: &[Outcome], before: &[Remark]) -> Remark {
         let now = Timestamp::now();
+        let mut known = self.configured.clone();
         let heads: BTreeMap<CertId, Head> = match list::heads_in(&self.places).await {
             // One that cannot be read is its own command's to report.
-            Ok(heads) => heads
-                .into_iter()
-                .filter_map(|(id, head)| Some((id, head.ok()?)))
-                .collect(),
+            Ok(heads) => {
+                known.extend(heads.iter().map(|(id, _)| id.clone()));
+                heads
+                    .into_iter()
+                    .filter_map(|(id, head)| Some((id, head.ok()?)))
+                    .collect()
+            }
             Err(error) => {
+                known.extend(outcomes.iter().map(|outcome| outcome.id.clone()));
                 self.events.warn(
                     format!("nobody is told what is about to expire: {error}"),
                     error.hint(),
@@ -114,8 +127,13 @@ impl Observer for Teller {
                         ExitCode::HUNG_UP,
                     ]
                     .contains(&error.exit_code()) => {}
+                // A name that somebody has mistyped, or has just tried out.
+                Err(_) if !known.contains(&outcome.id) => {}
                 Err(error) => {
-                    for notice in of_failure(&outcome.id, error, heads.get(&outcome.id)) {
+                    for mut notice in of_failure(&outcome.id, error, heads.get(&outcome.id)) {
+                        if notice.certificate.is_some() && notice.names.is_empty() {
+                            notice.names.clone_from(&outcome.names);
+                        }
                         let said = notice.kind == NoticeKind::AccountRefused
                             && notices.iter().any(|n: &Notice| {
                                 n.kind == notice.kind && n.directory == notice.directory

@@ -93,10 +93,12 @@ pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError>
     jobs.extend(self::jobs(app, args, &recipes, &due, &work)?);
     if jobs.is_empty() && rest.is_empty() {
         work.finish().await;
-        return Ok(Report::new(
-            format!("no certificates in {}\n", app.places.store.display()),
-            json!({ "certificates": [], "not_due": [] }),
-        ));
+        let text = match app.printer.quiet {
+            true => String::new(),
+            false => format!("no certificates in {}\n", app.places.store.display()),
+        };
+        let json = json!({ "certificates": [], "not_due": [] });
+        return Ok(Report::new(text, json));
     }
     let nothing_due = jobs.is_empty();
     let ids = jobs
@@ -119,6 +121,13 @@ pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError>
     let mut report = batch::report(app, ended, interrupted, &stats, None)?;
     if app.printer.format == OutputFormat::Json {
         report.json["not_due"] = not_due(&rest);
+    }
+    if app.printer.quiet {
+        // cron mails whatever is written: where all is well that is nothing.
+        if report.exit == ExitCode::DONE {
+            report.text.clear();
+        }
+        return Ok(report);
     }
     match rest.iter().min_by_key(|standing| standing.due.next()) {
         Some(_) if app.printer.verbose > 0 || nothing_due && !only.is_empty() => {

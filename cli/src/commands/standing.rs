@@ -53,6 +53,7 @@ impl Standing {
     /// The same where it is not due and nobody is asked about it: how it would be asked for is for another run.
     fn without_what_is_for_later(mut self, now: Timestamp) -> Self {
         if now < self.due.next()
+            && !self.has_leftovers()
             && !is_worth_asking(&self, now)
             && let Some(head) = &mut self.head
         {

@@ -162,6 +162,11 @@ impl Metrics {
         inner.certificates = certificates;
     }
 
+    /// What was true when somebody last looked.
+    pub(crate) fn certificates(&self) -> BTreeMap<CertId, Certificate> {
+        self.lock().certificates.clone()
+    }
+
     /// A round is over at `last`, and the next one is at `next`.
     pub(crate) fn round(&self, last: Timestamp, next: Timestamp) {
         let mut inner = self.lock();

@@ -1,7 +1,7 @@
 //! Telling people and programs outside what became of certificates.
 //!
 //! A [`Notice`] says one thing of one certificate; a [`Notifier`] hands it to each [`Sink`] that wants it, a command or a
-//! webhook, and each sink hears the same thing of the same certificate once a day at most. What was said stands
+//! webhook, and each sink hears the same thing of the same certificate once a day at most (a new version is a new thing). What was said stands
 //! in a file of this machine ([`crate::deploy::Said`]) and is written after the sink has taken it, so that a kill repeats a notice
 //! and never loses one. That a sink fails is told as a warning and is never an error of the run.
 
@@ -28,6 +28,7 @@ pub use notice::Notice;
 pub use notice::NoticeKind;
 pub use notice::UnknownNotice;
 pub use notice::expiring;
+pub use notice::expiring_changes;
 pub use webhook::WebhookError;
 pub use webhook::verify;
 

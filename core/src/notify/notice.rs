@@ -142,10 +142,14 @@ impl Notice {
         self
     }
 
-    /// What is said once a day: two notices with the same topic say the same thing.
+    /// What is said once a day: two notices with the same topic say the same thing. That there is a new version is news each time.
     pub(super) fn topic(&self) -> String {
+        let news = matches!(self.kind, NoticeKind::Deployed | NoticeKind::Renewed);
         match (&self.certificate, &self.directory) {
-            (Some(id), _) => format!("{} {id}", self.kind),
+            (Some(id), _) => match self.version.filter(|_| news) {
+                Some(version) => format!("{} {id} {version}", self.kind),
+                None => format!("{} {id}", self.kind),
+            },
             (None, Some(directory)) => format!("{} {directory}", self.kind),
             (None, None) => self.kind.to_string(),
         }
@@ -227,15 +231,29 @@ impl Notice {
 
 /// What a version that has not been renewed deserves to be said of: nothing for most of its life.
 ///
-/// It is about to expire when less is left than an eighth of its lifetime or 14 days, whichever is less: well after a renewal was
+/// It is about to expire when no more is left than an eighth of its lifetime or 14 days, whichever is less: well after a renewal was
 /// due, and early enough to mend what keeps it from being renewed.
 pub fn expiring(version: &Version, now: Timestamp) -> Option<NoticeKind> {
     if version.not_after <= now {
         return Some(NoticeKind::Expired);
     }
+    (expires_soon_from(version) <= now).then_some(NoticeKind::Expiring)
+}
+
+/// When [`expiring`] says something else of this version than it does now; none once it has expired.
+pub fn expiring_changes(version: &Version, now: Timestamp) -> Option<Timestamp> {
+    [expires_soon_from(version), version.not_after]
+        .into_iter()
+        .find(|at| now < *at)
+}
+
+fn expires_soon_from(version: &Version) -> Timestamp {
     let lifetime = version.not_after.duration_since(version.not_before);
-    let left = version.not_after.duration_since(now);
-    (left < (lifetime / 8).min(EXPIRING)).then_some(NoticeKind::Expiring)
+    let left = (lifetime / 8).min(EXPIRING);
+    version
+        .not_after
+        .checked_sub(left)
+        .unwrap_or(version.not_after)
 }
 
 /// `is valid for 12 days`, `expired 3 hours ago`.

@@ -27,12 +27,21 @@ impl Waits {
     }
 
     /// There is still something to do, and `worked` says whether it was tried; when to try again.
-    pub(super) fn try_again(&mut self, id: &CertId, worked: bool, now: Timestamp) -> Timestamp {
+    ///
+    /// No pause is longer than `at_most`, because a short-lived certificate has no hours to lose.
+    pub(super) fn try_again(
+        &mut self,
+        id: &CertId,
+        worked: bool,
+        at_most: Duration,
+        now: Timestamp,
+    ) -> Timestamp {
         let (times, again) = self.0.entry(id.clone()).or_insert((0, now));
         if worked {
             *times = times.saturating_add(1);
             let pause = FIRST_PAUSE * 2_u32.saturating_pow((*times - 1).min(10));
-            let pause = SignedDuration::try_from(pause.min(LONGEST_PAUSE)).unwrap_or_default();
+            let pause =
+                SignedDuration::try_from(pause.min(LONGEST_PAUSE).min(at_most)).unwrap_or_default();
             *again = now.checked_add(pause).unwrap_or(now);
         }
         (*again).max(now)
@@ -52,7 +61,7 @@ impl Waits {
 /// Another run may hold the certificate, a server be restarted, or somebody be about to put a secret into its place.
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 /// A secret that is not there is put there some day.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
@@ -65,14 +74,17 @@ mod tests {
         let mut now = Timestamp::from_second(1_800_000_000).unwrap();
         assert!(waits.lets(&id, now));
         for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
-            let again = waits.try_again(&id, true, now);
+            let again = waits.try_again(&id, true, LONGEST_PAUSE, now);
             assert_eq!(again, now + SignedDuration::from_mins(minutes));
             assert!(!waits.lets(&id, now));
             // A round for another certificate in between changes nothing.
-            assert_eq!(waits.try_again(&id, false, now), again);
+            assert_eq!(waits.try_again(&id, false, LONGEST_PAUSE, now), again);
             now = again;
             assert!(waits.lets(&id, now));
         }
+        let short = Duration::from_secs(6);
+        let again = waits.try_again(&id, true, short, now);
+        assert_eq!(again, now + SignedDuration::from_secs(6));
         waits.forget(&id);
         assert_eq!(waits.times(&id), 0);
     }

@@ -6,11 +6,15 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use dnseal_core::deploy::Standing as TargetStanding;
 use dnseal_core::notify::expiring;
+use dnseal_core::notify::expiring_changes;
 use dnseal_core::store::CertId;
+use dnseal_core::store::Head;
+use dnseal_core::store::Version;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 
@@ -27,6 +31,9 @@ use crate::commands::deploying::Deploying;
 use crate::commands::deploying::Standings as Targets;
 use crate::commands::notices;
 use crate::commands::renew;
+use crate::commands::run::AFTER_FAILURE;
+use crate::commands::run::in_seconds;
+use crate::commands::run::patience::LONGEST_PAUSE;
 use crate::commands::run::patience::Patience;
 use crate::commands::standing::Standing;
 use crate::commands::standing::Standings;
@@ -58,7 +65,12 @@ pub(super) async fn run(
     patience: &mut Patience,
 ) -> Result<Round, CliError> {
     let work = Work::begin_under(app, app.printer, stop, Some(metrics.clone()))?;
-    let round = look(app, args, &work, metrics, patience).await;
+    let round = match look(app, args, &work, metrics, patience).await {
+        Err(error) if work.interrupted().is_none() => {
+            Ok(failed(app, args, &work, metrics, patience, &error).await)
+        }
+        round => round,
+    };
     let interrupted = work.interrupted();
     work.finish().await;
     match interrupted {
@@ -85,49 +97,227 @@ async fn look(
     let found = standings(app, &recipes, &[], true, now).await?;
     let found = ask(app, &recipes, found, work, now).await?;
     let targets = Targets::read(app)?;
-    let mut states = BTreeMap::new();
-    let mut next = Timestamp::MAX;
+    let seen = Seen {
+        found: &found,
+        targets: Some(&targets),
+        now,
+    };
+    Ok(settle(app, work, metrics, patience, &seen, &tried).await)
+}
+
+/// A round that came to nothing is a failure of each certificate that is due: it is told, counted, and tried again.
+async fn failed(
+    app: &App,
+    args: &RunArgs,
+    work: &Work,
+    metrics: &Metrics,
+    patience: &mut Patience,
+    error: &CliError,
+) -> Round {
+    let now = Timestamp::now();
+    let recipes = Recipes::told(&app.config, issue_args(args));
+    let found = match standings(app, &recipes, &[], true, now).await {
+        Ok(found) => found,
+        // Nothing can be told of any: of all that are known, each may be due.
+        Err(_) => {
+            let configured = app.config.certificates.iter().map(|c| c.id.clone());
+            let ids: BTreeSet<CertId> = metrics
+                .certificates()
+                .into_keys()
+                .chain(configured)
+                .collect();
+            ids.into_iter()
+                .map(|id| Err((id, error.for_another())))
+                .collect()
+        }
+    };
+    let mut tried = Tried::begun(now);
+    let mut outcomes = Vec::new();
+    let text = app.printer.error_text(error);
     for standing in &found {
         let (id, to_do) = match standing {
             Ok(standing) => (&standing.id, is_to_do(standing, now)),
             Err((id, _)) => (id, true),
         };
+        if !to_do || !patience.renewals.lets(id, now) {
+            continue;
+        }
+        work.progress.say(&format!("{id}: {text}"));
+        let configured = app.config.certificate(id).map(|c| c.names.clone());
+        outcomes.push(Outcome {
+            id: id.clone(),
+            names: configured.unwrap_or_default(),
+            result: Err(error.for_another()),
+            took: Duration::ZERO,
+        });
+        metrics.tried(id, now, false, Duration::ZERO);
+        tried.renewals.insert(id.clone());
+        tried.failed.insert(id.clone());
+    }
+    if outcomes.is_empty() {
+        work.progress.say(&text);
+    }
+    match notices::observer(app, work) {
+        Ok(Some(teller)) => {
+            teller.finish(&outcomes, &[]).await;
+        }
+        Ok(None) => {}
+        Err(error) => work
+            .events
+            .warn(format!("nobody is notified: {error}"), error.hint()),
+    }
+    let seen = Seen {
+        found: &found,
+        targets: None,
+        now,
+    };
+    let round = settle(app, work, metrics, patience, &seen, &tried).await;
+    Round {
+        next: round.next.min(now + AFTER_FAILURE),
+        ..round
+    }
+}
+
+/// Where everything stands at the end of a round.
+struct Seen<'a> {
+    found: &'a Standings,
+    /// Unknown where the round came to nothing.
+    targets: Option<&'a Targets<'a>>,
+    now: Timestamp,
+}
+
+/// Finds out when to look again, counts, and says what was achieved.
+async fn settle(
+    app: &App,
+    work: &Work,
+    metrics: &Metrics,
+    patience: &mut Patience,
+    seen: &Seen<'_>,
+    tried: &Tried,
+) -> Round {
+    let now = seen.now;
+    let before = metrics.certificates();
+    let mut states = BTreeMap::new();
+    let mut next = Timestamp::MAX;
+    for standing in seen.found {
+        let (id, to_do) = match standing {
+            Ok(standing) => (&standing.id, is_to_do(standing, now)),
+            Err((id, _)) => (id, true),
+        };
+        // What cannot be told of how it is asked for says nothing about what is there.
+        let head = match standing {
+            Ok(standing) => standing.head.clone(),
+            Err(_) => head_of(app, id).await,
+        };
+        let version = head.as_ref().and_then(|head| head.current.as_ref());
+        let failure = head.as_ref().and_then(|head| head.renewal.failure.as_ref());
         let mut at = match standing {
             Ok(standing) => look_at(standing, now),
             Err(_) => Timestamp::MAX,
         };
-        if to_do {
+        // The store says when to try again what has failed, also where that is over by now.
+        let noted = failure.is_some_and(|failure| failure.last >= tried.begun);
+        if to_do && !(noted && standing.is_ok()) {
             let worked = tried.renewals.contains(id);
-            at = patience.renewals.try_again(id, worked, now);
+            let longest = longest_pause(version);
+            at = patience.renewals.try_again(id, worked, longest, now);
         } else {
             patience.renewals.forget(id);
         }
         next = next.min(at);
-        if let Ok(standing) = standing
-            && has_to_be_deployed(&targets, standing)
-        {
-            let worked = tried.deployments.contains(id);
-            next = next.min(patience.deployments.try_again(id, worked, now));
-        } else {
-            patience.deployments.forget(id);
+        if let Some(version) = version {
+            next = next.min(expiring_changes(version, now).unwrap_or(Timestamp::MAX));
         }
-        let state = match standing {
-            Ok(standing) => state(standing, at, now),
-            Err(_) => Certificate::default(),
+        match (standing, seen.targets) {
+            (Ok(standing), Some(targets)) if has_to_be_deployed(targets, standing) => {
+                let worked = tried.deployments.contains(id);
+                let longest = longest_pause(version);
+                let again = patience.deployments.try_again(id, worked, longest, now);
+                if worked {
+                    say(
+                        app,
+                        work,
+                        id,
+                        &format!("next try to deploy {}", in_seconds(again.max(now))),
+                    );
+                }
+                next = next.min(again);
+            }
+            (_, None) => {}
+            _ => patience.deployments.forget(id),
+        }
+        let state = match (&head, standing) {
+            (None, Err(_)) => before.get(id).cloned().unwrap_or_default(),
+            (_, Ok(standing)) => state(head.as_ref(), standing.due.next(), at, now),
+            (_, Err(_)) => state(head.as_ref(), at, at, now),
         };
-        let failures = state.failures.max(patience.renewals.times(id));
+        let stored = failure.map_or(0, |failure| failure.times);
+        let failures = stored.max(patience.renewals.times(id));
+        if tried.failed.contains(id) {
+            say(
+                app,
+                work,
+                id,
+                &format!("next try {}", in_seconds(at.max(now))),
+            );
+        } else if let (true, Some(version)) = (tried.issued.contains(id), version) {
+            let achieved = format!(
+                "version {} is stored, valid until {}; next renewal {}",
+                version.number,
+                in_seconds(version.not_after),
+                in_seconds(at.max(now))
+            );
+            say(app, work, id, &achieved);
+        }
         states.insert(id.clone(), Certificate { failures, ..state });
     }
     let certificates = states.len();
     metrics.set_certificates(states);
-    Ok(Round { certificates, next })
+    Round { certificates, next }
+}
+
+fn say(app: &App, work: &Work, id: &CertId, what: &str) {
+    if !app.printer.quiet {
+        work.progress.say(&format!("{id}: {what}"));
+    }
+}
+
+async fn head_of(app: &App, id: &CertId) -> Option<Head> {
+    let store = app.places.open_existing().ok()??;
+    Some(Head::load(&store, id).await.ok()??.0)
+}
+
+/// A tenth of its life, as the store has it for what it notes.
+fn longest_pause(version: Option<&Version>) -> Duration {
+    let tenth = version.and_then(|version| {
+        let lifetime = version.not_after.duration_since(version.not_before);
+        Duration::try_from(lifetime / 10).ok()
+    });
+    tenth.map_or(LONGEST_PAUSE, |tenth| tenth.max(Duration::from_secs(1)))
 }
 
 /// What a round has worked on.
 #[derive(Debug)]
 struct Tried {
+    begun: Timestamp,
     renewals: BTreeSet<CertId>,
     deployments: BTreeSet<CertId>,
+    /// Those that have a new version.
+    issued: BTreeSet<CertId>,
+    /// Those that should have.
+    failed: BTreeSet<CertId>,
+}
+
+impl Tried {
+    fn begun(begun: Timestamp) -> Self {
+        Self {
+            begun,
+            renewals: BTreeSet::new(),
+            deployments: BTreeSet::new(),
+            issued: BTreeSet::new(),
+            failed: BTreeSet::new(),
+        }
+    }
 }
 
 /// Renews and deploys.
@@ -193,18 +383,25 @@ async fn act(
     // After what it tells of.
     batch.observers.extend(notices::observer(app, work)?);
     let ended = batch.run(jobs, work).await?;
-    for outcome in &ended.outcomes {
-        if let Err(error) = &outcome.result
-            && !matches!(error, CliError::Interrupted(_))
-        {
-            let text = app.printer.error_text(error);
-            work.progress.say(&format!("{}: {text}", outcome.id));
-        }
-    }
-    Ok(Tried {
+    let mut tried = Tried {
         renewals,
         deployments,
-    })
+        ..Tried::begun(now)
+    };
+    for outcome in &ended.outcomes {
+        match &outcome.result {
+            Ok(issued) if issued.issued_now => {
+                tried.issued.insert(outcome.id.clone());
+            }
+            Ok(_) | Err(CliError::Interrupted(_)) => {}
+            Err(error) => {
+                let text = app.printer.error_text(error);
+                work.progress.say(&format!("{}: {text}", outcome.id));
+                tried.failed.insert(outcome.id.clone());
+            }
+        }
+    }
+    Ok(tried)
 }
 
 /// Whether there is something to do about it now. What has failed is left alone as long as the store says, also what it has left.
@@ -249,13 +446,12 @@ fn has_to_be_deployed(targets: &Targets<'_>, standing: &Standing) -> bool {
     }
 }
 
-fn state(standing: &Standing, at: Timestamp, now: Timestamp) -> Certificate {
-    let head = standing.head.as_ref();
+fn state(head: Option<&Head>, due: Timestamp, at: Timestamp, now: Timestamp) -> Certificate {
     let failure = head.and_then(|head| head.renewal.failure.as_ref());
     let version = head.and_then(|head| head.current.as_ref());
-    let next = match standing.due.next() {
-        due if due <= now => at,
-        due => due,
+    let next = match due <= now {
+        true => at,
+        false => due,
     };
     Certificate {
         version: version.map(|version| version.number),
