@@ -106,7 +106,8 @@ pub async fn heads_as<T>(
 ) -> Result<Vec<T>, StoreError> {
     let names = store.names(&Key::certificates()).await?;
     let ids: Vec<CertId> = names.iter().filter_map(|name| name.parse().ok()).collect();
-    let mut read = stream::iter(ids.chunks(HEADS_A_READ))
+    let goes: Vec<Vec<CertId>> = ids.chunks(HEADS_A_READ).map(<[_]>::to_vec).collect();
+    let mut read = stream::iter(goes)
         .map(|ids| several(store, ids))
         .buffered(CONCURRENT_READS);
     let mut found = Vec::new();
@@ -129,9 +130,8 @@ pub async fn heads_as<T>(
 /// The heads of these certificates, read and understood beside whoever waits for them.
 async fn several(
     store: &dyn Store,
-    ids: &[CertId],
+    ids: Vec<CertId>,
 ) -> Vec<(CertId, Result<Option<Head>, StoreError>)> {
-    let ids = ids.to_vec();
     let contents = store.get_each(ids.iter().map(Key::head).collect()).await;
     let understood = tokio::task::spawn_blocking(move || {
         let heads = ids.into_iter().zip(contents).map(|(id, content)| {
