@@ -207,7 +207,10 @@ mod tests {
             limiter.taken();
         }
         let took = began.elapsed().as_secs_f64();
-        assert!((60.0..120.0).contains(&took), "a hundredth a second: {took}");
+        assert!(
+            (60.0..120.0).contains(&took),
+            "a hundredth a second: {took}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
