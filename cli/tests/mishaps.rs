@@ -232,3 +232,77 @@ async fn deleting_trusts_the_root_that_the_order_was_made_with() {
     assert!(!deleted.stderr.contains("warning"), "{deleted:?}");
     assert!(!head(&shop, "example.test").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_keep_a_certificate_from_being_deployed_is_told_beforehand() {
+    let shop = Shop::open(Ca::builder()).await;
+    fs::write(shop.path().join("reload"), "#!/bin/sh\n").unwrap();
+    configure(
+        &shop,
+        "
+certificates:
+  one:
+    names: [one.example.test]
+    deploy:
+      - { files: { cert: HOME/gone/one.pem } }
+      - { files: { key: { path: HOME/key.pem, owner: nobody-of-that-name } } }
+      - { run: [HOME/reload] }
+      - { name: good, files: { chain: HOME/chain.pem } }
+",
+    );
+    let problems = [
+        "/gone is not there",
+        "no user `nobody-of-that-name`",
+        "not executable",
+    ];
+    let planned = run(&shop, &["issue", "--plan"]).await;
+    assert_eq!(planned.code, Some(8), "{planned:?}");
+    let examined = run(&shop, &["doctor", "--agree-tos", "--read-only"]).await;
+    assert_eq!(examined.code, Some(8), "{examined:?}");
+    for problem in problems {
+        assert!(planned.stdout.contains(problem), "{problem}: {planned:?}");
+        assert!(examined.stdout.contains(problem), "{problem}: {examined:?}");
+    }
+    assert!(
+        planned.stdout.contains("deployed: one to good"),
+        "{planned:?}"
+    );
+    assert!(
+        examined.stdout.contains("deploying would fail: 3 failures"),
+        "{examined:?}"
+    );
+    assert!(!shop.path().join("chain.pem").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_certificate_writes_no_other_replaces() {
+    let shop = Shop::open(Ca::builder()).await;
+    configure(&shop, "deploy: [{ files: { cert: HOME/all.pem } }]");
+    let first = run(&shop, &["issue", "one.example.test", "--agree-tos"]).await;
+    assert_eq!(first.code, Some(0), "{first:?}");
+    let written = fs::read(shop.path().join("all.pem")).unwrap();
+    let second = run(&shop, &["issue", "two.example.test", "--agree-tos"]).await;
+    assert_eq!(second.code, Some(8), "{second:?}");
+    let both = "both one.example.test and two.example.test are to be written to";
+    assert!(second.stderr.contains(both), "{second:?}");
+    assert_eq!(fs::read(shop.path().join("all.pem")).unwrap(), written);
+
+    std::os::unix::fs::symlink("state", shop.path().join("link")).unwrap();
+    for place in ["state/store", "state/live", "state", "link/live"] {
+        let file = match place {
+            "state" => "local.json",
+            _ => "x.pem",
+        };
+        configure(
+            &shop,
+            &format!("deploy: [{{ files: {{ cert: 'HOME/{place}/{file}' }} }}]"),
+        );
+        let before = fs::read(shop.path().join("state/local.json")).unwrap();
+        let refused = run(&shop, &["deploy", "one.example.test"]).await;
+        assert_eq!(refused.code, Some(8), "{place}: {refused:?}");
+        assert!(!shop.path().join(place).join("x.pem").exists(), "{place}");
+        let after = fs::read(shop.path().join("state/local.json")).unwrap();
+        assert!(after.starts_with(b"{"), "{place}");
+        assert!(place != "state" || after == before, "{place}");
+    }
+}

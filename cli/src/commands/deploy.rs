@@ -39,7 +39,7 @@ pub(super) async fn run(app: &App, args: &DeployArgs) -> Result<Report, CliError
     let live = app.live()?;
     let work = Work::begin(app)?;
     let ids = chosen.iter().map(|(id, _)| id);
-    let deploying = Deploying::new(app, &work, store.clone(), ids)?;
+    let deploying = Deploying::new(app, &work, store.clone(), ids).await?;
     let broken = match (unreadable.is_empty(), chosen.is_empty()) {
         (true, _) => None,
         (false, true) => Some(ExitCode::USAGE),
