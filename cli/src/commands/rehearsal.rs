@@ -72,7 +72,7 @@ impl Stage {
         work: Work,
     ) -> Result<Report, CliError> {
         let mut batch = Batch::new(concurrency);
-        batch.observers.extend(self.hooks(&jobs, &work)?);
+        batch.observers.extend(self.hooks(&jobs, &work).await?);
         let ended = batch.run(jobs, &work).await?;
         self.end_accounts(roots, &work).await;
         let interrupted = work.interrupted();
@@ -119,7 +119,11 @@ impl Stage {
     }
 
     /// Who runs the hooks of these certificates, as they are in force.
-    fn hooks(&self, jobs: &[Job], work: &Work) -> Result<Option<Box<dyn Observer>>, CliError> {
+    async fn hooks(
+        &self,
+        jobs: &[Job],
+        work: &Work,
+    ) -> Result<Option<Box<dyn Observer>>, CliError> {
         let Some(places) = &self.hooks_for else {
             return Ok(None);
         };
@@ -136,7 +140,8 @@ impl Stage {
         };
         let ids = jobs.iter().map(|job| &job.id);
         let state = self.app.places.state();
-        let deploying = Deploying::rehearsing(&app, work, Arc::new(store), &state, ids)?;
+        let store = Arc::new(store);
+        let deploying = Deploying::rehearsing(&app, work, store, &state, ids).await?;
         Ok(Some(Box::new(deploying)))
     }
 

@@ -31,6 +31,7 @@ use crate::store::StoreError;
 use crate::store::Tag;
 use crate::store::Version;
 use crate::store::from_json;
+use crate::store::of_its_name;
 use crate::store::to_json;
 
 /// Everything about one certificate.
@@ -86,9 +87,16 @@ impl Head {
     pub async fn load(store: &dyn Store, id: &CertId) -> Result<Option<(Self, Tag)>, StoreError> {
         let key = Key::head(id);
         match store.get(&key).await? {
-            Some((content, tag)) => Ok(Some((from_json(&key, &content)?, tag))),
+            Some((content, tag)) => Ok(Some((Self::of(id, &content)?, tag))),
             None => Ok(None),
         }
+    }
+
+    fn of(id: &CertId, content: &[u8]) -> Result<Self, StoreError> {
+        let key = Key::head(id);
+        let head: Self = from_json(&key, content)?;
+        of_its_name(&key, &head.id, id)?;
+        Ok(head)
     }
 }
 
@@ -117,10 +125,7 @@ pub async fn heads_as<T>(
                 Ok(Some(head)) => found.push(needed(id, Ok(head))),
                 // Only versions or temporary files, which `tidy` sees to.
                 Ok(None) => {}
-                Err(error @ (StoreError::Corrupt { .. } | StoreError::Newer { .. })) => {
-                    found.push(needed(id, Err(error)));
-                }
-                Err(error) => return Err(error),
+                Err(error) => found.push(needed(id, Err(error))),
             }
         }
     }
@@ -135,10 +140,8 @@ async fn several(
     let contents = store.get_each(ids.iter().map(Key::head).collect()).await;
     let understood = tokio::task::spawn_blocking(move || {
         let heads = ids.into_iter().zip(contents).map(|(id, content)| {
-            let head = content.and_then(|content| {
-                let head = content.map(|content| from_json(&Key::head(&id), &content));
-                head.transpose()
-            });
+            let understood = |content: Vec<u8>| Head::of(&id, &content);
+            let head = content.and_then(|content| content.map(understood).transpose());
             (id, head)
         });
         heads.collect()
@@ -349,6 +352,31 @@ mod tests {
                 .contains("certificates/example.com/head.json"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_record_in_the_place_of_another_is_refused_and_keeps_nobody_from_the_others() {
+        let root = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(&root.path().join("s")).unwrap();
+        let good: CertId = "example.com".parse().unwrap();
+        let copy: CertId = "example.org".parse().unwrap();
+        let content = to_json(&Key::head(&good), &Head::new(good.clone(), wanted())).unwrap();
+        for id in [&good, &copy] {
+            store
+                .put_if_absent(&Key::head(id), content.clone())
+                .await
+                .unwrap();
+        }
+        // Not even a directory.
+        std::fs::write(root.path().join("s/certificates/example.net"), "").unwrap();
+        let found = heads(&store).await.unwrap();
+        let names: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(names, ["example.com", "example.net", "example.org"]);
+        assert!(found[0].1.is_ok());
+        assert!(found[1].1.is_err());
+        let error = found[2].1.as_ref().unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert!(error.to_string().contains("of example.com"), "{error}");
     }
 
     #[test]
