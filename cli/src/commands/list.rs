@@ -131,21 +131,22 @@ impl<'a> Listing<'a> {
 
     /// Writes one document behind the others, as far in as it stands in the whole.
     fn document(&mut self, document: &Value) {
-        if !self.documents.is_empty() {
-            self.documents.push(',');
-        }
+        self.documents.push_str(match self.documents.is_empty() {
+            true => "{\n  \"certificates\": [",
+            false => ",",
+        });
         let text = format!("\n{document:#}");
         self.documents.push_str(&text.replace('\n', "\n    "));
     }
 
-    fn report(self) -> Report {
+    fn report(mut self) -> Report {
         let (text, json) = match self.app.printer.format {
             OutputFormat::Json if self.documents.is_empty() => {
                 (String::new(), json!({ "certificates": [] }))
             }
             OutputFormat::Json => {
-                let document = format!("{{\n  \"certificates\": [{}\n  ]\n}}\n", self.documents);
-                (document, Value::Null)
+                self.documents.push_str("\n  ]\n}\n");
+                (self.documents, Value::Null)
             }
             OutputFormat::Text if self.count == 0 => {
                 let store = self.app.places.store.display();
