@@ -227,7 +227,10 @@ impl Live {
             };
             let kept_mode = kept.map(|kept| Mode(kept.mode.0 & !0o022));
             let mode = match file == PRIVKEY {
-                true => access.mode.or(kept_mode).unwrap_or(usual),
+                true => {
+                    let not_for_all = kept_mode.map(|mode| Mode(mode.0 & !0o007));
+                    access.mode.or(not_for_all).unwrap_or(usual)
+                }
                 false => kept_mode.unwrap_or(usual),
             };
             if file == PRIVKEY {

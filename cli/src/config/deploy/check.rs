@@ -191,9 +191,13 @@ impl Checker<'_> {
             pre: list("pre", raw.pre)?,
             deploy: list("deploy", raw.deploy)?,
             post: list("post", raw.post)?,
-            directory: raw.directory.map(|path| HookDirectory {
-                path: self.source.resolve(&path),
-                timeout,
+            directory: raw.directory.map(|path| {
+                let path = self.source.resolve(&path);
+                HookDirectory {
+                    // Scripts are run from elsewhere.
+                    path: std::path::absolute(&path).unwrap_or(path),
+                    timeout,
+                }
             }),
             pass: raw.pass,
         })
