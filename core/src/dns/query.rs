@@ -6,6 +6,7 @@
 //! cached, merged or retried elsewhere. The number of open questions is bounded, so that hundreds can be asked at once.
 
 pub(super) mod encrypted;
+mod reach;
 mod upstream;
 
 use std::fmt;
@@ -41,6 +42,7 @@ use tokio::time::Instant;
 use tokio::time::timeout;
 
 pub use self::encrypted::EncryptedResolver;
+use self::reach::Reach;
 pub use self::upstream::Upstream;
 use crate::dns::DomainName;
 use crate::dns::TxtValue;
@@ -117,6 +119,7 @@ pub struct Asker {
     events: Events,
     open: Arc<Semaphore>,
     options: AskerOptions,
+    reach: Arc<Reach>,
 }
 
 impl Asker {
@@ -126,6 +129,7 @@ impl Asker {
             events,
             open: Arc::new(Semaphore::new(OPEN_QUESTIONS)),
             options,
+            reach: Arc::default(),
         }
     }
 
@@ -146,7 +150,25 @@ impl Asker {
         name: &DomainName,
         rtype: RecordType,
     ) -> Result<Reply, AskError> {
-        self.converse(server, name, rtype, Recursion::No).await
+        if let Some(why) = self.reach.closed(server.ip()) {
+            let problem = Problem::Io(why.to_owned());
+            return Err(AskError::NoAnswer {
+                server,
+                udp: problem.clone(),
+                tcp: problem,
+            });
+        }
+        let result = self.converse(server, name, rtype, Recursion::No).await;
+        match &result {
+            Ok(_) => self.reach.heard(server.ip()),
+            Err(AskError::NoAnswer {
+                udp: Problem::TimedOut,
+                tcp: Problem::TimedOut,
+                ..
+            }) => self.reach.silent(server.ip()),
+            Err(_) => {}
+        }
+        result
     }
 
     /// Asks a recursive resolver. What it does not know yet it may remember as not existing.
