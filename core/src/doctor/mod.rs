@@ -14,6 +14,7 @@ mod place;
 mod probe;
 mod servers;
 mod store;
+mod targets;
 mod values;
 
 use futures::future::join_all;
@@ -24,6 +25,8 @@ pub use finding::Check;
 pub use finding::Diagnosis;
 pub use finding::Finding;
 pub use finding::Severity;
+pub use targets::no_target;
+pub use targets::targets;
 
 use crate::dns::Place;
 use crate::issue::Engine;

@@ -179,6 +179,15 @@ impl Dir {
         self.remove(&name)
     }
 
+    /// Fails where this user may make no file, as far as its rights tell.
+    pub(crate) fn may_write(&self) -> Result<(), FileError> {
+        use rustix::fs::Access;
+
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::accessat(&*self.fd, ".", wanted, AtFlags::EACCESS)
+            .map_err(|e| FileError::io("write to", &self.path, e.into()))
+    }
+
     /// Octets that this user may still write, where the file system tells.
     pub(crate) fn free(&self) -> Result<Option<u64>, FileError> {
         let stat = rustix::fs::fstatvfs(&*self.fd)
@@ -488,6 +497,16 @@ pub(crate) fn check_program(path: &Path) -> Result<bool, FileError> {
     check_stat(path, stat.st_uid, stat.st_mode, false, None)?;
     let plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     Ok(plain && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
+}
+
+/// Whether both are one file under two names, as where the file system makes nothing of case. Hard links are not: replacing
+/// the one leaves the other.
+pub fn is_same_file(path: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| {
+        let stat = rustix::fs::lstat(path).ok()?;
+        (stat.st_nlink == 1).then_some((stat.st_dev, stat.st_ino))
+    };
+    path == other || identity(path).is_some_and(|found| Some(found) == identity(other))
 }
 
 fn check_stat(
