@@ -73,6 +73,10 @@ impl Behind {
         self.command(&args).run()
     }
 
+    fn doctor(&self, name: &str, more: &[&str]) -> Run {
+        self.command(&[&["doctor", name], more].concat()).run()
+    }
+
     /// The same, told of all resolvers.
     fn issue_over_https(&self, names: &[&str], more: &[&str]) -> Run {
         let doh = self.doh();
@@ -104,6 +108,16 @@ fn rungs(document: &Value) -> Vec<String> {
         .collect();
     rungs.dedup();
     rungs
+}
+
+/// Whether a doctor has found this.
+fn says(examined: &Value, check: &str, severity: &str, words: &str) -> bool {
+    let findings = examined["findings"].as_array().unwrap();
+    findings.iter().any(|finding| {
+        finding["check"] == check
+            && finding["severity"] == severity
+            && finding["message"].as_str().unwrap().contains(words)
+    })
 }
 
 fn locating(document: &Value) -> Duration {
@@ -169,33 +183,21 @@ fn renew_and_doctor_trust_whom_issue_trusts() {
     };
     let doh = behind.doh();
     let _issued = behind.issue_over_https(&NAMES, &[]).success();
-    // The doctor goes by the same evidence, of a name that resolvers were just asked about and of one that they were not.
-    for name in ["example.test", "examined.example.test"] {
-        let examine = [&["doctor", name], &strings(&doh)[..]].concat();
-        let examined = behind.command(&examine).run().success().json();
-        assert_eq!(examined["would_work"], true, "{examined:#}");
-        let says = |check: &str, severity: &str, words: &str| {
-            let findings = examined["findings"].as_array().unwrap();
-            findings.iter().any(|f| {
-                f["check"] == check
-                    && f["severity"] == severity
-                    && f["message"].as_str().unwrap().contains(words)
-            })
-        };
-        assert!(
-            says("probe", "ok", "proven by resolvers over HTTPS or TLS"),
-            "{examined:#}"
-        );
-        assert!(
-            says(
+    // The doctor goes by the same evidence, of a name that resolvers were just asked about (by it, too) and of one
+    // that they were not.
+    for name in ["example.test", "example.test", "examined.example.test"] {
+        let examined = behind.doctor(name, &strings(&doh)).success().json();
+        for (check, severity, words) in [
+            ("probe", "ok", "proven by resolvers over HTTPS or TLS"),
+            (
                 "servers",
                 "warning",
-                "no name server can be asked from here"
+                "no name server can be asked from here",
             ),
-            "{examined:#}"
-        );
-        assert!(says("dnssec", "ok", "not signed"), "{examined:#}");
-        // A second one in the same minute meets what resolvers remember of the first.
+            ("dnssec", "ok", "not signed"),
+        ] {
+            assert!(says(&examined, check, severity, words), "{examined:#}");
+        }
         println!("examining {name} took {} ms", examined["elapsed_ms"]);
     }
 
@@ -239,7 +241,10 @@ fn port_53_dropped_route_53_by_word_and_over_https() {
     };
     // The provider says INSYNC, and that is better than what a resolver may remember.
     let run = behind.issue_over_https(&NAMES, &[]).success();
-    assert_eq!(rungs(&run.json()), ["provider"]);
+    let document = run.json();
+    assert_eq!(rungs(&document), ["provider"]);
+    let lost = locating(&document);
+    assert!(lost < Duration::from_secs(4), "{lost:?}\n{}", run.stderr);
     assert_eq!(behind.asked(OWNER)[1..], [0, 0]);
 
     // Resolvers can be asked for instead.
@@ -267,6 +272,13 @@ fn port_53_dropped_route_53_by_word_and_over_https() {
         run.stderr
     );
     assert_eq!(behind.asked("_acme-challenge.b.example.test"), [0, 0, 0]);
+
+    let examined = behind.doctor("c.example.test", &["--doh", "none"]);
+    let examined = examined.success().json();
+    assert!(
+        says(&examined, "probe", "ok", "proven by the provider's word"),
+        "{examined:#}"
+    );
 }
 
 /// Over TLS, and over HTTPS by GET. TLS on port 853 goes directly, so here only port 53 is closed.
@@ -324,4 +336,18 @@ fn nobody_can_be_asked() {
         "{}",
         run.stdout
     );
+
+    // The doctor says so, and does not wait for the sake of waiting.
+    let none = ["--doh", "none"];
+    let examined = behind.doctor("d.example.test", &none).success();
+    println!("{}", examined.stdout);
+    assert!(
+        says(&examined.json(), "probe", "warning", "an order waits 60 s"),
+        "{}",
+        examined.stdout
+    );
+    let alone = [&none[..], &["--propagation", "authoritative"]].concat();
+    let examined = behind.doctor("e.example.test", &alone);
+    assert_ne!(examined.code(), 0);
+    assert_eq!(examined.json()["would_work"], false, "{}", examined.stdout);
 }
