@@ -20,6 +20,7 @@ mod route53;
 mod settings;
 mod single;
 
+pub use hosted::acmesh;
 pub use registry::BuildError;
 pub use registry::Context;
 pub use registry::Form;

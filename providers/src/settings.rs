@@ -113,9 +113,9 @@ impl Settings {
         let mut changed = false;
         for (key, value) in &mut bad.values {
             // Whether a variable of a user's script is a credential, nobody knows.
-            let is_secret = kind
-                .setting(key)
-                .is_some_and(|s| s.form == Form::Secret && !s.is_map());
+            let is_secret = kind.setting(key).is_some_and(|s| {
+                s.form == Form::Secret && !s.is_map() && !s.key.starts_with("env.")
+            });
             if is_secret && let Some(other) = spoiled(value.expose()) {
                 *value = Value::Secret(other.into());
                 changed = true;
@@ -157,7 +157,12 @@ impl Settings {
         {
             return Err(SettingsError::missing(missing));
         }
-        Ok(Checked { kind, maps, values })
+        Ok(Checked {
+            kind,
+            maps,
+            name: kind.kind.to_owned(),
+            values,
+        })
     }
 }
 
@@ -197,10 +202,24 @@ impl From<String> for Value {
 pub(crate) struct Checked {
     kind: &'static Kind,
     maps: BTreeMap<&'static str, Vec<(String, Value)>>,
+    name: String,
     values: BTreeMap<&'static str, Value>,
 }
 
 impl Checked {
+    /// The same for the provider that is called so.
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..self
+        }
+    }
+
+    /// What the provider is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn kind(&self) -> &'static Kind {
         self.kind
     }

@@ -22,6 +22,10 @@ const DAEMON_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Peer {
+    /// acme.sh with its DNS scripts beside it.
+    AcmeSh,
+    /// curl, which acme.sh's scripts fetch with.
+    Curl,
     /// BIND's `dnssec-signzone`, beside which `dnssec-keygen` lies.
     DnssecSignzone,
     /// `faketime`, which shows a program another time.
@@ -60,8 +64,8 @@ impl Peer {
         if let Some(path) = env::var_os(self.variable()).filter(|path| !path.is_empty()) {
             return Some(PathBuf::from(path)).filter(|path| path.is_file());
         }
-        // What a distribution calls pebble may be years old; only `tests/run` knows a good one.
-        if self == Self::Pebble {
+        // What a distribution calls pebble may be years old, and acme.sh is no program on the PATH; `tests/run` knows both.
+        if matches!(self, Self::AcmeSh | Self::Pebble) {
             return None;
         }
         let path = env::var_os("PATH").unwrap_or_default();
@@ -73,6 +77,8 @@ impl Peer {
 
     fn program(self) -> &'static str {
         match self {
+            Self::AcmeSh => "acme.sh",
+            Self::Curl => "curl",
             Self::DnssecSignzone => "dnssec-signzone",
             Self::Faketime => "faketime",
             Self::Ip => "ip",
@@ -93,6 +99,8 @@ impl Peer {
 
     fn variable(self) -> &'static str {
         match self {
+            Self::AcmeSh => "DNSEAL_ACME_SH",
+            Self::Curl => "DNSEAL_CURL",
             Self::DnssecSignzone => "DNSEAL_DNSSEC_SIGNZONE",
             Self::Faketime => "DNSEAL_FAKETIME",
             Self::Ip => "DNSEAL_IP",
@@ -115,6 +123,8 @@ impl Peer {
 impl Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let package = match self {
+            Self::AcmeSh => "acme.sh",
+            Self::Curl => "curl",
             Self::DnssecSignzone => "bind9-utils",
             Self::Faketime => "faketime",
             Self::Ip => "iproute2",

@@ -213,10 +213,11 @@ fn swept_text(swept: &[Swept]) -> String {
 
 fn zones(app: &App, work: &Work, args: &ZoneArgs) -> Result<std::sync::Arc<Zones>, CliError> {
     let probing = settings::probing(&args.probe, &app.config)?;
+    let context = work.context(app.config.roots())?;
     let providers = settings::providers(
         &args.provider,
         &app.config,
-        &work.context(app.config.roots())?,
+        &context.with_onlooker(work.onlooker(&probing)),
     )?;
     work.zones(&probing, providers)
 }

@@ -38,7 +38,8 @@ pub(super) async fn run(app: &App, args: &DoctorArgs) -> Result<Report, CliError
     let roots: BTreeSet<&PathBuf> = orders.iter().flat_map(|order| &order.roots).collect();
     let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
     probing.trust(&roots);
-    let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
+    let context = work.context(&roots)?.with_onlooker(work.onlooker(&probing));
+    let providers = settings::providers(&args.provider, &app.config, &context)?;
     let zones = work.zones(&probing, providers)?;
     let mut engines = match args.read_only {
         true => Engines::looking(app, &work, zones)?,

@@ -16,6 +16,7 @@ use dnseal_core::dns::Asker;
 use dnseal_core::dns::Clients;
 use dnseal_core::dns::Discovery;
 use dnseal_core::dns::NamedProvider;
+use dnseal_core::dns::Onlooker;
 use dnseal_core::dns::PUBLIC_RESOLVERS;
 use dnseal_core::dns::Propagation;
 use dnseal_core::dns::Routes;
@@ -140,6 +141,12 @@ impl Work {
         }
         let transport = transport(roots, &self.events)?;
         Ok(context.with_http(transport.http().clone()))
+    }
+
+    /// A way to see what stands at a name, for providers.
+    pub(super) fn onlooker(&self, probing: &Probing) -> Onlooker {
+        let (asker, discovery, _) = self.look(probing);
+        Onlooker::new(asker, discovery)
     }
 
     /// Zones that these providers write.

@@ -1,5 +1,6 @@
 //! The contracts by which other tools let a script or a server of the user's write values: whoever has one goes on using it.
 
+pub mod acmesh;
 pub(crate) mod certbot;
 pub(crate) mod dehydrated;
 pub(crate) mod exec;

@@ -40,17 +40,18 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
     })?;
     let work = Work::begin(app)?;
     let mut warnings = Vec::new();
+    let probing = settings::probing(&args.probe, &app.config)?;
+    let context = work.context(app.config.roots())?;
     let tested = settings::one_provider(
         &args.kind,
         &args.set,
         &app.config,
-        &work.context(app.config.roots())?,
+        &context.with_onlooker(work.onlooker(&probing)),
         &mut warnings,
     )?;
     for (message, hint) in warnings {
         work.events.warn(message, Some(hint));
     }
-    let probing = settings::probing(&args.probe, &app.config)?;
     let (asker, discovery, _) = work.look(&probing);
     let below = zone.child("_acme-challenge")?;
     let found = tokio::select! {
