@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::WriteSafety;
 use dnseal_core::event::Events;
+use dnseal_core::store::Memory;
 
 use crate::cloudflare;
 use crate::hosted;
@@ -198,6 +199,7 @@ pub struct Context {
     events: Events,
     /// Made with the first use: reading the system's roots takes a while, and not every provider speaks HTTP.
     http: Arc<OnceLock<reqwest::Client>>,
+    memory: Option<Memory>,
 }
 
 impl Context {
@@ -220,6 +222,17 @@ impl Context {
     pub fn with_http(mut self, http: reqwest::Client) -> Self {
         self.http = Arc::new(OnceLock::from(http));
         self
+    }
+
+    /// The same, with a place for what a provider remembers from one run to the next.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    pub(crate) fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
     }
 
     pub(crate) fn events(&self) -> &Events {
@@ -248,6 +261,7 @@ impl Default for Context {
             clock: Arc::new(SystemTime::now),
             events: Events::silent(),
             http: Arc::default(),
+            memory: None,
         }
     }
 }
@@ -313,6 +327,7 @@ pub(crate) type Build = fn(&Checked, &Context) -> Result<Arc<dyn DnsProvider>, S
 static ANY_PLUGIN: Kind = plugin::KIND;
 
 const KINDS: &[Kind] = &[
+    hosted::acme_dns::KIND,
     hosted::certbot::KIND,
     cloudflare::KIND,
     hosted::dehydrated::KIND,
@@ -338,7 +353,7 @@ mod tests {
             kind("telepathy")
                 .unwrap_err()
                 .hint()
-                .starts_with("there is certbot-hook, cloudflare, ")
+                .starts_with("there is acme-dns, certbot-hook, ")
         );
     }
 

@@ -31,6 +31,30 @@ pub(crate) trait Single: fmt::Debug + Send + Sync {
     /// Where it writes to, as a person would say it.
     fn endpoint(&self) -> String;
 
+    /// What the contract can do; by most nothing but adding and removing.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            by_person: false,
+            exclusive: false,
+            max_values: None,
+            overwrites: false,
+            // The contract has no word for it, so that it is the script's.
+            ttl: 60,
+            settle: Duration::ZERO,
+            tells_settled: false,
+            write_safety: WriteSafety::ReadModifyWrite,
+        }
+    }
+
+    /// Where an alias has to lead from a challenge name; as in [`DnsProvider::alias_for`].
+    async fn alias_for(
+        &self,
+        _asked: &DomainName,
+        _owner: &DomainName,
+    ) -> Result<Option<DomainName>, ProviderError> {
+        Ok(None)
+    }
+
     /// Adds or removes the value; `challenge` is what is known of where it comes from. Gives words to be heard again with the removal.
     async fn write(
         &self,
@@ -84,14 +108,7 @@ impl<S: Single> OneAtATime<S> {
 #[async_trait]
 impl<S: Single> DnsProvider for OneAtATime<S> {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            max_values: None,
-            // The contract has no word for it, so that it is the script's.
-            ttl: 60,
-            settle: Duration::ZERO,
-            tells_settled: false,
-            write_safety: WriteSafety::ReadModifyWrite,
-        }
+        self.contract.capabilities()
     }
 
     fn endpoint(&self) -> String {
@@ -103,6 +120,14 @@ impl<S: Single> DnsProvider for OneAtATime<S> {
             detail: "this contract does not tell zones".to_owned(),
             endpoint: self.endpoint(),
         })
+    }
+
+    async fn alias_for(
+        &self,
+        asked: &DomainName,
+        owner: &DomainName,
+    ) -> Result<Option<DomainName>, ProviderError> {
+        self.contract.alias_for(asked, owner).await
     }
 
     async fn apply(&self, zone: &Zone, changes: &[TxtChange]) -> Result<Applied, ProviderError> {

@@ -56,7 +56,11 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
         .collect();
     let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
     probing.trust(&roots);
-    let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
+    let context = match args.plan {
+        true => work.looking_context(&roots)?,
+        false => work.context(&roots)?,
+    };
+    let providers = settings::providers(&args.provider, &app.config, &context)?;
     let zones = work.zones(&probing, providers)?;
     if args.dry_run {
         let stage = Stage::new(app)?;

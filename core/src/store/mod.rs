@@ -11,6 +11,7 @@ mod compromised;
 mod dir;
 mod directory;
 mod head;
+mod memory;
 mod renewal;
 mod spec;
 mod version;
@@ -20,6 +21,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_lc_rs::digest;
 use tokio_util::sync::CancellationToken;
 
 pub use account::AccountId;
@@ -45,6 +47,8 @@ pub use head::Wanted;
 pub use head::Worker;
 pub use head::heads;
 pub use head::heads_as;
+pub use memory::Memory;
+pub use memory::MemoryError;
 pub use renewal::Advice;
 pub use renewal::Failure;
 pub use renewal::Listing;
@@ -196,6 +200,11 @@ impl Key {
         }
     }
 
+    /// What a provider of this kind remembers of one thing.
+    pub(crate) fn memory(kind: &str, item: &str) -> Self {
+        Self(vec!["providers".into(), kind.to_owned(), item.to_owned()])
+    }
+
     /// What was learned about the zone `name`.
     pub fn zone(name: &DomainName) -> Self {
         Self(vec!["zones".into(), format!("{name}.json")])
@@ -233,11 +242,33 @@ impl LockName {
         Self(format!("order-{fingerprint}"))
     }
 
+    /// Over the values at one owner name, where runs take turns.
+    pub fn owner(owner: &DomainName) -> Self {
+        let name = owner.as_str();
+        match name.len() > LONGEST_FILE_NAME {
+            // File names are shorter than domain names may be.
+            true => {
+                let digest = digest::digest(&digest::SHA256, name.as_bytes());
+                let hex: String = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+                Self(format!("owner-{hex}"))
+            }
+            false => Self(format!("owner-{name}")),
+        }
+    }
+
+    /// Over what a provider remembers of one thing.
+    pub(crate) fn memory(kind: &str, item: &str) -> Self {
+        Self(format!("provider-{kind}-{item}"))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
+
+/// With what stands before and behind it, such a name is a file name everywhere.
+const LONGEST_FILE_NAME: usize = 200;
 
 /// What the content under a key was when it was read.
 #[derive(Clone, Debug, Eq, PartialEq)]
