@@ -183,6 +183,15 @@ pub enum What {
         #[serde(serialize_with = "as_optional_millis")]
         at_most: Option<Duration>,
     },
+    /// Not all values fit beside each other, and the next part of the challenges is being answered.
+    Wave {
+        /// Which, from 1.
+        number: usize,
+        /// Of how many.
+        of: usize,
+        /// The challenges in it.
+        values: usize,
+    },
     /// Something that does not stop the run but that somebody should know.
     Warning {
         /// What.

@@ -343,6 +343,7 @@ pub(crate) type Build = fn(&Checked, &Context) -> Result<Arc<dyn DnsProvider>, S
 static ANY_PLUGIN: Kind = plugin::KIND;
 
 const KINDS: &[Kind] = &[
+    hosted::acme_dns::KIND,
     hosted::acmesh::KIND,
     hosted::certbot::KIND,
     cloudflare::KIND,
@@ -369,7 +370,7 @@ mod tests {
             kind("telepathy")
                 .unwrap_err()
                 .hint()
-                .starts_with("there is acme.sh, certbot-hook, cloudflare, ")
+                .starts_with("there is acme-dns, acme.sh, certbot-hook, ")
         );
     }
 

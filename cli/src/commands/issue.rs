@@ -56,7 +56,11 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
         .collect();
     let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
     probing.trust(&roots);
-    let context = work.context(&roots)?.with_onlooker(work.onlooker(&probing));
+    let context = match args.plan {
+        true => work.looking_context(&roots)?,
+        false => work.context(&roots)?,
+    };
+    let context = context.with_onlooker(work.onlooker(&probing));
     let providers = settings::providers(&args.provider, &app.config, &context)?;
     let zones = work.zones(&probing, providers)?;
     if args.dry_run {

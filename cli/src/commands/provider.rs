@@ -10,6 +10,7 @@ use dnseal_providers::Integration;
 use dnseal_providers::Kind;
 use dnseal_providers::Setting;
 use dnseal_providers::acmesh;
+use dnseal_providers::acmesh::Removal;
 use dnseal_providers::plugin::Plugins;
 use serde_json::Value;
 use serde_json::json;
@@ -66,9 +67,10 @@ pub(super) fn scripts(home: &str) -> Result<Report, CliError> {
     let mut table = Table::new(&["SCRIPT", "REMOVES", "SERVICE", "SITE"]);
     let mut documents: Vec<Value> = Vec::new();
     for script in &scripts {
-        let removes = match script.removes_by_value {
-            true => "one value",
-            false => "more",
+        let removes = match script.removal {
+            Removal::More => "more",
+            Removal::Nothing => "nothing",
+            Removal::Value => "one value",
         };
         table.row([script.name.as_str(), removes, &script.title, &script.site]);
         documents.push(json!({
@@ -77,7 +79,7 @@ pub(super) fn scripts(home: &str) -> Result<Report, CliError> {
             "site": script.site,
             "docs": script.docs,
             "variables": script.variables,
-            "removes_by_value": script.removes_by_value,
+            "removes": removes.replace(' ', "-"),
         }));
     }
     Ok(Report::new(

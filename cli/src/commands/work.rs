@@ -26,6 +26,8 @@ use dnseal_core::issue::CaaPolicy;
 use dnseal_core::issue::Engine;
 use dnseal_core::issue::Request;
 use dnseal_core::store::DirectoryStore;
+use dnseal_core::store::Memory;
+use dnseal_core::store::MemoryError;
 use dnseal_core::store::Store;
 use dnseal_providers::Context;
 use tempfile::TempDir;
@@ -41,6 +43,7 @@ use crate::render::Progress;
 use crate::render::Stats;
 use crate::render::Watcher;
 use crate::settings::Order;
+use crate::settings::Places;
 use crate::settings::Probing;
 use crate::settings::Providers;
 use crate::signals::Signals;
@@ -49,6 +52,7 @@ use crate::signals::Signals;
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) events: Events,
+    places: Places,
     pub(super) progress: Progress,
     signals: Signals,
     watcher: Watcher,
@@ -102,6 +106,7 @@ impl Work {
         let (events, receiver) = Events::channel();
         Ok(Self {
             events,
+            places: app.places.clone(),
             watcher: Watcher::start(receiver, progress.clone(), log, metrics),
             progress,
             signals,
@@ -133,9 +138,29 @@ impl Work {
         (asker, discovery, propagation)
     }
 
-    /// What providers get from a run: where to tell that they wait, and HTTP that trusts these files as well.
+    /// What providers get from a run: where to tell that they wait, what they remember, and HTTP that trusts these files as well.
     pub(super) fn context(&self, roots: &[PathBuf]) -> Result<Context, CliError> {
-        let context = Context::default().with_events(self.events.clone());
+        let places = self.places.clone();
+        self.context_with(
+            roots,
+            Memory::new(move || Ok(Arc::new(places.open().map_err(closed)?))),
+        )
+    }
+
+    /// The same for a run that changes nothing.
+    pub(super) fn looking_context(&self, roots: &[PathBuf]) -> Result<Context, CliError> {
+        let places = self.places.clone();
+        let open = move || match places.open_existing().map_err(closed)? {
+            Some(store) => Ok(Some(Arc::new(store) as Arc<dyn Store>)),
+            None => Ok(None),
+        };
+        self.context_with(roots, Memory::looking(open))
+    }
+
+    fn context_with(&self, roots: &[PathBuf], memory: Memory) -> Result<Context, CliError> {
+        let context = Context::default()
+            .with_events(self.events.clone())
+            .with_memory(memory);
         if roots.is_empty() {
             return Ok(context);
         }
@@ -167,6 +192,13 @@ impl Work {
         let routes = Routes::new(named, providers.routes, providers.fallback)?;
         let zones = Zones::new(routes, discovery, propagation, self.events.clone());
         Ok(Arc::new(zones.with_delegation(providers.delegation)))
+    }
+}
+
+fn closed(error: CliError) -> MemoryError {
+    MemoryError::Closed {
+        message: error.to_string(),
+        hint: error.hint(),
     }
 }
 

@@ -201,6 +201,12 @@ pub(super) fn describe(what: &What) -> (Detail, String) {
             let limit = at_most.map_or_else(String::new, |d| format!(", at most {}", duration(d)));
             (Detail::Normal, format!("waiting: {reason}{limit}"))
         }
+        What::Wave { number, of, values } => (
+            Detail::Normal,
+            format!(
+                "wave {number} of {of}: {values} challenges, because their owner names hold no more values at once"
+            ),
+        ),
         What::Warning { message, hint } => {
             let hint = hint
                 .as_ref()

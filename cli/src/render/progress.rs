@@ -228,6 +228,9 @@ impl Display {
                 }
                 lines.whole.set_message(lines.message());
             }
+            What::Wave { number, of, .. } => {
+                lines.whole.set_message(format!("wave {number} of {of}"));
+            }
             What::Waiting { reason, .. } => lines.whole.set_message(format!("waiting: {reason}")),
             _ => {}
         }

@@ -22,10 +22,8 @@ pub(super) async fn account(
     cancel: &CancellationToken,
 ) -> Result<Account, IssueError> {
     let id = request.account_id();
-    let queue = engine.queue_for(&id);
-    let _turn = queue.lock().await;
-    let _lock = engine
-        .lock(
+    let _turn = engine
+        .lock_in_turn(
             &LockName::account(&id),
             request.timeouts.lock,
             events,
@@ -52,10 +50,8 @@ pub(super) async fn forget(
     cancel: &CancellationToken,
 ) -> Result<(), IssueError> {
     let id = request.account_id();
-    let queue = engine.queue_for(&id);
-    let _turn = queue.lock().await;
-    let _lock = engine
-        .lock(
+    let _turn = engine
+        .lock_in_turn(
             &LockName::account(&id),
             request.timeouts.lock,
             events,

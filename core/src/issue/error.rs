@@ -19,6 +19,7 @@ use crate::dns::Identifier;
 use crate::dns::PlaceError;
 use crate::dns::PropagationError;
 use crate::dns::WriteError;
+use crate::issue::ByHand;
 use crate::issue::CaaRefusal;
 use crate::store::CertId;
 use crate::store::FileError;
@@ -264,6 +265,8 @@ pub enum ErrorKind {
     Locked,
     /// Issued, but not in place.
     NotInPlace,
+    /// A person has to set a record first.
+    Person,
     /// Not served in time.
     Propagation,
     /// The DNS provider refused or failed.
@@ -329,6 +332,7 @@ impl IssueError {
             | Self::Redundant { .. }
             | Self::Validity { .. } => ErrorKind::Usage,
             Self::Place { source, .. } => match source {
+                PlaceError::AliasWanted { .. } => ErrorKind::Person,
                 PlaceError::Route(_) => ErrorKind::Usage,
                 _ => ErrorKind::Provider,
             },
@@ -361,6 +365,21 @@ impl IssueError {
             Self::Account(_) => true,
             Self::Order(error) => error.request().is_some_and(refuses_account),
             _ => false,
+        }
+    }
+
+    /// The records that somebody has to set before anything else can happen.
+    pub fn records(&self) -> Vec<ByHand> {
+        match self {
+            Self::Place { source, others, .. } => {
+                let sources = others.iter().map(|(_, source)| source);
+                let aliases = [source].into_iter().chain(sources);
+                aliases
+                    .filter_map(PlaceError::alias)
+                    .map(|(owner, target)| ByHand::alias(owner, target))
+                    .collect()
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -405,6 +424,11 @@ impl IssueError {
                 Some("`dnseal list` tells which there are".to_owned())
             }
             Self::Order(error) | Self::Validation { source: error, .. } => error.hint(),
+            Self::Place { source, .. } if self.kind() == ErrorKind::Person => {
+                let one = source.hint().filter(|_| self.records().len() < 2);
+                let set = one.unwrap_or_else(|| "set these records".to_owned());
+                Some(format!("{set}, and run this again"))
+            }
             Self::Place { source, .. } => source.hint(),
             Self::Propagation(error) => error.hint(),
             Self::Redundant { covered, .. } => Some(format!("leave {covered} out")),

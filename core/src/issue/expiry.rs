@@ -63,6 +63,14 @@ impl Deadline {
         }
     }
 
+    /// The same for an error that is known to be late.
+    pub(super) fn named(&self, error: OrderError) -> IssueError {
+        match self.names::<()>(Err(error)) {
+            Err(error) => error,
+            Ok(()) => self.error(),
+        }
+    }
+
     /// Ends what waits and changes nothing.
     pub(super) async fn ends<T>(
         &self,

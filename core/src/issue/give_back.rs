@@ -229,7 +229,7 @@ async fn abandon(account: &Account, order: &InFlight, limit: Limit<'_>, events: 
 }
 
 /// The values that this run wrote down and the provider refused for good. What an earlier run wrote down may be there.
-fn refused(head: &Head, errors: &[(Identifier, WriteError)]) -> Vec<Published> {
+pub(super) fn refused(head: &Head, errors: &[(Identifier, WriteError)]) -> Vec<Published> {
     let since = head.worker.as_ref().map(|worker| worker.since);
     let is_about = |value: &Published, error: &WriteError| {
         error.value == value.value

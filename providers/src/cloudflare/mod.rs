@@ -56,7 +56,10 @@ struct Cloudflare {
 impl DnsProvider for Cloudflare {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
+            by_person: false,
+            exclusive: false,
             max_values: None,
+            overwrites: false,
             ttl: self.ttl,
             settle: SETTLE,
             tells_settled: false,

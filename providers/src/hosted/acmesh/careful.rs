@@ -27,6 +27,7 @@ use dnseal_core::event::Events;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::hosted::acmesh::header::Removal;
 use crate::hosted::acmesh::host::Errand;
 use crate::hosted::acmesh::host::Host;
 use crate::hosted::acmesh::kept::Keeper;
@@ -38,14 +39,14 @@ use crate::single::failed;
 /// The provider.
 #[derive(Debug)]
 pub(super) struct Careful {
-    by_value: bool,
     events: Events,
     host: Host,
     keeper: Keeper,
     max_values: Option<usize>,
     onlooker: Option<Onlooker>,
-    /// What is kept, for as long as there is no store.
-    turn: Mutex<Kept>,
+    removal: Removal,
+    /// What is kept, where no store keeps it.
+    turn: Mutex<Option<Kept>>,
 }
 
 /// What happens at one owner name.
@@ -61,17 +62,17 @@ impl Careful {
     pub(super) fn new(
         host: Host,
         keeper: Keeper,
-        by_value: bool,
+        removal: Removal,
         max_values: Option<usize>,
         context: &Context,
     ) -> Self {
         Self {
-            by_value,
             events: context.events().clone(),
             host,
             keeper,
             max_values,
             onlooker: context.onlooker().cloned(),
+            removal,
             turn: Mutex::default(),
         }
     }
@@ -190,7 +191,10 @@ impl Careful {
         kept: &mut Kept,
     ) -> Vec<Result<(), ProviderError>> {
         let fail = |error: ProviderError| vec![Err(error); going.len()];
-        if sight.is_none() && !self.by_value {
+        if self.removal == Removal::Nothing {
+            return vec![Ok(()); going.len()];
+        }
+        if sight.is_none() && self.removal == Removal::More {
             return fail(ProviderError::Unreachable {
                 detail: format!(
                     "it may remove more than it is told to, and no name server says what else stands at {owner}"
@@ -277,9 +281,9 @@ impl Careful {
         let mut before = before.clone();
         // A script that takes the first that it finds may have to be asked as often as there are values.
         for _ in 0..=staying.len() + going.len() {
-            let expects_change = match self.by_value {
-                true => going.iter().any(|c| stands(&before, &c.value)),
-                false => everything(&before).next().is_some(),
+            let expects_change = match self.removal {
+                Removal::More => everything(&before).next().is_some(),
+                _ => going.iter().any(|c| stands(&before, &c.value)),
             };
             let changed = |seen: &Seen| {
                 !expects_change
@@ -303,7 +307,7 @@ impl Careful {
             let missing = staying.iter().filter(|value| {
                 let everywhere = seen.values().all(|values| values.contains(*value));
                 // What does not show a removal yet says nothing about the rest either.
-                !everywhere || (!settled && !self.by_value)
+                !everywhere || (!settled && self.removal == Removal::More)
             });
             for value in missing {
                 self.call(Action::Add, owner, value, None, kept).await?;
@@ -377,7 +381,7 @@ impl DnsProvider for Careful {
             by_person: false,
             exclusive: true,
             max_values: self.max_values,
-            overwrites: false,
+            overwrites: self.removal == Removal::Nothing,
             // Each script has its own, and they are short.
             ttl: 60,
             settle: Duration::ZERO,
@@ -400,9 +404,11 @@ impl DnsProvider for Careful {
     async fn apply(&self, zone: &Zone, changes: &[TxtChange]) -> Result<Applied, ProviderError> {
         let mut mine = self.turn.lock().await;
         let turn = self.keeper.turn().await?;
-        if turn.is_some() {
-            *mine = self.keeper.load().await?;
-        }
+        // Another process may have changed it; where nobody does, it is read once.
+        let mut kept = match mine.take() {
+            Some(kept) if turn.is_none() => kept,
+            _ => self.keeper.load().await?,
+        };
         let mut places: Vec<Place> = Vec::new();
         let mut outcomes: BTreeMap<usize, Outcome> = BTreeMap::new();
         for (at, change) in changes.iter().enumerate() {
@@ -421,7 +427,7 @@ impl DnsProvider for Careful {
         }
         let mut done = false;
         for place in &places {
-            for (at, result) in self.at(place, &mut mine).await {
+            for (at, result) in self.at(place, &mut kept).await {
                 let outcome = match (result, changes.get(at)) {
                     (Ok(()), Some(change)) => {
                         done = true;
@@ -430,11 +436,18 @@ impl DnsProvider for Careful {
                         }
                     }
                     (Ok(()), None) => continue,
-                    (Err(error), _) => failed(error, done, changes)?,
+                    (Err(error), _) => match failed(error, done, changes) {
+                        Ok(outcome) => outcome,
+                        Err(error) => {
+                            *mine = Some(kept);
+                            return Err(error);
+                        }
+                    },
                 };
                 outcomes.insert(at, outcome);
             }
         }
+        *mine = Some(kept);
         drop(turn);
         Ok(Applied {
             outcomes: outcomes.into_values().collect(),

@@ -81,42 +81,62 @@ pub(super) fn is_variable(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Whether the function that removes ever looks at the value that it is to remove. One that does not removes whatever stands at
-/// the name, or the first that it finds.
-///
-/// What is logged does not count, and functions that it calls do.
-pub(super) fn removes_by_value(script: &str, text: &str) -> bool {
-    let functions = functions(text);
-    let start = format!("{script}_rm");
-    let Some(body) = functions.get(start.as_str()) else {
-        // One that removes nothing removes nothing else.
-        return true;
-    };
-    let mut names = BTreeSet::new();
-    for line in body {
-        match assigned_second(line) {
-            Some(name) => drop(names.insert(name)),
-            None if mentions(line, "2") => return true,
-            None => {}
+/// What a script takes when it is told to remove a value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Removal {
+    /// Whatever stands at the name, or the first that it finds.
+    More,
+    /// Nothing: later values push earlier ones out.
+    Nothing,
+    /// The value, as far as can be seen.
+    Value,
+}
+
+impl Removal {
+    /// What the function of the script that removes does. One that never looks at the value that it is to remove takes more.
+    ///
+    /// What is logged does not count, and functions that it calls do.
+    pub(super) fn of(script: &str, text: &str) -> Self {
+        let functions = functions(text);
+        let start = format!("{script}_rm");
+        let body = functions.get(start.as_str()).map_or(&[][..], Vec::as_slice);
+        let sets = |line: &&str| {
+            line.split_once('=')
+                .is_some_and(|(name, _)| is_variable(name))
+        };
+        let said = |line: &&str| line.is_empty() || *line == ":" || line.starts_with("return");
+        if body
+            .iter()
+            .all(|line| said(line) || (sets(line) && !line.contains('(')))
+        {
+            return Self::Nothing;
         }
-    }
-    let mut reached: BTreeSet<&str> = [start.as_str()].into();
-    let mut next = vec![start.as_str()];
-    while let Some(name) = next.pop() {
-        for line in functions.get(name).into_iter().flatten() {
-            let is_own = assigned_second(line).is_some_and(|n| names.contains(n));
-            if !is_own && names.iter().any(|name| mentions(line, name)) {
-                return true;
+        let mut names = BTreeSet::new();
+        for line in body {
+            match assigned_second(line) {
+                Some(name) => drop(names.insert(name)),
+                None if mentions(line, "2") => return Self::Value,
+                None => {}
             }
-            let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-            for (known, _) in words.filter_map(|word| functions.get_key_value(word)) {
-                if reached.insert(known) {
-                    next.push(known);
+        }
+        let mut reached: BTreeSet<&str> = [start.as_str()].into();
+        let mut next = vec![start.as_str()];
+        while let Some(name) = next.pop() {
+            for line in functions.get(name).into_iter().flatten() {
+                let is_own = assigned_second(line).is_some_and(|n| names.contains(n));
+                if !is_own && names.iter().any(|name| mentions(line, name)) {
+                    return Self::Value;
+                }
+                let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                for (known, _) in words.filter_map(|word| functions.get_key_value(word)) {
+                    if reached.insert(known) {
+                        next.push(known);
+                    }
                 }
             }
         }
+        Self::More
     }
-    false
 }
 
 /// What stands between the quotes of `dns_NAME_info='…'`.
@@ -248,17 +268,17 @@ remove() {
 
     #[test]
     fn a_script_that_ignores_the_value_is_known() {
-        assert!(removes_by_value("dns_cf", CF));
-        let without = CF.replace("$1/$txtvalue", "$1");
-        assert!(!removes_by_value("dns_cf", &without));
-        assert!(removes_by_value(
-            "dns_cf",
-            &CF.replace("remove \"$fulldomain\"", "rm \"$1\" \"$2\"")
-        ));
+        let of = |text: &str| Removal::of("dns_cf", text);
+        assert_eq!(of(CF), Removal::Value);
+        assert_eq!(of(&CF.replace("$1/$txtvalue", "$1")), Removal::More);
+        let direct = CF.replace("remove \"$fulldomain\"", "rm \"$1\" \"$2\"");
+        assert_eq!(of(&direct), Removal::Value);
         // Another variable that begins alike.
         let other = CF.replace("$1/$txtvalue", "$1/$txtvalues");
-        assert!(!removes_by_value("dns_cf", &other));
-        assert!(removes_by_value("dns_none", CF));
+        assert_eq!(of(&other), Removal::More);
+        let idle = CF.replace("  remove \"$fulldomain\"\n", "");
+        assert_eq!(of(&idle), Removal::Nothing);
+        assert_eq!(Removal::of("dns_none", CF), Removal::Nothing);
     }
 
     #[test]

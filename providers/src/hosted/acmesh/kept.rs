@@ -65,14 +65,14 @@ impl Keeper {
         }
     }
 
-    /// Waits until no other process runs the script for this provider.
+    /// Waits until no other process runs the script for this provider. A run that only looks has no such lock.
     pub(super) async fn turn(&self) -> Result<Option<Box<dyn LockGuard>>, ProviderError> {
         match &self.memory {
-            Some(memory) => {
+            Some(memory) if memory.may_write() => {
                 let locked = memory.lock(super::KIND_NAME, &self.item).await;
                 locked.map(Some).map_err(|error| self.error(&error))
             }
-            None => Ok(None),
+            _ => Ok(None),
         }
     }
 
@@ -108,7 +108,8 @@ impl Keeper {
     }
 
     pub(super) async fn save(&self, kept: &mut Kept) -> Result<(), ProviderError> {
-        let Some(memory) = &self.memory else {
+        // What is learned by looking is forgotten with the run.
+        let Some(memory) = self.memory.as_ref().filter(|memory| memory.may_write()) else {
             return Ok(());
         };
         kept.schema = SCHEMA;

@@ -22,10 +22,11 @@ use dnseal_core::dns::WriteSafety;
 use dnseal_core::store::UserIds;
 use secrecy::SecretString;
 
+pub use crate::hosted::acmesh::header::Removal;
+
 use crate::hosted::acmesh::careful::Careful;
 use crate::hosted::acmesh::header::Header;
 use crate::hosted::acmesh::header::is_variable;
-use crate::hosted::acmesh::header::removes_by_value;
 use crate::hosted::acmesh::home::Home;
 use crate::hosted::acmesh::host::Host;
 use crate::hosted::acmesh::kept::Keeper;
@@ -71,8 +72,8 @@ pub struct ScriptInfo {
     pub docs: String,
     /// Its name, such as `dns_cf`.
     pub name: String,
-    /// Whether it looks at the value when it removes one, and does not just take what stands at the name.
-    pub removes_by_value: bool,
+    /// What it takes when it is told to remove a value.
+    pub removal: Removal,
     /// The service's site.
     pub site: String,
     /// The service.
@@ -92,7 +93,7 @@ pub fn scripts(home: Option<&str>) -> Result<Vec<ScriptInfo>, SettingsError> {
             let header = Header::parse(&name, &text);
             Ok(ScriptInfo {
                 docs: header.docs,
-                removes_by_value: removes_by_value(&name, &text),
+                removal: Removal::of(&name, &text),
                 site: header.site,
                 title: match header.title.is_empty() {
                     true => name.clone(),
@@ -119,7 +120,7 @@ pub fn describe(script: &str, home: Option<&str>) -> Result<&'static Kind, Setti
     let kind = leak(
         &name,
         Header::parse(&name, &text),
-        removes_by_value(&name, &text),
+        Removal::of(&name, &text),
     );
     known.push((path, kind));
     Ok(kind)
@@ -132,7 +133,7 @@ fn read(name: &str, path: &PathBuf) -> Result<String, SettingsError> {
     Ok(String::from_utf8_lossy(&content).into_owned())
 }
 
-fn leak(name: &str, header: Header, removes_by_value: bool) -> &'static Kind {
+fn leak(name: &str, header: Header, removal: Removal) -> &'static Kind {
     let text = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
     let mut settings = vec![
         SCRIPT_SETTING,
@@ -157,11 +158,12 @@ fn leak(name: &str, header: Header, removes_by_value: bool) -> &'static Kind {
         });
     }
     settings.push(script::ENV_SETTING);
-    let removal = match removes_by_value {
-        true => "looks at the value",
-        false => {
-            "takes what stands at the name, whatever it is; dnseal puts back what others have there"
+    let removal = match removal {
+        Removal::More => {
+            "takes whatever stands at the name; dnseal puts back what others have there"
         }
+        Removal::Nothing => "does nothing",
+        Removal::Value => "looks for the value",
     };
     let mut permissions: Vec<String> = header.description;
     if !header.site.is_empty() {
@@ -249,7 +251,7 @@ fn build(settings: &Checked, context: &Context) -> Result<Arc<dyn DnsProvider>, 
     Ok(Arc::new(Careful::new(
         host,
         keeper,
-        removes_by_value(&name, &text),
+        Removal::of(&name, &text),
         max_values.and_then(|most| usize::try_from(most).ok()),
         context,
     )))
