@@ -36,6 +36,7 @@ pub use dns::{
     NameServer, TsigKey, ZoneSpec, add_txt, await_soa, await_txt, nsupdate, query, remove_txt,
     txt_values,
 };
+pub use gate::Gate;
 pub use home::Home;
 pub use knot::{Knot, KnotOptions};
 pub use loopback::Loopback;
@@ -44,7 +45,7 @@ pub use narrow::Narrow;
 pub use netns::{Cure, Firewall, Internet, NameServers, Netns};
 pub use pebble::{Eab, LoggedRequest, Pebble, PebbleOptions, Profile};
 pub use peer::{Peer, require};
-pub use plugin::{Misbehaving, PluginDir, build};
+pub use plugin::{Misbehaving, PluginDir, build, build_in};
 pub use powerdns::{PowerDns, PowerDnsOptions};
 pub use process::{Process, free_addr, wait_until};
 pub use provider::{Rfc2136, added, name, reader, removed, value};
@@ -61,6 +62,7 @@ mod bind;
 mod cloud;
 mod command;
 mod dns;
+mod gate;
 mod home;
 mod knot;
 mod loopback;

@@ -107,7 +107,7 @@ impl Careful {
         kept: &mut Kept,
     ) -> Vec<(usize, Result<(), ProviderError>)> {
         let owner = place.owner;
-        let sight = self.look(owner).await;
+        let mut sight = self.look(owner).await;
         let all = |error: &ProviderError| {
             let changes = place.changes.iter();
             changes.map(|(at, _)| (*at, Err(error.clone()))).collect()
@@ -115,23 +115,30 @@ impl Careful {
         if let Some(error) = self.forbidden(owner, &sight) {
             return all(&error);
         }
-        if let Err(error) = self.pay_back(owner, &sight, kept).await {
-            return all(&error);
-        }
-        let mut results = Vec::new();
-        let of = |action: Action| {
-            place
-                .changes
-                .iter()
-                .filter(move |(_, c)| c.action == action)
+        let paid = match self.pay_back(owner, &sight, kept).await {
+            Ok(paid) => paid,
+            Err(error) => return all(&error),
         };
-        for (at, change) in of(Action::Add) {
-            results.push((*at, self.add(change, &sight, kept).await));
+        if !paid.is_empty() {
+            sight = self.look(owner).await;
         }
+        let of = |action: Action| {
+            let changes = place.changes.iter();
+            changes.filter(move |(_, c)| c.action == action)
+        };
+        let added = match self
+            .add_all(place, of(Action::Add).copied(), &sight, kept)
+            .await
+        {
+            Ok(added) => added,
+            Err(error) => return all(&error),
+        };
+        let mut results = added;
         let going: Vec<&TxtChange> = of(Action::Remove).map(|(_, change)| *change).collect();
         if !going.is_empty() {
             let added = of(Action::Add)
                 .map(|(_, change)| change.value.clone())
+                .chain(paid)
                 .collect();
             let removed = self.remove(owner, &going, added, sight, kept).await;
             results.extend(of(Action::Remove).map(|(at, _)| *at).zip(removed));
@@ -139,18 +146,93 @@ impl Careful {
         results
     }
 
-    /// Adds what a run that was killed has not put back.
+    /// Adds what a run that was killed has not put back; gives what that was.
     async fn pay_back(
         &self,
         owner: &DomainName,
         sight: &Sight,
         kept: &mut Kept,
+    ) -> Result<BTreeSet<TxtValue>, ProviderError> {
+        let (Some(seen), Some(mut owed)) = (sight, kept.owed.get(owner).cloned()) else {
+            return Ok(BTreeSet::new());
+        };
+        owed.retain(|value| !stands(seen, value));
+        for value in &owed {
+            self.call(Action::Add, owner, value, None, kept).await?;
+        }
+        kept.owed.remove(owner);
+        self.keeper.save(kept).await?;
+        Ok(owed)
+    }
+
+    /// Adds values to one name, and puts back what went with that: some services take the new for the whole.
+    async fn add_all(
+        &self,
+        place: &Place<'_>,
+        adding: impl Iterator<Item = (usize, &TxtChange)>,
+        sight: &Sight,
+        kept: &mut Kept,
+    ) -> Result<Vec<(usize, Result<(), ProviderError>)>, ProviderError> {
+        let owner = place.owner;
+        let adding: Vec<_> = adding.collect();
+        let mut others: BTreeSet<TxtValue> = sight.iter().flat_map(everything).cloned().collect();
+        for (_, change) in &place.changes {
+            others.remove(&change.value);
+        }
+        let owes = !others.is_empty() && !adding.is_empty() && self.removal != Removal::Nothing;
+        if owes {
+            kept.owed.insert(owner.clone(), others.clone());
+            self.keeper.save(kept).await?;
+        }
+        let mut results = Vec::new();
+        let mut values = BTreeSet::new();
+        for (at, change) in adding {
+            let added = self.add(change, sight, kept).await;
+            if added.is_ok() {
+                values.insert(change.value.clone());
+            }
+            results.push((at, added));
+        }
+        if owes {
+            self.keep(owner, &others, &values, kept).await?;
+        }
+        Ok(results)
+    }
+
+    /// Sees to it that `others` stand beside what was added.
+    async fn keep(
+        &self,
+        owner: &DomainName,
+        others: &BTreeSet<TxtValue>,
+        added: &BTreeSet<TxtValue>,
+        kept: &mut Kept,
     ) -> Result<(), ProviderError> {
-        let (Some(seen), Some(owed)) = (sight, kept.owed.get(owner).cloned()) else {
+        let shows = |values: &BTreeSet<TxtValue>, seen: &Seen| {
+            seen.values().all(|there| values.is_subset(there))
+        };
+        let seen = self.look_until(owner, |seen| shows(added, seen)).await;
+        // Where a change takes its time, the removal finds what is owed.
+        let Some(seen) = seen.filter(|seen| shows(added, seen)) else {
             return Ok(());
         };
-        for value in owed.iter().filter(|value| !stands(seen, value)) {
+        let missing: Vec<&TxtValue> = others
+            .iter()
+            .filter(|value| !seen.values().all(|there| there.contains(*value)))
+            .collect();
+        for value in &missing {
             self.call(Action::Add, owner, value, None, kept).await?;
+        }
+        if !missing.is_empty() {
+            let all: BTreeSet<TxtValue> = others.union(added).cloned().collect();
+            let seen = self.look_until(owner, |seen| shows(&all, seen)).await;
+            if seen.is_some_and(|seen| !shows(added, &seen)) {
+                return Err(ProviderError::Unsupported {
+                    detail: format!(
+                        "at {owner} stand values of somebody else, and what it adds takes their place; let challenges live at a name of their own"
+                    ),
+                    endpoint: self.endpoint(),
+                });
+            }
         }
         kept.owed.remove(owner);
         self.keeper.save(kept).await
