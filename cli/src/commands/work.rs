@@ -23,6 +23,7 @@ use dnseal_core::dns::Zones;
 use dnseal_core::event::Events;
 use dnseal_core::issue::CaaPolicy;
 use dnseal_core::issue::Engine;
+use dnseal_core::issue::Person;
 use dnseal_core::issue::Request;
 use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Memory;
@@ -203,6 +204,7 @@ pub(super) struct Engines {
     cancel: CancellationToken,
     events: Events,
     live: Live,
+    person: Person,
     made: BTreeMap<Vec<PathBuf>, Arc<Engine>>,
     /// An empty store for who only looks; goes away with this.
     _nothing: Option<TempDir>,
@@ -240,6 +242,7 @@ impl Engines {
             cancel: work.cancel().clone(),
             events: work.events.clone(),
             live: app.live()?,
+            person: Person::default(),
             made: BTreeMap::new(),
             _nothing: nothing,
             store: Arc::new(store),
@@ -250,6 +253,12 @@ impl Engines {
     /// The same, with CAA records stopping orders when this says so.
     pub(super) fn with_caa(mut self, policy: CaaPolicy) -> Self {
         self.caa = policy;
+        self
+    }
+
+    /// The same, waiting for a person who sets records where one is there.
+    pub(super) fn with_person(mut self, person: Person) -> Self {
+        self.person = person;
         self
     }
 
@@ -282,7 +291,8 @@ impl Engines {
             self.zones.clone(),
             self.events.clone(),
         )
-        .with_caa(self.caa);
+        .with_caa(self.caa)
+        .with_person(self.person);
         #[cfg(debug_assertions)]
         let engine = match crate::pause::asked(&self.cancel) {
             Some(checkpoints) => engine.with_checkpoints(checkpoints),

@@ -232,17 +232,22 @@ impl Zones {
         self.writers.submit(provider, zone, changes, cancel)
     }
 
-    /// Waits until the values are served, and at least `settle` more; tells each owner as it is proven. Of the owner names in
+    /// Waits until the values are served, and at least so long more as `times` says first, but not longer than it says then; tells each owner as it is proven. Of the owner names in
     /// `vouched` the provider has said that it serves them; see [`Self::await_settled`].
     pub async fn await_visible(
         &self,
         wanted: Vec<Wanted>,
         vouched: BTreeSet<DomainName>,
-        settle: Duration,
+        times: (Duration, Option<Duration>),
         cancel: &CancellationToken,
         on_proven: impl FnMut(Proven) + Send,
     ) -> Result<Report, PropagationError> {
-        self.propagation
+        let (settle, at_most) = times;
+        let propagation = match at_most {
+            Some(at_most) => self.propagation.within(at_most),
+            None => self.propagation.clone(),
+        };
+        propagation
             .settling(settle)
             .vouched(vouched)
             .await_visible_each(wanted, cancel, on_proven)
