@@ -1,5 +1,8 @@
 //! Which DNS providers there are, and which serves what.
 
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -276,9 +279,21 @@ pub(crate) fn one_provider(
         Some(bad) => Some(kind.build(named, bad, context)?),
         None => None,
     };
+    // A plugin of somebody's may understand the setting in its own way.
+    let silent = match kind.integration {
+        Integration::Native | Integration::Hosted => {
+            let silence = Silence::begin()?;
+            match settings.pointed_at(kind, silence.address) {
+                Some(there) => Some((kind.build(named, there, context)?, silence)),
+                None => None,
+            }
+        }
+        _ => None,
+    };
     Ok(Tested {
         impostor,
         kind,
+        silent,
         provider: build(named, kind, configured, set, context, &mut Vec::new())?,
     })
 }
@@ -288,7 +303,32 @@ pub(crate) fn one_provider(
 pub(crate) struct Tested {
     pub(crate) impostor: Option<Arc<dyn DnsProvider>>,
     pub(crate) kind: &'static Kind,
+    /// The same at a server that never answers, for as long as that is there.
+    pub(crate) silent: Option<(Arc<dyn DnsProvider>, Silence)>,
     pub(crate) provider: Arc<dyn DnsProvider>,
+}
+
+/// A server on this machine that takes connections and never says anything.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    address: SocketAddr,
+    _listener: TcpListener,
+}
+
+impl Silence {
+    fn begin() -> Result<Self, CliError> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let begun = listener.and_then(|listener| {
+            Ok(Self {
+                address: listener.local_addr()?,
+                _listener: listener,
+            })
+        });
+        begun.map_err(|error| CliError::Unexpected {
+            message: format!("cannot listen on this machine: {error}"),
+            hint: None,
+        })
+    }
 }
 
 /// What a provider is told, from all sources.

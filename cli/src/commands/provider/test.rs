@@ -50,6 +50,12 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
     for (message, hint) in warnings {
         work.events.warn(message, Some(hint));
     }
+    if tested.provider.capabilities().by_person.is_some() {
+        return Err(CliError::usage(
+            format!("a person serves `{}`, and is not tested", args.kind),
+            "`dnseal dns check` looks for what was set",
+        ));
+    }
     let probing = settings::probing(&args.probe, &app.config)?;
     let (asker, discovery, _) = work.look(&probing);
     let below = zone.child("_acme-challenge")?;
@@ -86,6 +92,7 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
     };
     let peculiar = conformance::Peculiar {
         only: only.as_ref(),
+        silent: tested.silent.as_ref().map(|(provider, _)| &**provider),
         ..conformance::Peculiar::default()
     };
     let results = conformance::run_with(&*tested.provider, &options, &peculiar, |result| {
