@@ -82,7 +82,11 @@ fn without_a_terminal_the_next_run_goes_on() {
     let Some(world) = World::start() else { return };
     let run = world.issue(&NAMES).run();
     assert_eq!(run.code(), 10, "{run:?}");
-    assert_eq!(run.stderr.matches(" IN TXT ").count(), 3, "all at once: {run:?}");
+    assert_eq!(
+        run.stderr.matches(" IN TXT ").count(),
+        3,
+        "all at once: {run:?}"
+    );
 
     let run = world.issue(&NAMES).args(["--output", "json"]).run();
     assert_eq!(run.code(), 10, "{run:?}");
@@ -109,7 +113,11 @@ fn without_a_terminal_the_next_run_goes_on() {
     for (_, value) in &wanted {
         assert!(run.stderr.contains(value), "{run:?}");
     }
-    assert_eq!(world.orders(), 1, "the same order from the beginning to the end");
+    assert_eq!(
+        world.orders(),
+        1,
+        "the same order from the beginning to the end"
+    );
 }
 
 #[test]
@@ -121,7 +129,9 @@ fn a_wait_ends_by_itself_when_the_records_are_there() {
         .spawn();
     run.wait_stderr("www.example.test. 60 IN TXT");
     let said = run.stderr();
-    let lines = said.lines().filter_map(|line| line.split_once(" 60 IN TXT "));
+    let lines = said
+        .lines()
+        .filter_map(|line| line.split_once(" 60 IN TXT "));
     let wanted: Vec<(String, String)> = lines
         .map(|(owner, value)| {
             let owner = owner.trim().trim_end_matches('.').to_owned();
@@ -131,7 +141,9 @@ fn a_wait_ends_by_itself_when_the_records_are_there() {
     assert_eq!(wanted.len(), 3, "{said}");
     // At the name without the label that was forgotten.
     let (_, value) = wanted.last().unwrap();
-    world.bind.add_txt(&world.key, ZONE, "www.example.test", value);
+    world
+        .bind
+        .add_txt(&world.key, ZONE, "www.example.test", value);
     run.wait_stderr("is at www.example.test");
     world.set(&wanted);
     let run = run.wait();
@@ -189,7 +201,11 @@ fn renew_waits_for_nobody() {
     let document = run.json();
     let of = |name: &str| {
         let certificates = document["certificates"].as_array().unwrap();
-        certificates.iter().find(|c| c["name"] == name).unwrap().clone()
+        certificates
+            .iter()
+            .find(|c| c["name"] == name)
+            .unwrap()
+            .clone()
     };
     assert_eq!(of("example.test")["issued_now"], true, "{document:#}");
     let wanted = records(&of("www.example.test")["error"]);

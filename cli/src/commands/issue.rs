@@ -66,7 +66,9 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
     if args.dry_run {
         let stage = Stage::new(app)?;
         let caa = settings::caa(&args.ca, &app.config)?;
-        let mut engines = Engines::new(&stage.app, &work, zones)?.with_caa(caa).with_person(person());
+        let mut engines = Engines::new(&stage.app, &work, zones)?
+            .with_caa(caa)
+            .with_person(person());
         let orders = orders.into_iter().map(rehearsed);
         let jobs = jobs(&mut engines, orders.collect::<Result<_, _>>()?)?;
         return stage
@@ -77,7 +79,9 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
         true => plan(app, &mut Engines::looking(app, &work, zones)?, orders, work).await,
         false => {
             let caa = settings::caa(&args.ca, &app.config)?;
-            let mut engines = Engines::new(app, &work, zones)?.with_caa(caa).with_person(person());
+            let mut engines = Engines::new(app, &work, zones)?
+                .with_caa(caa)
+                .with_person(person());
             for order in orders.iter().filter(|_| !app.printer.quiet) {
                 // That a new one is ordered surprises nobody; what cannot be read is the end of that certificate alone.
                 if let Ok(Some(why)) = reason::reason(app, &order.request).await

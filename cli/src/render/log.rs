@@ -90,12 +90,16 @@ pub(super) fn describe(what: &What) -> (Detail, String) {
             remove,
             at_most,
         } => {
-            let limit = at_most.map_or_else(String::new, |d| format!(", for at most {}", duration(d)));
+            let limit =
+                at_most.map_or_else(String::new, |d| format!(", for at most {}", duration(d)));
             let first = match remove {
                 true => "these records are not needed any more, and may be removed:".to_owned(),
                 false => format!("set these records; they are looked for{limit}:"),
             };
-            let lines: Vec<String> = records.iter().map(|record| format!("\n  {record}")).collect();
+            let lines: Vec<String> = records
+                .iter()
+                .map(|record| format!("\n  {record}"))
+                .collect();
             (Detail::Warning, format!("{first}\n{}\n", lines.concat()))
         }
         What::Deployed { version, directory } => (

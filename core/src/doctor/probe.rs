@@ -30,7 +30,11 @@ pub(super) async fn check(
         .into_iter()
         .map(|place| {
             let owner = &place.location.owner;
-            Finding::ok(Check::Probe, owner, "a person sets the value, so none was tried")
+            Finding::ok(
+                Check::Probe,
+                owner,
+                "a person sets the value, so none was tried",
+            )
         })
         .collect();
     if places.is_empty() {

@@ -78,9 +78,9 @@ impl Walk<'_> {
     ) -> Result<(), IssueError> {
         let asked: Vec<&Target> = wave.iter().filter(|t| patience(t).is_some()).collect();
         let is_known = |target: &&Target| {
-            known.iter().any(|p| {
-                p.value == target.value && p.owner == target.place.location.owner
-            })
+            known
+                .iter()
+                .any(|p| p.value == target.value && p.owner == target.place.location.owner)
         };
         let missing = match asked.iter().any(is_known) {
             true => self.missing(&asked).await,
@@ -88,7 +88,11 @@ impl Walk<'_> {
         };
         let patience = match self.engine.person {
             Person::Present => LONGEST_WAIT,
-            Person::Absent => asked.iter().filter_map(|t| patience(t)).max().unwrap_or_default(),
+            Person::Absent => asked
+                .iter()
+                .filter_map(|t| patience(t))
+                .max()
+                .unwrap_or_default(),
         };
         if !missing.is_empty() {
             if patience.is_zero() {
@@ -140,7 +144,9 @@ impl Walk<'_> {
         };
         let proven = report.names.iter().map(|name| name.proven);
         let both = asked.iter().zip(proven);
-        both.filter(|(_, proven)| !proven).map(|(t, _)| *t).collect()
+        both.filter(|(_, proven)| !proven)
+            .map(|(t, _)| *t)
+            .collect()
     }
 
     async fn awaits(&self, missing: &[&Target]) -> IssueError {
@@ -162,7 +168,8 @@ impl Walk<'_> {
             tokio::time::sleep(LOOK_BESIDE).await;
             for misplaced in self.misplaced(missing).await {
                 if told.insert(misplaced.clone()) {
-                    self.events.warn(misplaced.to_string(), Some(misplaced.hint()));
+                    self.events
+                        .warn(misplaced.to_string(), Some(misplaced.hint()));
                 }
             }
         }
@@ -274,7 +281,10 @@ mod tests {
             assert!(names.iter().any(|n| n == name), "{name}: {names:?}");
         }
         // Above the zone nobody can have written by mistake.
-        assert!(names.iter().all(|name| name.ends_with("example.com")), "{names:?}");
+        assert!(
+            names.iter().all(|name| name.ends_with("example.com")),
+            "{names:?}"
+        );
         assert!(!names.iter().any(|n| n == "_acme-challenge.com"));
     }
 
@@ -285,6 +295,10 @@ mod tests {
             owner: "_acme-challenge.example.com".parse().unwrap(),
             zone: "example.com".parse().unwrap(),
         };
-        assert!(misplaced.hint().contains("enter `_acme-challenge` as"), "{}", misplaced.hint());
+        assert!(
+            misplaced.hint().contains("enter `_acme-challenge` as"),
+            "{}",
+            misplaced.hint()
+        );
     }
 }

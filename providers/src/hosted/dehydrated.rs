@@ -153,10 +153,7 @@ impl DnsProvider for Chain {
     async fn apply(&self, zone: &Zone, changes: &[TxtChange]) -> Result<Applied, ProviderError> {
         let (hook, _turn) = self.hook.in_turn().await;
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(changes.len());
-        let mut calls = [
-            (Action::Add, Vec::new()),
-            (Action::Remove, Vec::new()),
-        ];
+        let mut calls = [(Action::Add, Vec::new()), (Action::Remove, Vec::new())];
         for change in changes {
             let challenge = Challenge::of(change);
             let triple = match change.owner.is_within(&zone.name) {

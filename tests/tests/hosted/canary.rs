@@ -22,7 +22,8 @@ const KINDS: [(&str, &str); 3] = [
 #[test]
 fn a_secret_is_for_its_own_provider() {
     let key = TsigKey::random("acme-key");
-    let zones = [ZONE, "a.test", "b.test", "c.test"].map(|zone| ZoneSpec::new(zone).updated_by(&key));
+    let zones =
+        [ZONE, "a.test", "b.test", "c.test"].map(|zone| ZoneSpec::new(zone).updated_by(&key));
     let Some(bind) = Bind::start(BindOptions::new(zones, [key.clone()])) else {
         return;
     };
@@ -35,7 +36,11 @@ fn a_secret_is_for_its_own_provider() {
     let tells = |what: &str| format!("['{}', '{}']", scripts.path("tells"), what);
     let programs = [
         format!("command: {}", tells("exec")),
-        format!("auth-hook: {}, cleanup-hook: {}", tells("auth"), tells("cleanup")),
+        format!(
+            "auth-hook: {}, cleanup-hook: {}",
+            tells("auth"),
+            tells("cleanup")
+        ),
         format!("command: {}", tells("dehydrated")),
     ];
     let mut config = "providers:\n".to_owned();
@@ -55,9 +60,17 @@ fn a_secret_is_for_its_own_provider() {
     let home = TempDir::with_prefix("dnseal-home-").unwrap();
     fs::write(home.path().join("dnseal.yaml"), &config).unwrap();
 
-    let watches = ["canary-of", server::PASSWORD].map(|secret| Watch::begin(secret, "surroundings"));
+    let watches =
+        ["canary-of", server::PASSWORD].map(|secret| Watch::begin(secret, "surroundings"));
     let run = issue(home.path(), &bind, &pebble)
-        .args(["a.test", "b.test", "*.b.test", "c.test", "-vv", "--log-file"])
+        .args([
+            "a.test",
+            "b.test",
+            "*.b.test",
+            "c.test",
+            "-vv",
+            "--log-file",
+        ])
         .arg(home.path().join("log"))
         .run();
     assert_eq!(run.code(), 0, "{config}\n{run:?}");
@@ -79,11 +92,18 @@ fn a_secret_is_for_its_own_provider() {
         let text = fs::read_to_string(scripts.path(&format!("surroundings-{what}"))).unwrap();
         let canaries = text.lines().filter(|line| line.contains("canary"));
         let canaries: BTreeSet<String> = canaries.map(str::to_owned).collect();
-        assert_eq!(canaries, [format!("CANARY=canary-of-{kind}")].into(), "{what}");
+        assert_eq!(
+            canaries,
+            [format!("CANARY=canary-of-{kind}")].into(),
+            "{what}"
+        );
         assert!(!text.contains(server::PASSWORD), "{what}");
     }
     let log = fs::read_to_string(home.path().join("log")).unwrap();
     for text in [&log, &run.stdout, &run.stderr] {
-        assert!(!text.contains("canary") && !text.contains(server::PASSWORD), "{text}");
+        assert!(
+            !text.contains("canary") && !text.contains(server::PASSWORD),
+            "{text}"
+        );
     }
 }

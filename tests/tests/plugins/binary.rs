@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use dnseal_tests::{
     Bind, BindOptions, Dnseal, Misbehaving, NameServer, Pebble, PebbleOptions, Peer, PluginDir,
-    PowerDns, PowerDnsOptions, TsigKey, Unbound, UnboundOptions, Watch, ZoneSpec, require, txt_values,
+    PowerDns, PowerDnsOptions, TsigKey, Unbound, UnboundOptions, Watch, ZoneSpec, require,
+    txt_values,
 };
 use tempfile::TempDir;
 
