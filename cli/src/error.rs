@@ -16,6 +16,7 @@ use dnseal_core::acme::ReasonError;
 use dnseal_core::acme::TransportError;
 use dnseal_core::deploy::HookKind;
 use dnseal_core::deploy::TargetError;
+use dnseal_core::dns::ByHand;
 use dnseal_core::dns::DiscoveryError;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::NameError;
@@ -25,7 +26,6 @@ use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::RouteError;
 use dnseal_core::dns::TxtValueError;
 use dnseal_core::dns::WriteError;
-use dnseal_core::issue::ByHand;
 use dnseal_core::issue::ErrorKind;
 use dnseal_core::issue::IssueError;
 use dnseal_core::revoke::RevocationError;
@@ -312,7 +312,7 @@ impl CliError {
                 PropagationError::NotVisible { report, .. } => Some(report.to_string()),
                 _ => None,
             },
-            Self::Issue(error) if error.records().len() > 1 => {
+            Self::Issue(error) if !error.records().is_empty() => {
                 let lines = error.records().into_iter();
                 let lines: Vec<String> = lines.map(|record| format!("  {record}")).collect();
                 Some(lines.join("\n"))
@@ -389,7 +389,9 @@ fn of_store(error: &StoreError) -> ExitCode {
     match error {
         StoreError::Locked { .. } => ExitCode::LOCKED,
         StoreError::Cancelled { .. } => ExitCode::INTERRUPTED,
-        StoreError::File(_) => ExitCode::USAGE,
+        StoreError::Corrupt { .. } | StoreError::File(_) | StoreError::Newer { .. } => {
+            ExitCode::USAGE
+        }
         _ => ExitCode::UNEXPECTED,
     }
 }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::dns::ByHand;
 use crate::dns::DomainName;
 use crate::dns::Identifier;
 use crate::dns::Rung;
@@ -35,6 +36,16 @@ pub struct Event {
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum What {
+    /// A person has to set records, or may remove them.
+    ByHand {
+        /// All of them.
+        records: Vec<ByHand>,
+        /// Whether they may be removed.
+        remove: bool,
+        /// How long it is waited for them at most.
+        #[serde(serialize_with = "as_optional_millis")]
+        at_most: Option<Duration>,
+    },
     /// A request to the CA was answered, or failed.
     AcmeRequest {
         /// `GET`, `HEAD` or `POST`.

@@ -11,6 +11,7 @@
 mod cloudflare;
 pub mod conformance;
 mod hosted;
+mod manual;
 pub mod plugin;
 mod program;
 mod registry;

@@ -16,6 +16,7 @@ use dnseal_core::store::Memory;
 
 use crate::cloudflare;
 use crate::hosted;
+use crate::manual;
 use crate::plugin;
 use crate::rfc2136;
 #[cfg(feature = "route53")]
@@ -350,6 +351,7 @@ const KINDS: &[Kind] = &[
     hosted::dehydrated::KIND,
     hosted::exec::KIND,
     hosted::httpreq::KIND,
+    manual::KIND,
     plugin::KIND,
     rfc2136::KIND,
     #[cfg(feature = "route53")]

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -122,6 +123,26 @@ impl Settings {
             }
         }
         changed.then_some(bad)
+    }
+
+    /// The same for a service at another address, which is waited for briefly; `None` where no setting says where the service is.
+    pub fn pointed_at(&self, kind: &Kind, address: SocketAddr) -> Option<Self> {
+        let at = |key: &str| match key {
+            "server" => Some(address.to_string()),
+            "base-url" | "endpoint" | "url" => Some(format!("http://{address}")),
+            _ => None,
+        };
+        let (key, there) = kind
+            .settings
+            .iter()
+            .filter(|setting| setting.form == Form::Text)
+            .find_map(|setting| Some((setting.key, at(setting.key)?)))?;
+        let mut other = self.clone();
+        other.insert(key, there.into());
+        if kind.setting("timeout").is_some() {
+            other.insert("timeout", "2s".into());
+        }
+        Some(other)
     }
 
     /// Refuses keys that `kind` does not know, and puts aliases under their proper key.

@@ -24,6 +24,7 @@ use dnseal_core::dns::Zone;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::Mutex;
+use tokio::sync::MutexGuard;
 
 /// A contract by which one value is added or removed.
 #[async_trait]
@@ -34,7 +35,7 @@ pub(crate) trait Single: fmt::Debug + Send + Sync {
     /// What the contract can do; by most nothing but adding and removing.
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: false,
+            by_person: None,
             exclusive: false,
             max_values: None,
             overwrites: false,
@@ -102,6 +103,12 @@ impl<S: Single> OneAtATime<S> {
             contract,
             turn: Mutex::default(),
         }
+    }
+
+    /// The contract, for as long as nobody else uses it.
+    pub(crate) async fn in_turn(&self) -> (&S, MutexGuard<'_, ()>) {
+        let turn = self.turn.lock().await;
+        (&self.contract, turn)
     }
 }
 
@@ -197,6 +204,7 @@ fn is_about_all(error: &ProviderError, changes: &[TxtChange]) -> bool {
 }
 
 impl Challenge {
+    /// What is known of where a value comes from.
     pub(crate) fn of(change: &TxtChange) -> Self {
         let kept = change
             .handle

@@ -54,6 +54,7 @@ pub use sandbox::{DoAt, FOREIGN, HoldAt, OWNER, SHORT, Sandbox, ZONE, issue, kil
 pub use shop::Shop;
 pub use tinyproxy::{Tinyproxy, TinyproxyOptions};
 pub use unbound::{Unbound, UnboundOptions};
+pub use watch::{Sighted, Watch};
 pub use workbench::{CaSettings, Server, Workbench};
 
 pub mod fakes;
@@ -81,4 +82,5 @@ mod shop;
 mod tinyproxy;
 mod tls;
 mod unbound;
+mod watch;
 mod workbench;

@@ -47,6 +47,13 @@ async fn change(app: &App, args: &ValueArgs, action: Action) -> Result<Report, C
     let work = Work::begin(app)?;
     let zones = zones(app, &work, &args.zone)?;
     let place = place(&zones, &work, owner).await?;
+    if place.provider.provider.capabilities().by_person.is_some() {
+        let owner = &place.location.owner;
+        return Err(CliError::usage(
+            format!("a person changes the values at {owner}, and nothing here does"),
+            format!("`dnseal dns check {owner} --watch --value VALUE` looks for one"),
+        ));
+    }
     let was_there = match action {
         Action::Add => None,
         // Where the provider cannot tell, the removal is what counts.

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use dnseal_core::doctor::Finding;
+use dnseal_core::doctor::Severity;
+use dnseal_core::issue::Person;
 use dnseal_core::issue::Plan;
 use dnseal_core::issue::Terms;
 use dnseal_core::store::KeyOrigin;
@@ -24,6 +27,7 @@ use crate::commands::batch;
 use crate::commands::batch::Batch;
 use crate::commands::batch::Job;
 use crate::commands::deploying::Deploying;
+use crate::commands::deploying::examined;
 use crate::commands::notices;
 use crate::commands::reason;
 use crate::commands::rehearsal::Stage;
@@ -66,7 +70,9 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
     if args.dry_run {
         let stage = Stage::new(app)?;
         let caa = settings::caa(&args.ca, &app.config)?;
-        let mut engines = Engines::new(&stage.app, &work, zones)?.with_caa(caa);
+        let mut engines = Engines::new(&stage.app, &work, zones)?
+            .with_caa(caa)
+            .with_person(person());
         let orders = orders.into_iter().map(rehearsed);
         let jobs = jobs(&mut engines, orders.collect::<Result<_, _>>()?)?;
         return stage
@@ -77,7 +83,9 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
         true => plan(app, &mut Engines::looking(app, &work, zones)?, orders, work).await,
         false => {
             let caa = settings::caa(&args.ca, &app.config)?;
-            let mut engines = Engines::new(app, &work, zones)?.with_caa(caa);
+            let mut engines = Engines::new(app, &work, zones)?
+                .with_caa(caa)
+                .with_person(person());
             for order in orders.iter().filter(|_| !app.printer.quiet) {
                 // That a new one is ordered surprises nobody; what cannot be read is the end of that certificate alone.
                 if let Ok(Some(why)) = reason::reason(app, &order.request).await
@@ -92,7 +100,7 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
             let jobs = jobs(&mut engines, orders)?;
             let mut batch = Batch::new(args.at_once.concurrency());
             let ids = jobs.iter().map(|job| &job.id);
-            let deploying = Deploying::new(app, &work, engines.store(), ids)?;
+            let deploying = Deploying::new(app, &work, engines.store(), ids).await?;
             deploying.look(app, &jobs).await?;
             batch.observers.push(Box::new(deploying));
             batch.observers.extend(notices::observer(app, &work)?);
@@ -102,6 +110,14 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
             let again = Again::of_this_process(args.provider.provider.as_deref(), &app.config);
             batch::report(app, ended, interrupted, &stats, Some(&again))
         }
+    }
+}
+
+/// Whoever sits at a terminal is waited for.
+fn person() -> Person {
+    match std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        true => Person::Present,
+        false => Person::Absent,
     }
 }
 
@@ -144,18 +160,25 @@ async fn plan(
     let mut text = String::new();
     let mut documents: Vec<Value> = Vec::new();
     let mut exit = ExitCode::DONE;
+    let store = engines.store();
     for (order, plan) in plans {
         let id = &order.request.id;
         match plan {
             Ok(plan) => {
                 let why = reason::reason(app, &order.request).await?;
                 text.push_str(&plan_text(order, &plan, why.as_deref()));
+                let deployment = examined(app, &*store, &[id]).await?;
+                text.push_str(&deployment_text(&deployment));
                 text.push('\n');
+                if deployment.iter().any(|f| f.severity == Severity::Failure) {
+                    exit = ExitCode::DEPLOY;
+                }
                 let mut document = serde_json::to_value(&plan).unwrap_or_default();
                 if let Some(document) = document.as_object_mut() {
                     document.insert("reason".into(), json!(why));
                     let renew_at = plan.renew_at.map(after::in_seconds);
                     document.insert("renew_at".into(), json!(renew_at));
+                    document.insert("deployment".into(), json!(deployment));
                 }
                 documents.push(document);
             }
@@ -249,6 +272,27 @@ fn plan_text(order: &Order, plan: &Plan, why: Option<&str>) -> String {
         ]);
         table.row(["looked for at", &name.servers.join(", ")]);
         text.push_str(&table.render("    "));
+    }
+    text
+}
+
+/// Where it would go on this machine, and what would be in the way.
+fn deployment_text(findings: &[Finding]) -> String {
+    use std::fmt::Write as _;
+
+    let mut text = String::new();
+    for finding in findings {
+        let _ = match finding.severity {
+            Severity::Ok => writeln!(text, "\n  deployed: {}", finding.about),
+            _ => writeln!(
+                text,
+                "\n  not deployed: {}: {}",
+                finding.about, finding.message
+            ),
+        };
+        if let Some(fix) = &finding.fix {
+            let _ = writeln!(text, "    fix: {fix}");
+        }
     }
     text
 }

@@ -24,6 +24,7 @@ use dnseal_core::dns::Zones;
 use dnseal_core::event::Events;
 use dnseal_core::issue::CaaPolicy;
 use dnseal_core::issue::Engine;
+use dnseal_core::issue::Person;
 use dnseal_core::issue::Request;
 use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Memory;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::App;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
+use crate::input;
 use crate::metrics::Metrics;
 use crate::render::LogFile;
 use crate::render::Printer;
@@ -210,6 +212,7 @@ pub(super) struct Engines {
     cancel: CancellationToken,
     events: Events,
     live: Live,
+    person: Person,
     made: BTreeMap<Vec<PathBuf>, Arc<Engine>>,
     /// An empty store for who only looks; goes away with this.
     _nothing: Option<TempDir>,
@@ -247,6 +250,7 @@ impl Engines {
             cancel: work.cancel().clone(),
             events: work.events.clone(),
             live: app.live()?,
+            person: Person::default(),
             made: BTreeMap::new(),
             _nothing: nothing,
             store: Arc::new(store),
@@ -257,6 +261,12 @@ impl Engines {
     /// The same, with CAA records stopping orders when this says so.
     pub(super) fn with_caa(mut self, policy: CaaPolicy) -> Self {
         self.caa = policy;
+        self
+    }
+
+    /// The same, waiting for a person who sets records where one is there.
+    pub(super) fn with_person(mut self, person: Person) -> Self {
+        self.person = person;
         self
     }
 
@@ -289,7 +299,8 @@ impl Engines {
             self.zones.clone(),
             self.events.clone(),
         )
-        .with_caa(self.caa);
+        .with_caa(self.caa)
+        .with_person(self.person);
         #[cfg(debug_assertions)]
         let engine = match crate::pause::asked(&self.cancel) {
             Some(checkpoints) => engine.with_checkpoints(checkpoints),
@@ -331,9 +342,9 @@ fn read_roots(paths: &[PathBuf]) -> Result<Vec<ExtraRoot>, CliError> {
 }
 
 fn read_root(path: &Path) -> Result<ExtraRoot, CliError> {
-    let pem = std::fs::read(path).map_err(CliError::io("read the root certificate", path))?;
+    let pem = input::read(path).map_err(CliError::io("read the root certificate", path))?;
     Ok(ExtraRoot {
         name: path.display().to_string(),
-        pem,
+        pem: pem.to_vec(),
     })
 }

@@ -33,12 +33,17 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens the file, made for its owner alone where it is missing.
+    /// Opens the file, made for its owner alone where it is missing. A pipe that nobody reads holds up no run.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.create(true).append(true);
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+
+            let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+            options.mode(0o600).custom_flags(flags);
+        }
         Ok(Self {
             file: options.open(path)?,
         })
@@ -84,6 +89,23 @@ pub(super) fn describe(what: &What) -> (Detail, String) {
                 elapsed.as_millis()
             );
             (Detail::Everything, text)
+        }
+        What::ByHand {
+            records,
+            remove,
+            at_most,
+        } => {
+            let limit =
+                at_most.map_or_else(String::new, |d| format!(", for at most {}", duration(d)));
+            let first = match remove {
+                true => "these records are not needed any more, and may be removed:".to_owned(),
+                false => format!("set these records; they are looked for{limit}:"),
+            };
+            let lines: Vec<String> = records
+                .iter()
+                .map(|record| format!("\n  {record}"))
+                .collect();
+            (Detail::Warning, format!("{first}\n{}\n", lines.concat()))
         }
         What::Deployed { version, directory } => (
             Detail::Verbose,

@@ -1,5 +1,8 @@
 //! Which DNS providers there are, and which serves what.
 
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +32,7 @@ use crate::config::Provider;
 use crate::config::Secret;
 use crate::env_vars;
 use crate::error::CliError;
+use crate::input;
 use crate::settings;
 
 /// The providers of a run, made but not asked yet, and who serves which zone.
@@ -341,9 +345,21 @@ pub(crate) fn one_provider(
         Some(bad) => Some(kind.build(named, bad, context)?),
         None => None,
     };
+    // A plugin of somebody's may understand the setting in its own way.
+    let silent = match kind.integration {
+        Integration::Native | Integration::Hosted => {
+            let silence = Silence::begin()?;
+            match settings.pointed_at(kind, silence.address) {
+                Some(there) => Some((kind.build(named, there, context)?, silence)),
+                None => None,
+            }
+        }
+        _ => None,
+    };
     Ok(Tested {
         impostor,
         kind,
+        silent,
         provider: build(named, kind, configured, set, context, &mut Vec::new())?,
     })
 }
@@ -353,7 +369,32 @@ pub(crate) fn one_provider(
 pub(crate) struct Tested {
     pub(crate) impostor: Option<Arc<dyn DnsProvider>>,
     pub(crate) kind: &'static Kind,
+    /// The same at a server that never answers, for as long as that is there.
+    pub(crate) silent: Option<(Arc<dyn DnsProvider>, Silence)>,
     pub(crate) provider: Arc<dyn DnsProvider>,
+}
+
+/// A server on this machine that takes connections and never says anything.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    address: SocketAddr,
+    _listener: TcpListener,
+}
+
+impl Silence {
+    fn begin() -> Result<Self, CliError> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let begun = listener.and_then(|listener| {
+            Ok(Self {
+                address: listener.local_addr()?,
+                _listener: listener,
+            })
+        });
+        begun.map_err(|error| CliError::Unexpected {
+            message: format!("cannot listen on this machine: {error}"),
+            hint: None,
+        })
+    }
 }
 
 /// What a provider is told, from all sources.
@@ -370,7 +411,9 @@ fn gather(
         let text = match form {
             Form::File => {
                 warnings.extend(readable_by_others(Path::new(&text)));
-                std::fs::read_to_string(&text).map_err(CliError::io("read", &text))?
+                let path = Path::new(&text);
+                let content = input::read_text(path).map_err(CliError::io("read", path))?;
+                content.to_string()
             }
             _ => text,
         };
@@ -417,13 +460,12 @@ fn gather(
             .iter()
             .filter_map(|path| readable_by_others(Path::new(path))),
     );
+    let read = |path: &str| input::read_text(Path::new(path)).map(|text| text.to_string());
     let environment =
-        Settings::from_env(kind, &env_vars::get, &|path| std::fs::read_to_string(path)).map_err(
-            |source| CliError::Settings {
-                name: name.to_owned(),
-                source,
-            },
-        )?;
+        Settings::from_env(kind, &env_vars::get, &read).map_err(|source| CliError::Settings {
+            name: name.to_owned(),
+            source,
+        })?;
     settings.fill_from(environment);
     Ok(settings)
 }
@@ -512,7 +554,7 @@ fn read_secret_files(
     warnings: &mut Vec<(String, String)>,
 ) {
     for (key, path) in &args.secret_files {
-        match std::fs::read_to_string(path) {
+        match input::read_text(path) {
             Ok(text) => {
                 warnings.extend(readable_by_others(path));
                 set.push((key.clone(), text.trim_end().to_owned()));

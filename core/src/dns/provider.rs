@@ -69,8 +69,8 @@ pub trait DnsProvider: fmt::Debug + Send + Sync {
 /// What a provider can do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Capabilities {
-    /// Whether it is a person who makes the changes, when they are told of them.
-    pub by_person: bool,
+    /// Where it is a person who makes the changes, when they are told of them: how long to wait for that while nobody is known to watch.
+    pub by_person: Option<Duration>,
     /// Whether the values at one owner name have to be one run's: from the first that is added until the last is withdrawn, no
     /// other run writes there. So it is where a removal may take other values with it.
     pub exclusive: bool,

@@ -38,7 +38,7 @@ pub(crate) struct MemoryProvider {
 impl DnsProvider for MemoryProvider {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: false,
+            by_person: None,
             exclusive: false,
             max_values: None,
             overwrites: false,

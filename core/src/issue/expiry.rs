@@ -85,7 +85,7 @@ impl Deadline {
         }
     }
 
-    fn left(&self) -> Option<Duration> {
+    pub(super) fn left(&self) -> Option<Duration> {
         let left = self.at?.duration_since(Timestamp::now());
         Some(Duration::try_from(left).unwrap_or_default())
     }

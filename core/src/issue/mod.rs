@@ -40,7 +40,8 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-pub use by_hand::ByHand;
+pub use by_hand::Misplaced;
+pub use by_hand::Person;
 pub use checkpoint::Checkpoint;
 pub use checkpoint::Checkpoints;
 pub use checkpoint::UnknownCheckpoint;
@@ -86,6 +87,7 @@ pub struct Engine {
     clients: clients::Clients,
     events: Events,
     live: Live,
+    person: Person,
     /// Orders of one run queue here for a lock, instead of polling the file that keeps runs apart.
     queues: Mutex<HashMap<LockName, Arc<tokio::sync::Mutex<()>>>>,
     store: Arc<dyn Store>,
@@ -108,6 +110,7 @@ impl Engine {
             clients: clients::Clients::default(),
             events,
             live,
+            person: Person::default(),
             queues: Mutex::default(),
             store,
             transport,
@@ -118,6 +121,12 @@ impl Engine {
     /// When CAA records stop an order; where they certainly forbid it, unless given.
     pub fn with_caa(mut self, policy: CaaPolicy) -> Self {
         self.caa = policy;
+        self
+    }
+
+    /// Whether somebody watches who can set records by hand; nobody, unless given.
+    pub fn with_person(mut self, person: Person) -> Self {
+        self.person = person;
         self
     }
 

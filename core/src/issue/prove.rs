@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::Checkpoint;
 use super::IssueError;
+use super::by_hand::patience;
 use super::expiry::Deadline;
 use super::give_back::refused;
 use super::publish::How;
@@ -51,6 +52,8 @@ struct Proving<'a> {
     account: &'a Account,
     deadline: Deadline,
     order: Order,
+    /// What earlier runs have written down.
+    published: Vec<Published>,
     turns: Turns,
 }
 
@@ -192,6 +195,7 @@ impl Walk<'_> {
             account,
             deadline,
             order,
+            published: self.session.head().await.published,
             turns,
         };
         let proven = self.prove_in_waves(&proving, targets, announcement).await;
@@ -206,8 +210,7 @@ impl Walk<'_> {
         mut announcement: Option<Announcement>,
     ) -> Result<Order, IssueError> {
         let rooms = self.rooms(&targets).await;
-        let published = self.session.head().await.published;
-        let waves = waves(targets.clone(), &rooms, &published);
+        let waves = waves(targets.clone(), &rooms, &proving.published);
         let count = waves.len();
         let mut judged = Judged::default();
         for (at, wave) in waves.into_iter().enumerate() {
@@ -252,8 +255,17 @@ impl Walk<'_> {
             )
             .await?;
             self.engine.reached(Checkpoint::DnsWritten).await;
-            let propagating = self.propagate(wave, receipts);
-            proving.deadline.ends(propagating).await?;
+            let by_hand = wave.iter().any(|target| patience(target).is_some());
+            match by_hand {
+                true => {
+                    self.see_by_hand(wave, receipts, &proving.published, &proving.deadline)
+                        .await?;
+                }
+                false => {
+                    let propagating = self.propagate(wave, receipts, None);
+                    proving.deadline.ends(propagating).await?;
+                }
+            }
             self.outlive(wave, judged).await?;
             self.engine.reached(Checkpoint::Propagated).await;
         }
@@ -431,10 +443,12 @@ impl Walk<'_> {
         Ok(())
     }
 
-    async fn propagate(
+    /// Waits until the values are seen; `at_most` is another time for that than usual.
+    pub(super) async fn propagate(
         &self,
         targets: &[Target],
         settling: Vec<Settling>,
+        at_most: Option<Duration>,
     ) -> Result<(), IssueError> {
         self.events.stage(Stage::Propagate);
         let mut by_owner: BTreeMap<DomainName, (WantedValues, Vec<Identifier>)> = BTreeMap::new();
@@ -481,7 +495,7 @@ impl Walk<'_> {
         };
         self.engine
             .zones
-            .await_visible(wanted, vouched, settle, self.cancel, tell)
+            .await_visible(wanted, vouched, (settle, at_most), self.cancel, tell)
             .await?;
         Ok(())
     }

@@ -13,6 +13,7 @@ use super::turns::Turns;
 use crate::acme::Challenge;
 use crate::dns::Action;
 use crate::dns::Announcement;
+use crate::dns::ByHand;
 use crate::dns::DomainName;
 use crate::dns::Identifier;
 use crate::dns::NamedProvider;
@@ -302,6 +303,21 @@ pub(super) async fn withdraw_with(
         }
     }
     let left = total - gone.len();
+    let by_hand: BTreeSet<ByHand> = gone
+        .iter()
+        .filter(|value| {
+            let provider = engine.zones.provider(&value.provider);
+            provider.is_ok_and(|p| p.provider.capabilities().by_person.is_some())
+        })
+        .map(|value| ByHand::value(&value.owner, &value.value, value.ttl))
+        .collect();
+    if !by_hand.is_empty() {
+        events.emit(What::ByHand {
+            records: by_hand.into_iter().collect(),
+            remove: true,
+            at_most: None,
+        });
+    }
     session
         .update(|head| {
             head.published

@@ -56,7 +56,7 @@ struct Cloudflare {
 impl DnsProvider for Cloudflare {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: false,
+            by_person: None,
             exclusive: false,
             max_values: None,
             overwrites: false,

@@ -180,7 +180,7 @@ impl Memory {
 impl DnsProvider for Memory {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: false,
+            by_person: None,
             exclusive: false,
             max_values: self.max_values,
             overwrites: false,

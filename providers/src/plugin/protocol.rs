@@ -207,7 +207,7 @@ impl DescribedCapabilities {
     /// In the words of the trait.
     pub(super) fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: false,
+            by_person: None,
             exclusive: false,
             max_values: self.max_values,
             overwrites: false,

@@ -56,7 +56,7 @@ struct Rfc2136 {
 impl DnsProvider for Rfc2136 {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: false,
+            by_person: None,
             exclusive: false,
             max_values: None,
             overwrites: false,

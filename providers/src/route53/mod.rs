@@ -54,7 +54,7 @@ struct Route53 {
 impl DnsProvider for Route53 {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: false,
+            by_person: None,
             exclusive: false,
             max_values: Some(change::MOST_VALUES),
             overwrites: false,

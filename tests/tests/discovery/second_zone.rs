@@ -19,7 +19,7 @@ struct Account(Vec<DomainName>);
 impl DnsProvider for Account {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: false,
+            by_person: None,
             exclusive: false,
             max_values: None,
             overwrites: false,

@@ -7,6 +7,7 @@
     reason = "helpers of tests, which clippy does not count among the tests"
 )]
 
+mod canary;
 mod scripts;
 mod server;
 
@@ -74,6 +75,25 @@ async fn a_dehydrated_hook_conforms() {
         "dehydrated-hook",
         &[("command", scripts.path("dehydrated"))],
     );
+    conforms(
+        &bind,
+        &*provider,
+        None,
+        &["bad-credentials", "apex-as-owner"],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_chain_conforms() {
+    let Some((bind, scripts)) = bind_with_scripts() else {
+        return;
+    };
+    let chain = [
+        ("command", scripts.path("chain")),
+        ("chain", "yes".to_owned()),
+    ];
+    let provider = scripts.provider("dehydrated-hook", &chain);
     conforms(
         &bind,
         &*provider,
@@ -231,6 +251,10 @@ fn base_and_wildcard_through_each() {
             "kind: dehydrated-hook, command: '{}'",
             scripts.path("dehydrated")
         ),
+        format!(
+            "kind: dehydrated-hook, chain: true, command: '{}'",
+            scripts.path("chain")
+        ),
         http(&server),
         format!("{}, mode: RAW", http(&raw_server)),
     ] {
@@ -249,6 +273,9 @@ fn base_and_wildcard_through_each() {
             "{config}"
         );
     }
+    // Two triples in one call, and two to clean up.
+    let chained = fs::read_to_string(scripts.path("chained")).unwrap();
+    assert_eq!(chained, "deploy_challenge 6\nclean_challenge 6\n");
     // What certbot's hooks hear: the output of the first, and how many come after.
     let heard = fs::read_to_string(scripts.path("heard")).unwrap();
     let heard: BTreeSet<&str> = heard.lines().collect();

@@ -52,6 +52,12 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
     for (message, hint) in warnings {
         work.events.warn(message, Some(hint));
     }
+    if tested.provider.capabilities().by_person.is_some() {
+        return Err(CliError::usage(
+            format!("a person serves `{}`, and is not tested", args.kind),
+            "`dnseal dns check` looks for what was set",
+        ));
+    }
     let (asker, discovery, _) = work.look(&probing);
     let below = zone.child("_acme-challenge")?;
     // A service with a name for each domain is tried at that of this one.
@@ -87,6 +93,7 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
     };
     let peculiar = conformance::Peculiar {
         only: only.as_ref(),
+        silent: tested.silent.as_ref().map(|(provider, _)| &**provider),
         ..conformance::Peculiar::default()
     };
     let results = conformance::run_with(&*tested.provider, &options, &peculiar, |result| {

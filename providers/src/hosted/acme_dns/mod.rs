@@ -185,7 +185,7 @@ impl Single for AcmeDns {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: false,
+            by_person: None,
             exclusive: false,
             max_values: Some(2),
             overwrites: true,

@@ -460,7 +460,7 @@ impl Careful {
 impl DnsProvider for Careful {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: false,
+            by_person: None,
             exclusive: true,
             max_values: self.max_values,
             overwrites: self.removal == Removal::Nothing,
