@@ -5,7 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dnseal_tests::{Dnseal, Pebble, PebbleOptions, Running, txt_values};
+use dnseal_tests::fakes::acme_dns::AcmeDns;
+use dnseal_tests::fakes::cloudflare::{CloudflareOptions, FakeCloudflare};
+use dnseal_tests::{
+    Dnseal, Gate, NameServer, Pebble, PebbleOptions, Peer, PowerDns, PowerDnsOptions, Running,
+    ZoneSpec, require, txt_values,
+};
 use tempfile::TempDir;
 
 use crate::scripts::Scripts;
@@ -93,6 +98,83 @@ fn base_and_wildcard_are_issued_and_the_secret_stays_inside() {
     let kept = fs::read_to_string(kept).unwrap();
     assert!(kept.contains("SAVED_NSUPDATE_SERVER='127.0.0.1'"), "{kept}");
     assert!(kept.contains("\"owed\": {}"), "{kept}");
+}
+
+/// PowerDNS's API, which replaces RRsets, Cloudflare's, which has records, and acme-dns, which has two values.
+#[tokio::test(flavor = "multi_thread")]
+async fn base_and_wildcard_through_each() {
+    let (Some(acme_sh), Some(_)) = (home(), require(Peer::Curl)) else {
+        return;
+    };
+    let Some(powerdns) = PowerDns::start(PowerDnsOptions::new([ZoneSpec::new(ZONE)], [])) else {
+        return;
+    };
+    let cloudflare = FakeCloudflare::start(CloudflareOptions::new([ZONE], TOKEN))
+        .await
+        .unwrap();
+    let api = cloudflare
+        .base_url()
+        .replace("http://", "")
+        .replace("/client/v4", "");
+    let gate = Gate::start("api.cloudflare.com", api.parse().unwrap()).await;
+    let acme_dns = AcmeDns::start(ZONE).await;
+    let account = acme_dns.account();
+    acme_dns.set_alias(OWNER, account["fulldomain"].as_str().unwrap());
+
+    let through = [
+        (
+            powerdns.addr(),
+            format!(
+                "script: dns_pdns, env: {{ PDNS_Url: '{}', PDNS_ServerId: localhost, PDNS_Token: '{}' }}",
+                powerdns.api_url().trim_end_matches("/api/v1"),
+                powerdns.api_key()
+            ),
+        ),
+        (
+            cloudflare.dns().addr(),
+            format!(
+                "script: dns_cf, env: {{ CF_Token: {TOKEN}, CF_Account_ID: a, https_proxy: '{}', CA_BUNDLE: '{}' }}",
+                gate.url(),
+                gate.root().display()
+            ),
+        ),
+        (
+            acme_dns.dns().addr(),
+            format!(
+                "script: dns_acmedns, max-values: 2, env: {{ ACMEDNS_BASE_URL: '{}', ACMEDNS_USERNAME: {}, ACMEDNS_PASSWORD: {}, ACMEDNS_SUBDOMAIN: {} }}",
+                acme_dns.url(),
+                account["username"],
+                account["password"],
+                account["subdomain"]
+            ),
+        ),
+    ];
+    for (dns, provider) in through {
+        let Some(pebble) = Pebble::start(PebbleOptions::new(dns)) else {
+            return;
+        };
+        let home = TempDir::with_prefix("dnseal-home-").unwrap();
+        let config = format!(
+            "providers:\n  it: {{ kind: acme.sh, home: '{}', {provider} }}\n\
+             propagation: {{ nameservers: ['{dns}'] }}\ndir: state\n",
+            acme_sh.display()
+        );
+        fs::write(home.path().join("dnseal.yaml"), &config).unwrap();
+        let machine = Machine { home };
+        let run = machine.issue(&pebble, &[ZONE, "*.example.test"]).run();
+        assert_eq!(run.code(), 0, "{config}\n{run:?}");
+        assert!(!run.stderr.contains("warning"), "{config}\n{run:?}");
+        // acme-dns removes nothing.
+        let left = match dns == acme_dns.dns().addr() {
+            true => 2,
+            false => 0,
+        };
+        let owner = match left {
+            0 => OWNER,
+            _ => account["fulldomain"].as_str().unwrap(),
+        };
+        assert_eq!(txt_values(dns, owner).len(), left, "{config}");
+    }
 }
 
 /// `dns_nsupdate` deletes whole RRsets. Twenty names are aliases of one.
@@ -243,6 +325,8 @@ fn scripts_are_listed_and_shown() {
         .run();
     assert_eq!(missing.code(), 2, "{missing:?}");
 }
+
+const TOKEN: &str = "canary-Sn3lZJTBX6kkg7OdcBUAxOO963GEIyGQ1";
 
 /// The command lines that had this word in them, as long as nobody is done.
 fn argv_with(word: &str, done: &AtomicBool) -> Vec<String> {

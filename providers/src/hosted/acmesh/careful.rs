@@ -508,33 +508,42 @@ impl DnsProvider for Careful {
             }
         }
         let mut done = false;
-        for place in &places {
+        let mut failure = None;
+        'places: for place in &places {
             for (at, result) in self.at(place, &mut kept).await {
                 let outcome = match (result, changes.get(at)) {
                     (Ok(()), Some(change)) => {
                         done = true;
-                        Outcome::Applied {
+                        Ok(Outcome::Applied {
                             handle: Challenge::of(change).handle(change.action, None),
-                        }
+                        })
                     }
                     (Ok(()), None) => continue,
-                    (Err(error), _) => match failed(error, done, changes) {
-                        Ok(outcome) => outcome,
-                        Err(error) => {
-                            *mine = Some(kept);
-                            return Err(error);
-                        }
-                    },
+                    (Err(error), _) => failed(error, done, changes),
                 };
-                outcomes.insert(at, outcome);
+                match outcome {
+                    Ok(outcome) => drop(outcomes.insert(at, outcome)),
+                    Err(error) => {
+                        failure = Some(error);
+                        break 'places;
+                    }
+                }
             }
         }
+        let room = kept.room.take();
         *mine = Some(kept);
+        // Removing a directory waits for the disk.
+        if let Err(error) = tokio::task::spawn_blocking(move || drop(room)).await {
+            std::panic::resume_unwind(error.into_panic());
+        }
         drop(turn);
-        Ok(Applied {
-            outcomes: outcomes.into_values().collect(),
-            receipt: Receipt::default(),
-        })
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(Applied {
+                outcomes: outcomes.into_values().collect(),
+                receipt: Receipt::default(),
+            }),
+        }
     }
 }
 

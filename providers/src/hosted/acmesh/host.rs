@@ -1,4 +1,4 @@
-//! One script in one process after the other, in a private directory that has acme.sh's configuration files in it.
+//! One call in one process after the other, in a private directory that has acme.sh's configuration files in it.
 //!
 //! The process loads the user's acme.sh as a library, as acme.sh's own tests of its scripts do. It gets the settings as variables,
 //! no other variable of ours, and nobody to answer its questions.
@@ -84,7 +84,18 @@ impl Host {
         errand: Errand<'_>,
         kept: &mut Kept,
     ) -> Result<(), ProviderError> {
-        let room = self.room(errand.domain, kept).await?;
+        // Their owner may have changed since.
+        self.check().map_err(|error| ProviderError::Refused {
+            detail: error.to_string(),
+            endpoint: self.endpoint(),
+            hint: error.hint(),
+        })?;
+        let room = match kept.room.take() {
+            Some(room) => room,
+            None => self.room(kept).await?,
+        };
+        let of_domain = kept.domains.get(errand.domain).cloned().unwrap_or_default();
+        let room = self.prepare(room, of_domain).await?;
         let call = Call {
             endpoint: self.endpoint(),
             log: &self.log,
@@ -93,8 +104,7 @@ impl Host {
         let ended = call.run(self.command(errand, &room)).await;
         self.take_back(&room, errand.domain, kept)
             .map_err(|error| self.unfit(&error))?;
-        let gone = tokio::task::spawn_blocking(move || drop(room)).await;
-        debug_assert!(gone.is_ok(), "removing a directory does not panic");
+        kept.room = Some(room);
         match ended? {
             ended if ended.status.success() => Ok(()),
             ended => Err(self.failure(&ended)),
@@ -108,20 +118,12 @@ impl Host {
         trust::check_file_of(&self.script, user)
     }
 
-    async fn room(&self, domain: &str, kept: &Kept) -> Result<Room, ProviderError> {
-        // Their owner may have changed since.
-        self.check().map_err(|error| ProviderError::Refused {
-            detail: error.to_string(),
-            endpoint: self.endpoint(),
-            hint: error.hint(),
-        })?;
+    async fn room(&self, kept: &Kept) -> Result<Room, ProviderError> {
         let account = kept.account.clone();
-        let of_domain = kept.domains.get(domain).cloned().unwrap_or_default();
         let (library, script, user) = (self.library.clone(), self.script.clone(), self.user);
-        let made = tokio::task::spawn_blocking(move || {
+        self.blocking(move || {
             let scratch = Scratch::new(user)?;
             scratch.write(ACCOUNT, account.expose_secret().as_bytes())?;
-            scratch.write(DOMAIN, of_domain.expose_secret().as_bytes())?;
             // Another user need not be able to read where they are.
             let here = |file: &Path, name: &str| match user {
                 Some(_) => {
@@ -142,8 +144,26 @@ impl Host {
                 scratch,
                 script,
             })
-        });
-        match made.await {
+        })
+        .await
+    }
+
+    async fn prepare(&self, room: Room, of_domain: SecretString) -> Result<Room, ProviderError> {
+        self.blocking(move || {
+            let wanted = of_domain.expose_secret().as_bytes();
+            if room.scratch.read(DOMAIN)?.unwrap_or_default() != wanted {
+                room.scratch.write(DOMAIN, wanted)?;
+            }
+            Ok(room)
+        })
+        .await
+    }
+
+    async fn blocking(
+        &self,
+        work: impl FnOnce() -> Result<Room, FileError> + Send + 'static,
+    ) -> Result<Room, ProviderError> {
+        match tokio::task::spawn_blocking(work).await {
             Ok(made) => made.map_err(|error| self.unfit(&error)),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
@@ -266,8 +286,9 @@ impl Host {
     }
 }
 
-/// A directory for one call, and the files to be run.
-struct Room {
+/// A directory for the calls of one batch, and the files to be run.
+#[derive(Debug)]
+pub(super) struct Room {
     library: PathBuf,
     scratch: Scratch,
     script: PathBuf,

@@ -19,6 +19,8 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde::Serializer;
 
+use crate::hosted::acmesh::host::Room;
+
 /// What is kept for one script of one provider.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Kept {
@@ -32,6 +34,12 @@ pub(super) struct Kept {
     /// Values of others that a removal may have taken with it. They stand here before it begins, and until they are back.
     #[serde(default)]
     pub(super) owed: BTreeMap<DomainName, BTreeSet<TxtValue>>,
+    /// Where the scripts run, for as long as a batch takes.
+    #[serde(skip)]
+    pub(super) room: Option<Room>,
+    /// What the store has of all this.
+    #[serde(skip)]
+    stored: SecretString,
 }
 
 /// Where it is kept, if anywhere.
@@ -96,9 +104,10 @@ impl Keeper {
             ),
             hint: Some("move it away; the script then begins anew with its settings".to_owned()),
         };
-        let kept: Kept = serde_json::from_str(text.expose_secret())
+        let mut kept: Kept = serde_json::from_str(text.expose_secret())
             // The error shows what it has read, which may be a secret.
             .map_err(|error| unreadable(format!("line {}", error.line())))?;
+        kept.stored = text;
         match kept.schema {
             0..=SCHEMA => Ok(kept),
             newer => Err(unreadable(format!(
@@ -114,10 +123,16 @@ impl Keeper {
         };
         kept.schema = SCHEMA;
         let text = serde_json::to_string_pretty(kept).unwrap_or_default();
+        if text == kept.stored.expose_secret() {
+            return Ok(());
+        }
+        let text = SecretString::from(text);
         memory
-            .put(super::KIND_NAME, &self.item, &text.into())
+            .put(super::KIND_NAME, &self.item, &text)
             .await
-            .map_err(|error| self.error(&error))
+            .map_err(|error| self.error(&error))?;
+        kept.stored = text;
+        Ok(())
     }
 
     fn error(&self, error: &MemoryError) -> ProviderError {
