@@ -12,6 +12,7 @@ use crate::store::FileError;
 use crate::store::Kind;
 use crate::store::Mode;
 use crate::store::dir::Attributes;
+use crate::store::dir::temporary_name;
 
 /// The directory; removed with everything in it when this is dropped.
 #[derive(Debug)]
@@ -52,10 +53,14 @@ impl Scratch {
             std::process::id(),
             rand::random::<u64>()
         );
-        let dir = parent.subdir(&name, Mode::PRIVATE_DIR)?;
+        // Whoever sweeps at the same time must not find it before it is locked.
+        let unnamed = temporary_name();
+        let dir = parent.subdir(&unnamed, Mode::PRIVATE_DIR)?;
         let lock = dir.lock_file(LOCK)?;
-        lock.try_lock()
-            .map_err(|error| FileError::io("lock", place.join(&name).join(LOCK), error.into()))?;
+        lock.try_lock().map_err(|error| {
+            FileError::io("lock", place.join(&unnamed).join(LOCK), error.into())
+        })?;
+        parent.rename(&unnamed, &name)?;
         dir.set_attributes(attributes(Mode::PRIVATE_DIR))?;
         Ok(Self {
             attributes: attributes(Mode::PRIVATE_FILE),
@@ -94,7 +99,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes what killed processes left. One that is being made right now may lose to this; who makes it then fails to lock it.
+/// Removes what killed processes left.
 fn sweep(parent: &Dir) -> Result<(), FileError> {
     for (name, kind) in parent.list()? {
         if !name.starts_with(PREFIX) || kind != Kind::Directory {

@@ -21,7 +21,7 @@ use dnseal_core::dns::{
     Asker, AskerOptions, Discovery, DiscoveryOptions, DnsProvider, Onlooker, Zone,
 };
 use dnseal_core::event::Events;
-use dnseal_core::store::{DirectoryStore, Memory};
+use dnseal_core::store::{DirectoryStore, Memory, StoreError};
 use dnseal_providers::{Context, acmesh};
 use dnseal_tests::{Bind, BindOptions, Peer, TsigKey, ZoneSpec, build_in, name, require};
 use tempfile::TempDir;
@@ -109,7 +109,8 @@ fn provider(
     let context = Context::default()
         .with_onlooker(onlooker(dns))
         .with_memory(Memory::new(move || {
-            Ok(Arc::new(DirectoryStore::open(&store)?))
+            let opened = DirectoryStore::open(&store).map_err(StoreError::from)?;
+            Ok(Arc::new(opened))
         }));
     let mut given = vec![("script", script.to_owned()), ("home", home)];
     given.extend(

@@ -64,11 +64,11 @@ const SCRIPTS: [(&str, &str); 9] = [
         "saves",
         "  TEST_Token=\"${TEST_Token:-$(_readaccountconf_mutable TEST_Token)}\"\n  [ \"$TEST_Token\" ] || { _err \"no token\"; return 1; }\n  \
          _saveaccountconf_mutable TEST_Token \"$TEST_Token\"\n  \
-         [ \"$(_readdomainconf SEEN)\" ] && _err \"seen before\" && return 1\n  _savedomainconf SEEN \"$1\"\n---\n  \
+         [ -z \"$(_readdomainconf SEEN)\" ] || { _err \"seen before\"; return 1; }\n  _savedomainconf SEEN \"$1\"\n---\n  \
          [ \"$(_readdomainconf SEEN)\" = \"$1\" ] || { _err \"not seen\"; return 1; }\n",
     ),
     (
         "absent",
-        "  :\n---\n  _err \"there is no $2\"\n  return 1\n",
+        "  :\n---\n  txtvalue=$2\n  false \"$txtvalue\" || { _err \"there is no $txtvalue\"; return 1; }\n",
     ),
 ];

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use dnseal_core::dns::ProviderError;
 use dnseal_providers::{Context, Settings, acmesh};
-use dnseal_tests::{added, removed, txt_values};
+use dnseal_tests::{NameServer, added, removed, txt_values};
 use tempfile::TempDir;
 
 use crate::scripts::Scripts;
