@@ -6,7 +6,7 @@ use std::time::Duration;
 use dnseal_providers::conformance::{self, Options, Outcome, Peculiar, Reading};
 use dnseal_tests::fakes::route53::{Fault, RecordSet, Route53Options};
 
-use crate::bench::{Bench, CHANGE, ZONE, name, provider, served};
+use crate::bench::{Bench, ZONE, name, provider, served};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_passes() {
@@ -27,7 +27,7 @@ async fn every_case_passes() {
     let read = move |owner| -> Reading { Box::pin(served(server, owner)) };
     let throttling = Bench::open().await;
     let words = Fault::Refuse(400, "Throttling", "Rate exceeded");
-    throttling.fake.inject(CHANGE, words, 100);
+    throttling.fake.inject("ChangeResourceRecordSets", words, 100);
     let results = conformance::run_with(
         bench.provider.as_ref(),
         &Options {
