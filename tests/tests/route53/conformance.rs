@@ -27,7 +27,9 @@ async fn every_case_passes() {
     let read = move |owner| -> Reading { Box::pin(served(server, owner)) };
     let throttling = Bench::open().await;
     let words = Fault::Refuse(400, "Throttling", "Rate exceeded");
-    throttling.fake.inject("ChangeResourceRecordSets", words, 100);
+    throttling
+        .fake
+        .inject("ChangeResourceRecordSets", words, 100);
     let results = conformance::run_with(
         bench.provider.as_ref(),
         &Options {
