@@ -48,7 +48,7 @@ pub use peer::{Peer, require};
 pub use plugin::{Misbehaving, PluginDir, build, build_in};
 pub use powerdns::{PowerDns, PowerDnsOptions};
 pub use process::{Process, free_addr, wait_until};
-pub use provider::{Rfc2136, added, name, reader, removed, value};
+pub use provider::{Rfc2136, added, name, reader, removed, silence, value};
 pub use python::python_with;
 pub use sandbox::{DoAt, FOREIGN, HoldAt, OWNER, SHORT, Sandbox, ZONE, issue, kill_at};
 pub use shop::Shop;

@@ -15,7 +15,7 @@ use dnseal_core::dns::{DnsProvider, ProviderError, Zone};
 use dnseal_providers::conformance::{self, Outcome, Peculiar};
 use dnseal_tests::fakes::acme_dns::{ACME_DNS_ZONE, AcmeDns};
 use dnseal_tests::{
-    Dnseal, Pebble, PebbleOptions, added, build, name, reader, removed, txt_values,
+    Dnseal, Pebble, PebbleOptions, added, build, name, reader, removed, silence, txt_values,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -243,8 +243,8 @@ async fn it_conforms_as_far_as_the_contract_goes() {
     let throttled = AcmeDns::start(ZONE).await;
     let account = server.account();
     let only = name(account["fulldomain"].as_str().unwrap());
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let silent = format!("http://{}", silent.local_addr().unwrap());
+    let (_silence, silent) = silence();
+    let silent = format!("http://{silent}");
     let with = |url: &str, password: &str| {
         let settings = [
             ("url", url.to_owned()),

@@ -38,6 +38,7 @@ pub(crate) use dir::Kind;
 pub use dir::Mode;
 pub(crate) use dir::Staged;
 pub(crate) use dir::check_program;
+pub use dir::is_same_file;
 pub use directory::DirectoryStore;
 pub(crate) use directory::wait_for_lock;
 pub use head::Head;

@@ -17,10 +17,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use dnseal_core::dns::{DnsProvider, ProviderError, Zone};
-use dnseal_providers::conformance::{self, Outcome};
+use dnseal_providers::conformance::{self, Outcome, Peculiar};
 use dnseal_tests::{
     Bind, BindOptions, Dnseal, Misbehaving, NameServer, Pebble, PebbleOptions, TsigKey, ZoneSpec,
-    added, build, name, reader, removed, txt_values,
+    added, build, name, reader, removed, silence, txt_values,
 };
 use tempfile::TempDir;
 
@@ -44,7 +44,15 @@ async fn exec_conforms() {
         return;
     };
     let provider = scripts.provider("exec", &[("command", scripts.path("exec"))]);
-    conforms(&bind, &*provider, None, &["bad-credentials"]).await;
+    let silent = scripts.silent("exec", "command");
+    conforms(
+        &bind,
+        &*provider,
+        None,
+        &["bad-credentials"],
+        slow(&*silent),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,11 +65,18 @@ async fn certbot_hooks_conform() {
         ("cleanup-hook", scripts.path("cleanup")),
     ];
     let provider = scripts.provider("certbot-hook", &hooks);
+    let hanging = [
+        ("auth-hook", scripts.path("hangs")),
+        ("cleanup-hook", scripts.path("hangs")),
+        ("timeout", "1".to_owned()),
+    ];
+    let silent = scripts.provider("certbot-hook", &hanging);
     conforms(
         &bind,
         &*provider,
         None,
         &["bad-credentials", "apex-as-owner"],
+        slow(&*silent),
     )
     .await;
 }
@@ -80,6 +95,7 @@ async fn a_dehydrated_hook_conforms() {
         &*provider,
         None,
         &["bad-credentials", "apex-as-owner"],
+        slow(&*scripts.silent("dehydrated-hook", "command")),
     )
     .await;
 }
@@ -99,6 +115,7 @@ async fn a_hook_chain_conforms() {
         &*provider,
         None,
         &["bad-credentials", "apex-as-owner"],
+        slow(&*scripts.silent("dehydrated-hook", "command")),
     )
     .await;
 }
@@ -117,7 +134,26 @@ async fn httpreq_conforms() {
         build(kind, &settings)
     };
     let impostor = with("wrong");
-    conforms(&bind, &*with(server::PASSWORD), Some(&*impostor), &[]).await;
+    let (_silence, silent) = silence();
+    let throttling = Server::start(bind.addr(), server.key()).await;
+    throttling.answer_next(429, "slow down");
+    let at = |url: String| {
+        let settings = [
+            ("endpoint", url),
+            ("username", "user".to_owned()),
+            ("password", server::PASSWORD.to_owned()),
+            ("timeout", "1".to_owned()),
+        ];
+        build(kind, &settings)
+    };
+    let (silent, throttled) = (at(format!("http://{silent}")), at(throttling.url()));
+    let failing = Peculiar {
+        only: None,
+        silent: Some(&*silent),
+        throttled: Some(&*throttled),
+    };
+    let provider = with(server::PASSWORD);
+    conforms(&bind, &*provider, Some(&*impostor), &[], failing).await;
 
     let owner = name(OWNER);
     let change = [added(OWNER, "a")];
@@ -339,11 +375,20 @@ async fn a_removal_without_a_handle_works_where_the_contract_lets_it() {
     );
 }
 
+/// The same contract with a script that never ends.
+fn slow(silent: &dyn DnsProvider) -> Peculiar<'_> {
+    Peculiar {
+        silent: Some(silent),
+        ..Peculiar::default()
+    }
+}
+
 async fn conforms(
     bind: &Bind,
     provider: &dyn DnsProvider,
     impostor: Option<&dyn DnsProvider>,
     not_supported: &[&str],
+    failing: Peculiar<'_>,
 ) {
     let options = conformance::Options {
         base: name("conformance.example.test"),
@@ -354,9 +399,12 @@ async fn conforms(
         read: &reader(bind.addr()),
         zone: Some(name(ZONE)),
     };
-    let results = conformance::run(provider, &options).await;
+    let go_on = |_: &_| std::ops::ControlFlow::Continue(());
+    let results = conformance::run_with(provider, &options, &failing, go_on).await;
     for result in &results {
-        let cannot = NEVER.contains(&result.name) || not_supported.contains(&result.name);
+        let cannot = NEVER.contains(&result.name)
+            || not_supported.contains(&result.name)
+            || result.name == "rate-limit" && failing.throttled.is_none();
         let expected = match cannot {
             true => matches!(result.outcome, Outcome::NotSupported(_)),
             false => result.outcome == Outcome::Pass,
