@@ -10,6 +10,7 @@ use crate::account::obtain;
 use crate::acme::Account;
 use crate::acme::Client;
 use crate::event::Events;
+use crate::store::AccountId;
 use crate::store::LockName;
 use crate::store::StoredAccount;
 
@@ -21,23 +22,15 @@ pub(super) async fn account(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Account, IssueError> {
-    let id = request.account_id();
-    let _turn = engine
-        .lock_in_turn(
-            &LockName::account(&id),
-            request.timeouts.lock,
-            events,
-            cancel,
-        )
-        .await?;
+    let turn = Turn::take(engine, request, events, cancel).await?;
     let wish = Wish {
-        id,
+        id: turn.id.clone(),
         ca: &request.ca,
         contacts: &request.contacts,
         terms: &request.terms,
         external_account: request.external_account.as_ref(),
     };
-    let obtained = obtain(&*engine.store, client, &engine.transport, &wish, events).await?;
+    let obtained = obtain(&*engine.store, client, &wish, events).await?;
     Ok(obtained.account)
 }
 
@@ -49,16 +42,8 @@ pub(super) async fn forget(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<(), IssueError> {
-    let id = request.account_id();
-    let _turn = engine
-        .lock_in_turn(
-            &LockName::account(&id),
-            request.timeouts.lock,
-            events,
-            cancel,
-        )
-        .await?;
-    if let Some((mut stored, tag)) = StoredAccount::load(&*engine.store, &id).await?
+    let turn = Turn::take(engine, request, events, cancel).await?;
+    if let Some((mut stored, tag)) = StoredAccount::load(&*engine.store, &turn.id).await?
         // Another run may have been quicker.
         && stored.url.as_deref() == Some(url)
     {
@@ -66,4 +51,26 @@ pub(super) async fn forget(
         stored.save(&*engine.store, Some(&tag)).await?;
     }
     Ok(())
+}
+
+/// The account's record is ours: among the orders of this process, and among processes.
+struct Turn {
+    id: AccountId,
+    _turn: super::Turn,
+}
+
+impl Turn {
+    async fn take(
+        engine: &Engine,
+        request: &Request,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Self, IssueError> {
+        let id = request.account_id();
+        let name = LockName::account(&id);
+        let turn = engine
+            .lock_in_turn(&name, request.timeouts.lock, events, cancel)
+            .await?;
+        Ok(Self { id, _turn: turn })
+    }
 }
