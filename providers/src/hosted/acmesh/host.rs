@@ -33,11 +33,21 @@ use crate::program::trust;
 pub(super) struct Host {
     pub(super) env: Vec<(String, SecretString)>,
     pub(super) library: PathBuf,
-    log: Log,
+    pub(super) log: Log,
     pub(super) name: String,
     pub(super) script: PathBuf,
     pub(super) timeout: Duration,
     pub(super) user: Option<UserIds>,
+}
+
+/// What a script says, without the values of variables that are not known to be public.
+pub(super) fn log(env: &[(String, SecretString)], public: &[&str], events: Events) -> Log {
+    let secrets: Arc<[SecretString]> = env
+        .iter()
+        .filter(|(name, _)| !public.contains(&name.as_str()))
+        .map(|(_, value)| value.clone())
+        .collect();
+    Log::new(KIND_NAME, events, secrets)
 }
 
 /// What is to be done.
@@ -51,29 +61,6 @@ pub(super) struct Errand<'a> {
 }
 
 impl Host {
-    pub(super) fn new(
-        name: String,
-        (library, script): (PathBuf, PathBuf),
-        env: Vec<(String, SecretString)>,
-        (timeout, user): (Duration, Option<UserIds>),
-        (events, public): (Events, &[&str]),
-    ) -> Self {
-        let secrets: Arc<[SecretString]> = env
-            .iter()
-            .filter(|(name, _)| !public.contains(&name.as_str()))
-            .map(|(_, value)| value.clone())
-            .collect();
-        Self {
-            env,
-            library,
-            log: Log::new(KIND_NAME, events, secrets),
-            name,
-            script,
-            timeout,
-            user,
-        }
-    }
-
     pub(super) fn endpoint(&self) -> String {
         format!("acme.sh's {}", self.name)
     }

@@ -11,6 +11,7 @@ mod home;
 mod host;
 mod kept;
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -126,7 +127,7 @@ pub fn describe(script: &str, home: Option<&str>) -> Result<&'static Kind, Setti
     Ok(kind)
 }
 
-fn read(name: &str, path: &PathBuf) -> Result<String, SettingsError> {
+fn read(name: &str, path: &Path) -> Result<String, SettingsError> {
     let content = std::fs::read(path).map_err(|error| {
         SettingsError::malformed(SCRIPT, format!("`{name}` cannot be read: {error}"))
     })?;
@@ -215,18 +216,17 @@ fn build(settings: &Checked, context: &Context) -> Result<Arc<dyn DnsProvider>, 
     for (name, value) in &env {
         check_variable(name, value)?;
     }
-    let host = Host::new(
-        name.clone(),
-        (home.library, path),
+    let host = Host {
+        library: home.library,
+        log: host::log(&env, &public, context.events().clone()),
+        name: name.clone(),
+        script: path,
+        timeout: settings
+            .duration(script::TIMEOUT)?
+            .unwrap_or(script::DEFAULT_TIMEOUT),
+        user: settings.text(USER).map(user).transpose()?,
         env,
-        (
-            settings
-                .duration(script::TIMEOUT)?
-                .unwrap_or(script::DEFAULT_TIMEOUT),
-            settings.text(USER).map(user).transpose()?,
-        ),
-        (context.events().clone(), &public),
-    );
+    };
     host.check().map_err(|error| {
         let hint = error.hint();
         let error = SettingsError::malformed(HOME, error.to_string());
