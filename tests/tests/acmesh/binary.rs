@@ -133,7 +133,7 @@ async fn base_and_wildcard_through_each() {
         (
             cloudflare.dns().addr(),
             format!(
-                "script: dns_cf, env: {{ CF_Token: {TOKEN}, CF_Account_ID: a, https_proxy: '{}', CA_BUNDLE: '{}' }}",
+                "script: dns_cf, env: {{ CF_Token: {TOKEN}, https_proxy: '{}', CA_BUNDLE: '{}' }}",
                 gate.url(),
                 gate.root().display()
             ),

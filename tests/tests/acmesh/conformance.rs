@@ -83,7 +83,6 @@ async fn dns_cf_conforms_on_the_fake() {
     let gate = Gate::start("api.cloudflare.com", api).await;
     let settings = [
         ("env.CF_Token", TOKEN.to_owned()),
-        ("env.CF_Account_ID", "a".repeat(32)),
         ("env.https_proxy", gate.url()),
         ("env.CA_BUNDLE", gate.root().display().to_string()),
     ];
