@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use dnseal_tests::fakes::acme_dns::AcmeDns;
 use dnseal_tests::fakes::cloudflare::{CloudflareOptions, FakeCloudflare};
@@ -202,7 +203,9 @@ fn two_processes_issue_at_one_owner_name() {
     let machine = Machine::new(&acme_sh, "dns_nsupdate", &server, &more);
     let start = |names: &[String]| -> Running {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        machine.issue(&pebble, &names).spawn()
+        // One after the other, some hundred forks each.
+        let patience = Duration::from_secs(600);
+        machine.issue(&pebble, &names).timeout(patience).spawn()
     };
     let (one, other) = names.split_at(10);
     let (one, other) = (start(one), start(other));
