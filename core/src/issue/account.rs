@@ -37,7 +37,7 @@ pub(super) async fn account(
         terms: &request.terms,
         external_account: request.external_account.as_ref(),
     };
-    let obtained = obtain(&*engine.store, client, &engine.transport, &wish, events).await?;
+    let obtained = obtain(&*engine.store, client, &wish, events).await?;
     Ok(obtained.account)
 }
 
