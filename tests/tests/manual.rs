@@ -192,7 +192,8 @@ fn renew_waits_for_nobody() {
     .unwrap();
     let renew = || {
         world
-            .dnseal(&["renew", "--output", "json", "--config"])
+            .dnseal(&["renew", "--output", "json"])
+            .arg("--config")
             .arg(&config)
             .run()
     };

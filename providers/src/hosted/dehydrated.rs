@@ -157,6 +157,8 @@ impl DnsProvider for Chain {
         for change in changes {
             let challenge = Challenge::of(change);
             let triple = match change.owner.is_within(&zone.name) {
+                // Alone, it is told with what kind of failure it is.
+                true if changes.len() == 1 => Ok(hook.triple(change, &challenge)?),
                 true => hook
                     .triple(change, &challenge)
                     .map_err(|error| error.to_string()),
