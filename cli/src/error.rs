@@ -373,7 +373,9 @@ fn of_store(error: &StoreError) -> ExitCode {
     match error {
         StoreError::Locked { .. } => ExitCode::LOCKED,
         StoreError::Cancelled { .. } => ExitCode::INTERRUPTED,
-        StoreError::File(_) => ExitCode::USAGE,
+        StoreError::Corrupt { .. } | StoreError::File(_) | StoreError::Newer { .. } => {
+            ExitCode::USAGE
+        }
         _ => ExitCode::UNEXPECTED,
     }
 }
