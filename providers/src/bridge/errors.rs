@@ -92,6 +92,7 @@ pub(super) fn words(error: &Error) -> String {
         // What follows is the same URL once more, and that the request was not sent.
         Some(rest) => {
             let url = rest.split_whitespace().next().unwrap_or_default();
+            let url = url.split('?').next().unwrap_or_default();
             format!(
                 "no connection to {}, or no answer in time",
                 url.trim_end_matches(':')

@@ -23,7 +23,7 @@ const OWNER: &str = "_acme-challenge.a.test";
 #[test]
 fn every_service_can_be_made_and_says_what_it_needs() {
     let mut count = 0;
-    for kind in super::kinds() {
+    for kind in kinds() {
         count += 1;
         assert!(kind.docs.starts_with("https://"), "{}", kind.kind);
         assert!(
