@@ -373,7 +373,7 @@ fn of_store(error: &StoreError) -> ExitCode {
     match error {
         StoreError::Locked { .. } => ExitCode::LOCKED,
         StoreError::Cancelled { .. } => ExitCode::INTERRUPTED,
-        StoreError::File(_) => ExitCode::USAGE,
+        StoreError::File(_) | StoreError::Sealed { .. } => ExitCode::USAGE,
         _ => ExitCode::UNEXPECTED,
     }
 }

@@ -151,7 +151,7 @@ pub fn require(peer: Peer) -> Option<PathBuf> {
 }
 
 /// Says that a test does without a peer, and why.
-pub(crate) fn skip(reason: &str) {
+pub fn skip(reason: &str) {
     if env::var(REQUIRE_PEERS).is_ok_and(|value| value == "1") {
         panic!("{reason}, and {REQUIRE_PEERS}=1");
     }

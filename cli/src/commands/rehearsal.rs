@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use dnseal_core::account::Accounts;
 use dnseal_core::issue::Renewing;
+use dnseal_core::store::StoreKeeper;
 use serde_json::Value;
 use serde_json::json;
 use tempfile::TempDir;
@@ -45,6 +46,8 @@ impl Stage {
             store: dir.path().join("store"),
             live: dir.path().join("live"),
             local: dir.path().join("local.json"),
+            is_live_apart: false,
+            keeper: StoreKeeper::nobody(),
         };
         Ok(Self {
             app: App {
@@ -161,6 +164,8 @@ pub(super) fn rehearsed(order: Order) -> Result<Order, CliError> {
         roots: order.roots,
         other_roots: Vec::new(),
         staging: None,
+        // Accounts of a dry run are ended with it.
+        account_key: None,
     })
 }
 
