@@ -9,6 +9,7 @@ mod config;
 mod env_vars;
 mod error;
 mod exit_code;
+mod input;
 mod metrics;
 mod panics;
 #[cfg(debug_assertions)]
@@ -64,8 +65,9 @@ fn finish(printer: Printer, result: Result<Report, CliError>) -> ExitCode {
         }
     };
     match printer.report(&report) {
+        // Nobody reads any more: what happened has happened all the same.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => report.exit,
         Ok(()) => report.exit,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::DONE,
         Err(error) => {
             printer.error(&CliError::Unexpected {
                 message: format!("cannot write to standard output: {error}"),

@@ -24,6 +24,7 @@ use clap::Subcommand;
 use clap_complete::Shell;
 
 use crate::config::DurationText;
+use crate::env_vars;
 
 pub(crate) use account::AccountCommand;
 pub(crate) use account::ExportArgs;
@@ -169,6 +170,9 @@ pub(crate) struct DeleteArgs {
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Trust the HTTPS of the CA that has an unfinished order through this PEM file too (repeatable)
+    #[arg(long, value_name = "FILE", env = env_vars::CA_ROOT, hide_env_values = true)]
+    pub(crate) ca_root: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) provider: ProviderArgs,
     #[command(flatten)]

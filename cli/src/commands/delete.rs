@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::args::DeleteArgs;
 use crate::commands::App;
+use crate::commands::account::roots_for;
 use crate::commands::show;
 use crate::commands::work::Engines;
 use crate::commands::work::Work;
@@ -19,6 +20,7 @@ use crate::settings;
 use crate::settings::Destinations;
 use crate::settings::Passwords;
 use crate::settings::Providers;
+use crate::settings::Recipes;
 
 pub(super) async fn run(app: &App, args: &DeleteArgs) -> Result<Report, CliError> {
     let id: CertId = args.named.name.parse()?;
@@ -55,7 +57,8 @@ pub(super) async fn run(app: &App, args: &DeleteArgs) -> Result<Report, CliError
     };
     let probing = settings::probing(&args.probe, &app.config)?;
     let zones = work.zones(&probing, providers)?;
-    let engine = Engines::new(app, &work, zones)?.trusting(&[])?;
+    let roots = roots(app, &head, args)?;
+    let engine = Engines::new(app, &work, zones)?.trusting(&roots)?;
     let result = engine.delete(&id, work.cancel()).await;
     let interrupted = work.interrupted();
     work.finish().await;
@@ -79,6 +82,22 @@ pub(super) async fn run(app: &App, args: &DeleteArgs) -> Result<Report, CliError
             "copies": copies(app, &id),
         }),
     ))
+}
+
+/// Whom to trust beside the system's roots, where an order is to be given up at its CA: what is said now, what the configuration
+/// has, or what `issue` was told, as far as that is still there.
+fn roots(app: &App, head: &Head, args: &DeleteArgs) -> Result<Vec<PathBuf>, CliError> {
+    let Some(order) = &head.order else {
+        return Ok(Vec::new());
+    };
+    let roots = roots_for(app, &args.ca_root, &order.wanted.directory);
+    if !roots.is_empty() {
+        return Ok(roots);
+    }
+    let told = Recipes::new(&app.config)?.of(Some(head), app.config.certificate(&head.id));
+    let mut roots = told.map_or_else(|_| Vec::new(), |told| told.ca.ca_root);
+    roots.retain(|path| path.exists());
+    Ok(roots)
 }
 
 /// What deleting does not end, a line each.

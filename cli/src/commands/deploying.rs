@@ -8,6 +8,7 @@
 //! batch, and pushes it to the observers; where there is no batch, [`Deploying::end`] gives the summary.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -26,12 +27,16 @@ use dnseal_core::deploy::Target;
 use dnseal_core::deploy::TargetError;
 use dnseal_core::deploy::TargetState;
 use dnseal_core::deploy::run_hooks;
+use dnseal_core::doctor;
+use dnseal_core::doctor::Finding;
+use dnseal_core::doctor::no_target;
 use dnseal_core::event::Events;
 use dnseal_core::notify::Cause;
 use dnseal_core::notify::Notice;
 use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
+use dnseal_core::store::Key;
 use dnseal_core::store::Store;
 use dnseal_core::store::Version;
 use serde_json::Value;
@@ -50,6 +55,7 @@ use crate::exit_code::ExitCode;
 use crate::render::Printer;
 use crate::render::Progress;
 use crate::settings;
+use crate::settings::Claims;
 use crate::settings::Destinations;
 use crate::settings::Passwords;
 
@@ -86,7 +92,7 @@ struct Results {
 
 impl Deploying {
     /// For these certificates.
-    pub(super) fn new<'a>(
+    pub(super) async fn new<'a>(
         app: &App,
         work: &Work,
         store: Arc<dyn Store>,
@@ -119,10 +125,16 @@ impl Deploying {
         };
         pre.extend(hooks.pre.iter().cloned());
         post.extend(hooks.post.iter().cloned());
+        let ids: Vec<&CertId> = ids.into_iter().collect();
+        let claims = claims(app, &*store, &destinations, &ids).await?;
         let targets = ids
             .into_iter()
             .map(|id| {
                 let targets = destinations.targets(id, Passwords::Fetched);
+                let targets = targets.and_then(|targets| match claims.refusal(id, &targets) {
+                    Some(refusal) => Err(refusal),
+                    None => Ok(targets),
+                });
                 (id.clone(), targets.map_err(Arc::new))
             })
             .collect();
@@ -385,6 +397,69 @@ impl Summary {
         let failed = self.results.targets.iter().any(|o| o.result.is_err());
         (failed || !self.results.others.is_empty()).then_some(ExitCode::DEPLOY)
     }
+}
+
+/// Who writes which file, among these certificates and those of the store.
+async fn claims<'a>(
+    app: &'a App,
+    store: &dyn Store,
+    destinations: &Destinations<'_>,
+    ids: &[&CertId],
+) -> Result<Claims<'a>, CliError> {
+    let mut all: BTreeSet<CertId> = ids.iter().copied().cloned().collect();
+    if app
+        .config
+        .deploy
+        .iter()
+        .any(|target| !target.files.is_empty())
+    {
+        let names = store.names(&Key::certificates()).await?;
+        all.extend(names.iter().filter_map(|name| name.parse().ok()));
+        all.extend(app.config.certificates.iter().map(|c| c.id.clone()));
+    }
+    Ok(Claims::new(&app.config, &app.places, destinations, &all))
+}
+
+/// What would keep certificates from being deployed, by name; nothing is written and nothing is run.
+pub(super) async fn examined(
+    app: &App,
+    store: &dyn Store,
+    ids: &[&CertId],
+) -> Result<Vec<Finding>, CliError> {
+    let destinations = match Destinations::read(&app.config) {
+        Ok(destinations) => destinations,
+        Err(error) => {
+            let hooks = "the directory of hooks";
+            return Ok(vec![no_target(hooks, error.to_string(), error.hint())]);
+        }
+    };
+    let claims = claims(app, store, &destinations, ids).await?;
+    let variables = settings::variables(&app.config);
+    let mut findings = Vec::new();
+    for id in ids {
+        let looked = destinations.targets(id, Passwords::LeftAlone);
+        match looked.map(|targets| (claims.refusal(id, &targets), targets)) {
+            Ok((None, targets)) => {
+                findings.extend(doctor::targets(id, &targets, &variables));
+            }
+            Ok((Some(error), _)) | Err(error) => {
+                findings.push(no_target(id, error.to_string(), error.hint()));
+            }
+        }
+    }
+    let around = app.config.hooks.pre.iter().chain(&app.config.hooks.post);
+    for hook in around {
+        let target = Target {
+            label: hook.shown().to_owned(),
+            files: Vec::new(),
+            command: Some(hook.clone()),
+            each: false,
+        };
+        for error in target.problems(&variables) {
+            findings.push(no_target(&target.label, error.to_string(), error.hint()));
+        }
+    }
+    Ok(findings)
 }
 
 /// What deploying needs to know of this machine.

@@ -3,18 +3,21 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use dnseal_core::doctor::Check;
 use dnseal_core::doctor::Diagnosis;
 use dnseal_core::doctor::Doctor;
 use dnseal_core::doctor::Finding;
 use dnseal_core::doctor::Severity;
 use dnseal_core::issue::ErrorKind;
 use dnseal_core::issue::Terms;
+use dnseal_core::store::CertId;
 use futures::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::args::DoctorArgs;
 use crate::commands::App;
+use crate::commands::deploying::examined;
 use crate::commands::work::Engines;
 use crate::commands::work::Work;
 use crate::error::CliError;
@@ -54,11 +57,13 @@ pub(super) async fn run(app: &App, args: &DoctorArgs) -> Result<Report, CliError
         let cancel = &cancel;
         async move { doctor.examine(request, cancel).await }
     });
-    let findings = join_all(examining)
+    let mut findings: Vec<Finding> = join_all(examining)
         .await
         .into_iter()
         .flat_map(|diagnosis| diagnosis.findings)
         .collect();
+    let ids: Vec<&CertId> = orders.iter().map(|(_, request)| &request.id).collect();
+    findings.extend(examined(app, &*engines.store(), &ids).await?);
     if let Some(code) = work.interrupted() {
         work.finish().await;
         return Err(CliError::Interrupted(code));
@@ -85,7 +90,15 @@ fn verdict(diagnosis: &Diagnosis) -> String {
         0 => String::new(),
         n => format!(", with {}", plural(n, "warning")),
     };
+    let of_deployment = diagnosis
+        .failures()
+        .filter(|finding| finding.check == Check::Deployment)
+        .count();
     match diagnosis.count(Severity::Failure) {
+        n if n > 0 && n == of_deployment => format!(
+            "issuing would work, and deploying would fail: {}{warnings}",
+            plural(n, "failure")
+        ),
         0 => format!("issuing would work{warnings}"),
         n => format!("issuing would fail: {}{warnings}", plural(n, "failure")),
     }
@@ -159,6 +172,7 @@ fn exit(diagnosis: &Diagnosis) -> ExitCode {
         Some(ErrorKind::Provider) => ExitCode::PROVIDER,
         Some(ErrorKind::Propagation) => ExitCode::NOT_PROPAGATED,
         Some(ErrorKind::RateLimited) => ExitCode::LATER,
+        Some(ErrorKind::NotInPlace) => ExitCode::DEPLOY,
         Some(_) => ExitCode::CA,
     }
 }

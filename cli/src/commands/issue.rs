@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use dnseal_core::doctor::Finding;
+use dnseal_core::doctor::Severity;
 use dnseal_core::issue::Plan;
 use dnseal_core::issue::Terms;
 use dnseal_core::store::KeyOrigin;
@@ -24,6 +26,7 @@ use crate::commands::batch;
 use crate::commands::batch::Batch;
 use crate::commands::batch::Job;
 use crate::commands::deploying::Deploying;
+use crate::commands::deploying::examined;
 use crate::commands::notices;
 use crate::commands::reason;
 use crate::commands::rehearsal::Stage;
@@ -87,7 +90,7 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
             let jobs = jobs(&mut engines, orders)?;
             let mut batch = Batch::new(args.at_once.concurrency());
             let ids = jobs.iter().map(|job| &job.id);
-            let deploying = Deploying::new(app, &work, engines.store(), ids)?;
+            let deploying = Deploying::new(app, &work, engines.store(), ids).await?;
             deploying.look(app, &jobs).await?;
             batch.observers.push(Box::new(deploying));
             batch.observers.extend(notices::observer(app, &work)?);
@@ -140,18 +143,25 @@ async fn plan(
     let mut text = String::new();
     let mut documents: Vec<Value> = Vec::new();
     let mut exit = ExitCode::DONE;
+    let store = engines.store();
     for (order, plan) in plans {
         let id = &order.request.id;
         match plan {
             Ok(plan) => {
                 let why = reason::reason(app, &order.request).await?;
                 text.push_str(&plan_text(order, &plan, why.as_deref()));
+                let deployment = examined(app, &*store, &[id]).await?;
+                text.push_str(&deployment_text(&deployment));
                 text.push('\n');
+                if deployment.iter().any(|f| f.severity == Severity::Failure) {
+                    exit = ExitCode::DEPLOY;
+                }
                 let mut document = serde_json::to_value(&plan).unwrap_or_default();
                 if let Some(document) = document.as_object_mut() {
                     document.insert("reason".into(), json!(why));
                     let renew_at = plan.renew_at.map(after::in_seconds);
                     document.insert("renew_at".into(), json!(renew_at));
+                    document.insert("deployment".into(), json!(deployment));
                 }
                 documents.push(document);
             }
@@ -245,6 +255,27 @@ fn plan_text(order: &Order, plan: &Plan, why: Option<&str>) -> String {
         ]);
         table.row(["looked for at", &name.servers.join(", ")]);
         text.push_str(&table.render("    "));
+    }
+    text
+}
+
+/// Where it would go on this machine, and what would be in the way.
+fn deployment_text(findings: &[Finding]) -> String {
+    use std::fmt::Write as _;
+
+    let mut text = String::new();
+    for finding in findings {
+        let _ = match finding.severity {
+            Severity::Ok => writeln!(text, "\n  deployed: {}", finding.about),
+            _ => writeln!(
+                text,
+                "\n  not deployed: {}: {}",
+                finding.about, finding.message
+            ),
+        };
+        if let Some(fix) = &finding.fix {
+            let _ = writeln!(text, "    fix: {fix}");
+        }
     }
     text
 }

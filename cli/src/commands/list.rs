@@ -80,7 +80,7 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
             left,
             renewed,
             is.key_type.to_string(),
-            joined(is.names),
+            some(is.names),
         ]);
     }
     let text = match heads.is_empty() {
@@ -161,6 +161,19 @@ pub(super) fn joined(names: &[Identifier]) -> String {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     names.join(" ")
 }
+
+/// The first names, and how many more there are: a line stays a line.
+pub(super) fn some(names: &[Identifier]) -> String {
+    match names.split_at_checked(SHOWN) {
+        Some((first, more)) if more.len() > 1 => {
+            format!("{} and {} more", joined(first), more.len())
+        }
+        _ => joined(names),
+    }
+}
+
+/// Names of one certificate that a table shows.
+const SHOWN: usize = 4;
 
 /// The heads of all certificates, by name; one that cannot be read keeps nobody from the others.
 pub(super) async fn heads(app: &App) -> Result<Vec<(CertId, Result<Head, StoreError>)>, CliError> {

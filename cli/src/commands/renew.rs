@@ -105,7 +105,7 @@ pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError>
         .iter()
         .map(|job| &job.id)
         .chain(rest.iter().map(|s| &s.id));
-    let deploying = Deploying::new(app, &work, Arc::new(app.places.open()?), ids)?;
+    let deploying = Deploying::new(app, &work, Arc::new(app.places.open()?), ids).await?;
     deploying.look(app, &jobs).await?;
     // What could not be deployed before is tried again, without an order.
     for Standing { id, head, .. } in &rest {

@@ -35,6 +35,7 @@ use crate::commands::delete;
 use crate::commands::work::Work;
 use crate::commands::work::transport;
 use crate::error::CliError;
+use crate::input;
 use crate::render::Report;
 use crate::render::confirm;
 use crate::settings;
@@ -151,7 +152,7 @@ async fn subject(
             version: args.cert_version,
         });
     };
-    let content = std::fs::read(path).map_err(CliError::io("read the certificate", path))?;
+    let content = input::read(path).map_err(CliError::io("read the certificate", path))?;
     let leaf = Leaf::read(&content).map_err(|source| CliError::Leaf {
         path: path.clone(),
         source,
@@ -209,6 +210,7 @@ async fn delete_too(
             name: id.to_string(),
         },
         yes: true,
+        ca_root: args.reach.ca_root.clone(),
         provider: args.provider.clone(),
         probe: args.probe.clone(),
     };
@@ -249,8 +251,8 @@ fn text(outcome: &Outcome, deleted: bool) -> String {
 }
 
 fn read_key(path: &std::path::Path) -> Result<SigningKey, CliError> {
-    let text = std::fs::read_to_string(path).map_err(CliError::io("read the key", path))?;
-    let foreign = Foreign::from_key(&text.into()).map_err(|source| CliError::Foreign {
+    let text = input::read_text(path).map_err(CliError::io("read the key", path))?;
+    let foreign = Foreign::from_key(&text.as_str().into()).map_err(|source| CliError::Foreign {
         path: path.to_owned(),
         source,
     })?;

@@ -31,9 +31,11 @@ pub(super) async fn run(printer: Printer, args: &SandboxArgs) -> Result<Report, 
         .map(|zone| zone.parse())
         .collect::<Result<Vec<DomainName>, _>>()?;
     let sandbox = Sandbox::start(&zones, args.ca_listen, args.dns_listen, args.lifetime).await?;
-    printer
-        .report(&sandbox.report(&zones))
-        .map_err(CliError::io("write to", "standard output"))?;
+    match printer.report(&sandbox.report(&zones)) {
+        // Whoever wanted the first lines has them, and the sandbox is what was asked for.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        written => written.map_err(CliError::io("write to", "standard output"))?,
+    }
     signals.cancel.cancelled().await;
     sandbox.shutdown().await;
     // Ending it is what the signal is for.

@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::App;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
+use crate::input;
 use crate::metrics::Metrics;
 use crate::render::LogFile;
 use crate::render::Printer;
@@ -307,9 +308,9 @@ fn read_roots(paths: &[PathBuf]) -> Result<Vec<ExtraRoot>, CliError> {
 }
 
 fn read_root(path: &Path) -> Result<ExtraRoot, CliError> {
-    let pem = std::fs::read(path).map_err(CliError::io("read the root certificate", path))?;
+    let pem = input::read(path).map_err(CliError::io("read the root certificate", path))?;
     Ok(ExtraRoot {
         name: path.display().to_string(),
-        pem,
+        pem: pem.to_vec(),
     })
 }

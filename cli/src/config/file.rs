@@ -8,6 +8,7 @@ use crate::config::ConfigError;
 use crate::config::error::nearest;
 use crate::config::raw;
 use crate::env_vars;
+use crate::input;
 
 /// The configuration file that is used when none is named: the system's, else the user's.
 pub(crate) fn find() -> Option<PathBuf> {
@@ -43,12 +44,13 @@ impl Source {
             ConfigError::whole(path, format!("cannot read {}: {error}", path.display()))
                 .with_hint(hint)
         };
-        let file = std::fs::File::open(path).map_err(failed)?;
+        let file = input::open(path).map_err(failed)?;
         check_owner(path, &file)?;
-        let text = io::read_to_string(file).map_err(failed)?;
+        let content = input::rest(file, LONGEST).map_err(failed)?;
+        let mut text = input::text(&content).map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
-            text,
+            text: std::mem::take(&mut *text),
         })
     }
 
@@ -250,6 +252,8 @@ fn check_owner(_: &Path, _: &std::fs::File) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Room for some ten thousand certificates.
+const LONGEST: u64 = 64 * 1024 * 1024;
 /// The configuration of the machine.
 const SYSTEM: &str = "/etc/dnseal/dnseal.yaml";
 

@@ -1,7 +1,6 @@
 //! A secret that stays a reference until it is needed.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::path::Path;
@@ -17,6 +16,7 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use crate::config::REDACTED;
+use crate::input;
 
 /// Where a secret, or any other setting, comes from.
 #[derive(Clone)]
@@ -83,7 +83,7 @@ pub(crate) enum SecretError {
     NoOutput { program: String },
     #[error("failed to run `{program}`: {source}")]
     NotRun { program: String, source: io::Error },
-    #[error("{from} gives more than {LONGEST} bytes, which is no secret")]
+    #[error("{from} gives far more bytes than any secret has")]
     TooLong { from: String },
     #[error("`{program}` was not done after {}s", after.as_secs())]
     TooSlow { program: String, after: Duration },
@@ -98,11 +98,13 @@ fn read(path: &Path) -> Result<SecretString, SecretError> {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(unreadable)?;
-    let text = text(file).map_err(unreadable)?;
-    text.ok_or_else(|| SecretError::TooLong {
-        from: path.display().to_string(),
-    })
+    match input::read_text(path) {
+        Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).into()),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(SecretError::TooLong {
+            from: path.display().to_string(),
+        }),
+        Err(error) => Err(unreadable(error)),
+    }
 }
 
 /// Without a shell, so that no word is read as anything but itself. Its errors go where ours go.
@@ -163,8 +165,7 @@ fn text(from: impl Read) -> io::Result<Option<SecretString>> {
     if bytes.len() as u64 > LONGEST {
         return Ok(None);
     }
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text"))?;
+    let text = input::text(&bytes)?;
     Ok(Some(text.trim_end_matches(['\r', '\n']).into()))
 }
 

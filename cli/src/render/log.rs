@@ -33,12 +33,17 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens the file, made for its owner alone where it is missing.
+    /// Opens the file, made for its owner alone where it is missing. A pipe that nobody reads holds up no run.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.create(true).append(true);
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+
+            let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+            options.mode(0o600).custom_flags(flags);
+        }
         Ok(Self {
             file: options.open(path)?,
         })

@@ -3,6 +3,7 @@
 //! Raw words become checked values here and nowhere else; what comes out needs no second look.
 
 mod ca;
+mod claims;
 mod delegation;
 mod deploy;
 mod orders;
@@ -22,6 +23,7 @@ pub(crate) use ca::caa;
 pub(crate) use ca::contacts;
 pub(crate) use ca::mailto;
 pub(crate) use ca::other_cas;
+pub(crate) use claims::Claims;
 pub(crate) use delegation::delegation;
 pub(crate) use deploy::Destinations;
 pub(crate) use deploy::Passwords;

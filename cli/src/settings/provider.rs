@@ -28,6 +28,7 @@ use crate::config::Provider;
 use crate::config::Secret;
 use crate::env_vars;
 use crate::error::CliError;
+use crate::input;
 use crate::settings;
 
 /// The providers of a run, made but not asked yet, and who serves which zone.
@@ -305,7 +306,9 @@ fn gather(
         let text = match form {
             Form::File => {
                 warnings.extend(readable_by_others(Path::new(&text)));
-                std::fs::read_to_string(&text).map_err(CliError::io("read", &text))?
+                let path = Path::new(&text);
+                let content = input::read_text(path).map_err(CliError::io("read", path))?;
+                content.to_string()
             }
             _ => text,
         };
@@ -352,13 +355,12 @@ fn gather(
             .iter()
             .filter_map(|path| readable_by_others(Path::new(path))),
     );
+    let read = |path: &str| input::read_text(Path::new(path)).map(|text| text.to_string());
     let environment =
-        Settings::from_env(kind, &env_vars::get, &|path| std::fs::read_to_string(path)).map_err(
-            |source| CliError::Settings {
-                name: name.to_owned(),
-                source,
-            },
-        )?;
+        Settings::from_env(kind, &env_vars::get, &read).map_err(|source| CliError::Settings {
+            name: name.to_owned(),
+            source,
+        })?;
     settings.fill_from(environment);
     Ok(settings)
 }
@@ -447,7 +449,7 @@ fn read_secret_files(
     warnings: &mut Vec<(String, String)>,
 ) {
     for (key, path) in &args.secret_files {
-        match std::fs::read_to_string(path) {
+        match input::read_text(path) {
             Ok(text) => {
                 warnings.extend(readable_by_others(path));
                 set.push((key.clone(), text.trim_end().to_owned()));

@@ -15,6 +15,7 @@ use crate::config;
 use crate::config::Config;
 use crate::config::Secret;
 use crate::error::CliError;
+use crate::input;
 
 /// All of it but the other CAs.
 pub(super) fn options(
@@ -99,7 +100,7 @@ pub(super) fn profiles(
 
 /// The signing request in a file.
 pub(super) fn csr_of(path: &Path) -> Result<Csr, CliError> {
-    let content = std::fs::read(path).map_err(CliError::io("read the signing request", path))?;
+    let content = input::read(path).map_err(CliError::io("read the signing request", path))?;
     Csr::parse(&content).map_err(|source| CliError::Csr {
         path: path.to_owned(),
         source,

@@ -361,6 +361,8 @@ impl TransportError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Distrust {
+    /// The server shows the certificate of a CA as its own.
+    Authority,
     /// The certificate is not valid yet, or no longer.
     Clock,
     /// The certificate is for other names.
@@ -385,6 +387,12 @@ impl From<&rustls::Error> for Distrust {
                 Self::Name
             }
             CertificateError::Revoked => Self::Other,
+            // The verifier's own type is not public in rustls.
+            CertificateError::Other(other)
+                if format!("{other:?}").contains("CaUsedAsEndEntity") =>
+            {
+                Self::Authority
+            }
             // A self-signed certificate that is no root of ours shows as bad in several ways.
             _ => Self::UnknownIssuer,
         }

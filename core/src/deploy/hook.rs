@@ -180,6 +180,11 @@ impl Hook {
         }
     }
 
+    /// Fails where its program cannot be run, as far as that can be told without running it.
+    pub(super) fn look(&self, variables: &[(String, OsString)]) -> Result<(), HookError> {
+        self.find(variables).map(drop)
+    }
+
     /// Where the program is.
     fn find(&self, variables: &[(String, OsString)]) -> Result<PathBuf, HookError> {
         let name = self.argv.first().map_or("", String::as_str);

@@ -1,7 +1,7 @@
 //! What this machine has notified whom of, so that nobody hears the same thing all day.
 //!
 //! One small file beside `live/`, changed by atomic rename under a lock of the operating system. It is a convenience and no
-//! truth: one that cannot be read is begun anew, and then something is said twice.
+//! truth: one that cannot be read is begun anew, and then something is said twice. One that a newer program wrote is left alone.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 use crate::store::Dir;
 use crate::store::FileError;
 use crate::store::Mode;
+use crate::store::SCHEMA;
+use crate::store::StoreError;
+use crate::store::not_newer;
 
 /// The file with what was said; nothing is made before something is.
 #[derive(Clone, Debug)]
@@ -40,26 +43,30 @@ impl Said {
         &self,
         at_most: Duration,
         cancel: &CancellationToken,
-    ) -> Result<SaidSession, FileError> {
+    ) -> Result<SaidSession, StoreError> {
         let dir = Dir::open(&self.dir, Mode::PRIVATE_DIR)?;
         dir.check_private()?;
         let file = dir.lock_file(LOCK)?;
         let deadline = Instant::now() + at_most;
         loop {
             let refused = match file.try_lock() {
-                Ok(()) => return Ok(SaidSession { dir, _lock: file }),
+                Ok(()) => break,
                 Err(TryLockError::WouldBlock) => std::io::ErrorKind::WouldBlock.into(),
                 Err(TryLockError::Error(error)) => error,
             };
             let would_block = refused.kind() == std::io::ErrorKind::WouldBlock;
             if !would_block || Instant::now() >= deadline || cancel.is_cancelled() {
-                return Err(FileError::io("lock", self.dir.join(LOCK), refused));
+                return Err(FileError::io("lock", self.dir.join(LOCK), refused).into());
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 () = cancel.cancelled() => {}
             }
         }
+        if let Some(content) = dir.read(FILE)? {
+            not_newer(&self.dir.join(FILE).display().to_string(), &content)?;
+        }
+        Ok(SaidSession { dir, _lock: file })
     }
 }
 
@@ -80,14 +87,8 @@ impl SaidSession {
         };
         match self.dir.read(FILE) {
             Ok(None) => Record::default(),
-            Ok(Some(content)) => match serde_json::from_slice::<Record>(&content) {
-                Ok(record) if record.schema <= SCHEMA => record,
-                Ok(record) => unreadable(format!(
-                    "it has the format {} of a newer dnseal",
-                    record.schema
-                )),
-                Err(error) => unreadable(error.to_string()),
-            },
+            Ok(Some(content)) => serde_json::from_slice(&content)
+                .unwrap_or_else(|error| unreadable(error.to_string())),
             Err(error) => unreadable(error.to_string()),
         }
     }
@@ -139,7 +140,6 @@ impl Record {
 
 const FILE: &str = "notified.json";
 const LOCK: &str = "notified.lock";
-const SCHEMA: u32 = 1;
 /// How often to look whether the lock is free.
 const LOOK: Duration = Duration::from_millis(50);
 /// Longer than anything is kept from being said again.

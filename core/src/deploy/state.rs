@@ -25,6 +25,7 @@ use crate::store::Patience;
 use crate::store::SCHEMA;
 use crate::store::StoreError;
 use crate::store::Version;
+use crate::store::not_newer;
 use crate::store::wait_for_lock;
 
 /// The file on this machine.
@@ -348,17 +349,9 @@ impl LocalState {
         let Some(content) = dir.read(self.name())? else {
             return Ok(Ok(Document::default()));
         };
-        Ok(match serde_json::from_slice::<Document>(&content) {
-            Ok(document) if document.schema > SCHEMA => {
-                return Err(StoreError::Newer {
-                    found: document.schema,
-                    key: self.path.display().to_string(),
-                    known: SCHEMA,
-                });
-            }
-            Ok(document) => Ok(document),
-            Err(error) => Err(format!("{} cannot be read: {error}", self.path.display())),
-        })
+        not_newer(&self.path.display().to_string(), &content)?;
+        Ok(serde_json::from_slice(&content)
+            .map_err(|error| format!("{} cannot be read: {error}", self.path.display())))
     }
 
     fn corrupt(&self, error: &serde_json::Error) -> StoreError {

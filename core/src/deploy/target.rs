@@ -1,5 +1,6 @@
 //! One place where a certificate is needed: files, then a command.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use aws_lc_rs::digest;
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use crate::deploy::Access;
 use crate::deploy::Hook;
+use crate::deploy::TargetError;
 
 /// Files that are written, then a command that is run.
 #[derive(Clone, Debug)]
@@ -75,6 +77,14 @@ impl Content {
 }
 
 impl Target {
+    /// What would keep it from being done, as far as that can be told without writing or running anything; `variables` are those
+    /// that every command gets.
+    pub fn problems(&self, variables: &[(String, OsString)]) -> Vec<TargetError> {
+        let files = self.files.iter().map(TargetFile::look);
+        let command = self.command.iter().map(|hook| Ok(hook.look(variables)?));
+        files.chain(command).filter_map(Result::err).collect()
+    }
+
     /// A digest of what is to be done, without time-outs and without secrets.
     pub(super) fn definition(&self) -> String {
         #[derive(Serialize)]

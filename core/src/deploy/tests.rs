@@ -263,10 +263,13 @@ async fn state_that_cannot_be_read_is_put_aside_and_newer_state_is_left_alone() 
     assert_eq!(machine.deployer.state.load().unwrap().problems.len(), 1);
 
     let newer = whole.replace("\"schema\": 1", "\"schema\": 99");
-    std::fs::write(machine.path("local.json"), &newer).unwrap();
-    let refused = machine.deployer.begin().unwrap_err();
-    assert!(matches!(refused, StoreError::Newer { .. }), "{refused}");
-    assert_eq!(machine.text("local.json"), newer);
+    let of_another_shape = r#"{"schema": 2, "certificates": ["a.test"]}"#.to_owned();
+    for newer in [newer, of_another_shape] {
+        std::fs::write(machine.path("local.json"), &newer).unwrap();
+        let refused = machine.deployer.begin().unwrap_err();
+        assert!(matches!(refused, StoreError::Newer { .. }), "{refused}");
+        assert_eq!(machine.text("local.json"), newer);
+    }
 }
 
 #[tokio::test]

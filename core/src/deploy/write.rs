@@ -10,6 +10,7 @@ use crate::deploy::Content;
 use crate::deploy::Target;
 use crate::deploy::TargetError;
 use crate::deploy::TargetFile;
+use crate::deploy::access::Ids;
 use crate::deploy::pkcs12;
 use crate::store::Attributes;
 use crate::store::CertId;
@@ -47,13 +48,19 @@ impl Target {
 }
 
 impl TargetFile {
-    fn stage(&self, id: &CertId, bundle: &Bundle<'_>) -> Result<Staged, TargetError> {
+    /// Fails where it could not be written, as far as that can be told without writing anything.
+    pub(super) fn look(&self) -> Result<(), TargetError> {
+        let place = self.place()?;
+        place.dir.may_write().map_err(TargetError::File)
+    }
+
+    fn place(&self) -> Result<Place, TargetError> {
         let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name()) else {
             return Err(TargetError::NoDirectory {
                 path: self.path.clone(),
             });
         };
-        let name = name.to_string_lossy();
+        let name = name.to_string_lossy().into_owned();
         let ids = self.access.resolve()?;
         let dir = Dir::open_trusted(parent, ids.owner)
             .map_err(TargetError::File)?
@@ -61,6 +68,21 @@ impl TargetFile {
                 path: parent.to_owned(),
             })?;
         let there = dir.file_attributes(&name).map_err(TargetError::File)?;
+        Ok(Place {
+            dir,
+            ids,
+            name,
+            there,
+        })
+    }
+
+    fn stage(&self, id: &CertId, bundle: &Bundle<'_>) -> Result<Staged, TargetError> {
+        let Place {
+            dir,
+            ids,
+            name,
+            there,
+        } = self.place()?;
         let content = self.bytes(id, bundle)?;
         let usual = match self.content.has_key() {
             true => Mode::PRIVATE_FILE,
@@ -116,6 +138,14 @@ impl TargetFile {
         };
         Ok(zeroize::Zeroizing::new(bytes))
     }
+}
+
+/// Where a file is to be written, and what is there.
+struct Place {
+    dir: Dir,
+    ids: Ids,
+    name: String,
+    there: Option<Attributes>,
 }
 
 fn line_end(text: &str) -> &'static str {

@@ -4,14 +4,13 @@
 //! an answer to the same question once checking is disabled (RFC 4035 section 3.2.2). Only the apex and a name of our own are asked
 //! for: a resolver that sees a challenge name, or a host above one, may remember that it does not exist.
 
-use std::net::SocketAddr;
-
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
 use crate::dns::Discovery;
 use crate::dns::DomainName;
 use crate::dns::Reply;
+use crate::dns::Upstream;
 use crate::dns::query::Checking;
 
 /// What validating resolvers make of a zone.
@@ -20,14 +19,14 @@ pub enum Dnssec {
     /// Answers of the zone do not validate.
     Bogus {
         /// Who says so.
-        resolver: SocketAddr,
+        resolver: Upstream,
         /// The question that failed.
         question: String,
     },
     /// Every answer validates.
     Secure {
         /// Who says so.
-        resolver: SocketAddr,
+        resolver: Upstream,
     },
     /// No resolver has told: none is known, or none answers.
     Unknown {
@@ -37,27 +36,31 @@ pub enum Dnssec {
     /// The zone is not signed, or nothing above it says that it is.
     Unsigned {
         /// Who says so.
-        resolver: SocketAddr,
+        resolver: Upstream,
     },
     /// It is signed, and the resolver does not look at signatures.
     Unvalidated {
         /// Who does not.
-        resolver: SocketAddr,
+        resolver: Upstream,
     },
 }
 
 impl Discovery {
-    /// Asks the recursive resolvers about the apex of `zone`, one after the other until one answers.
+    /// Asks the recursive resolvers about the apex of `zone`, one after the other until one answers; those over HTTPS or TLS where
+    /// port 53 is closed.
     ///
     /// Where the user named servers to ask instead, and no resolver, nobody is asked.
     pub async fn dnssec(&self, zone: &DomainName) -> Dnssec {
-        let resolvers = match self.public_resolvers() {
-            Ok(resolvers) => resolvers,
-            Err(reason) => return Dnssec::Unknown { reason },
+        let resolvers: Vec<Upstream> = match self.scouts(zone) {
+            Some(encrypted) => encrypted.to_vec(),
+            None => match self.public_resolvers() {
+                Ok(plain) => plain.into_iter().map(Upstream::Resolver).collect(),
+                Err(reason) => return Dnssec::Unknown { reason },
+            },
         };
         let mut reason = String::new();
         for resolver in resolvers.into_iter().take(MOST_RESOLVERS) {
-            match self.ask_about(resolver, zone).await {
+            match self.ask_about(&resolver, zone).await {
                 Dnssec::Unknown { reason: why } => reason = why,
                 told => return told,
             }
@@ -65,7 +68,7 @@ impl Discovery {
         Dnssec::Unknown { reason }
     }
 
-    async fn ask_about(&self, resolver: SocketAddr, zone: &DomainName) -> Dnssec {
+    async fn ask_about(&self, resolver: &Upstream, zone: &DomainName) -> Dnssec {
         let absent = format!("_dnseal-{:016x}", rand::random::<u64>());
         let mut questions = vec![
             (zone.clone(), RecordType::SOA),
@@ -90,7 +93,7 @@ impl Discovery {
             if reply.rcode == ResponseCode::ServFail {
                 return match ask(Checking::Disabled).await {
                     Ok(unchecked) if unchecked.is_conclusive() => Dnssec::Bogus {
-                        resolver,
+                        resolver: resolver.clone(),
                         question: format!("{name} {rtype}"),
                     },
                     _ => Dnssec::Unknown {
@@ -105,16 +108,17 @@ impl Discovery {
             }
             secure &= reply.authentic;
         }
+        let told_by = resolver.clone();
         if secure {
-            return Dnssec::Secure { resolver };
+            return Dnssec::Secure { resolver: told_by };
         }
         let delegation = self
             .asker()
             .ask_checking(resolver, zone, RecordType::DS, Checking::Disabled)
             .await;
         match delegation {
-            Ok(reply) if has(&reply, RecordType::DS) => Dnssec::Unvalidated { resolver },
-            _ => Dnssec::Unsigned { resolver },
+            Ok(reply) if has(&reply, RecordType::DS) => Dnssec::Unvalidated { resolver: told_by },
+            _ => Dnssec::Unsigned { resolver: told_by },
         }
     }
 }

@@ -45,6 +45,7 @@ pub use name::Identifier;
 pub use name::NameError;
 pub use name::TxtValue;
 pub use name::TxtValueError;
+pub(crate) use propagation::Hurry;
 pub use propagation::Mode;
 pub use propagation::NameReport;
 pub use propagation::Propagation;

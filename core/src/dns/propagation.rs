@@ -85,6 +85,18 @@ impl Default for PropagationPolicy {
     }
 }
 
+impl PropagationPolicy {
+    /// Whether resolvers are looked at for a zone, and not its servers.
+    fn looks_at_resolvers(&self, zone: &ZoneServers) -> bool {
+        let wanted = match self.mode {
+            Mode::Doh => true,
+            Mode::Auto => !zone.is_reachable(),
+            Mode::Authoritative | Mode::Provider | Mode::Wait => false,
+        };
+        wanted && !self.resolvers.is_empty()
+    }
+}
+
 /// Values that have to be visible at one owner name.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -115,6 +127,18 @@ pub struct Propagation {
     vouched: Arc<BTreeSet<DomainName>>,
     /// Of the wait that is under way.
     wanted: Arc<Vec<Wanted>>,
+    hurry: Option<Hurry>,
+}
+
+/// How somebody waits who wants to know what is the case, and needs no proof to go on.
+///
+/// Broken servers are passed over at once, and what only fills time is left out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Hurry {
+    /// How long to wait at most.
+    pub(crate) limit: Duration,
+    /// How long others may be behind the first that shows the values.
+    pub(crate) lag: Duration,
 }
 
 impl Propagation {
@@ -127,6 +151,15 @@ impl Propagation {
             policies: Arc::default(),
             vouched: Arc::default(),
             wanted: Arc::default(),
+            hurry: None,
+        }
+    }
+
+    /// The same check, in a hurry.
+    pub(super) fn hurrying(&self, hurry: Hurry) -> Self {
+        Self {
+            hurry: Some(hurry),
+            ..self.clone()
         }
     }
 
@@ -154,9 +187,10 @@ impl Propagation {
         }
     }
 
-    /// What is evidence for an owner name.
-    pub fn mode_for(&self, owner: &DomainName) -> Mode {
-        self.policy_for(owner).mode
+    /// Whether a look at this owner name of this zone is a question to resolvers, which remember what they say.
+    pub(super) fn asks_resolvers(&self, owner: &DomainName, zone: &ZoneServers) -> bool {
+        let policy = self.policy_for(owner);
+        !policy.resolvers.is_empty() && (policy.recursive_too || policy.looks_at_resolvers(zone))
     }
 
     /// How long it waits at most.
@@ -229,7 +263,9 @@ impl Propagation {
                 waited: started.elapsed(),
             });
         }
-        self.settle(settle.unwrap_or_default(), cancel).await?;
+        if self.hurry.is_none() {
+            self.settle(settle.unwrap_or_default(), cancel).await?;
+        }
         Ok(report)
     }
 
@@ -237,16 +273,14 @@ impl Propagation {
     pub async fn look(&self, wanted: &[Wanted]) -> Report {
         let panels = wanted.iter().map(|wanted| {
             let policy = self.policy_for(&wanted.owner);
-            let by_resolvers = policy.mode == Mode::Doh
-                || (policy.mode == Mode::Auto && !wanted.zone.is_reachable());
-            let panel = match by_resolvers && !policy.resolvers.is_empty() {
+            let panel = match policy.looks_at_resolvers(&wanted.zone) {
                 true => Panel::resolvers(&policy.resolvers),
                 false => Panel::servers(&wanted.zone, policy.family),
             };
-            (wanted.clone(), panel)
+            (wanted.clone(), panel, policy.quorum)
         });
-        let (quorum, now) = (self.policy.quorum, Instant::now());
-        let watch = Watch::new(self, panels.collect(), quorum, Duration::ZERO, now);
+        let now = Instant::now();
+        let watch = Watch::new(self, panels.collect(), Duration::ZERO, now);
         let addresses = watch.lock().by_address();
         let rounds = addresses.iter().map(|(address, places)| async {
             let mut heard = false;
@@ -261,7 +295,7 @@ impl Propagation {
     }
 
     /// What counts for an owner name: what was said of its longest suffix.
-    fn policy_for(&self, owner: &DomainName) -> &PropagationPolicy {
+    pub(super) fn policy_for(&self, owner: &DomainName) -> &PropagationPolicy {
         let policies = self.policies.iter();
         let own = policies.filter(|(suffix, _)| owner.is_within(suffix));
         own.max_by_key(|(suffix, _)| suffix.label_count())

@@ -168,8 +168,7 @@ impl Asker {
     ) -> Result<Reply, AskError> {
         match upstream {
             Upstream::Server(server) => self.ask(*server, name, rtype).await,
-            Upstream::Resolver(server) => self.ask_recursive(*server, name, rtype).await,
-            Upstream::Encrypted(resolver) => self.ask_encrypted(resolver, name, rtype).await,
+            upstream => self.recurse(upstream, name, rtype, Recursion::Yes).await,
         }
     }
 
@@ -180,11 +179,22 @@ impl Asker {
         name: &DomainName,
         rtype: RecordType,
     ) -> Result<Reply, AskError> {
+        self.converse_encrypted(resolver, name, rtype, Recursion::Yes)
+            .await
+    }
+
+    async fn converse_encrypted(
+        &self,
+        resolver: &EncryptedResolver,
+        name: &DomainName,
+        rtype: RecordType,
+        recursion: Recursion,
+    ) -> Result<Reply, AskError> {
         let server = Upstream::Encrypted(resolver.clone());
         let Ok(_open) = self.open.acquire().await else {
             return Err(AskError::Closed { server });
         };
-        let mut question = Question::new(server, name, rtype, Recursion::Yes)?;
+        let mut question = Question::new(server, name, rtype, recursion)?;
         let started = Instant::now();
         let limit = self.options.encrypted_timeout;
         let result = timeout(limit, resolver.exchange(&mut question)).await;
@@ -202,7 +212,7 @@ impl Asker {
     /// Asks a recursive resolver whether it validates what it answers, or for what it would answer without looking at signatures.
     pub(super) async fn ask_checking(
         &self,
-        server: SocketAddr,
+        resolver: &Upstream,
         name: &DomainName,
         rtype: RecordType,
         checking: Checking,
@@ -211,7 +221,26 @@ impl Asker {
             Checking::Disabled => Recursion::Unchecked,
             Checking::Enabled => Recursion::Checked,
         };
-        self.converse(server, name, rtype, recursion).await
+        self.recurse(resolver, name, rtype, recursion).await
+    }
+
+    /// Asks for an answer that may have to be looked for elsewhere.
+    async fn recurse(
+        &self,
+        upstream: &Upstream,
+        name: &DomainName,
+        rtype: RecordType,
+        recursion: Recursion,
+    ) -> Result<Reply, AskError> {
+        match upstream {
+            Upstream::Encrypted(resolver) => {
+                self.converse_encrypted(resolver, name, rtype, recursion)
+                    .await
+            }
+            Upstream::Resolver(server) | Upstream::Server(server) => {
+                self.converse(*server, name, rtype, recursion).await
+            }
+        }
     }
 
     async fn converse(

@@ -21,11 +21,13 @@ use crate::dns::DelegationRules;
 use crate::dns::Discovery;
 use crate::dns::DiscoveryError;
 use crate::dns::DomainName;
+use crate::dns::Hurry;
 use crate::dns::Location;
 use crate::dns::Mode;
 use crate::dns::NamedProvider;
 use crate::dns::Propagation;
 use crate::dns::PropagationError;
+use crate::dns::PropagationPolicy;
 use crate::dns::Proven;
 use crate::dns::ProviderError;
 use crate::dns::Receipt;
@@ -153,10 +155,7 @@ impl Zones {
         owner: &DomainName,
         error: DiscoveryError,
     ) -> Result<Place, PlaceError> {
-        if matches!(
-            self.propagation.mode_for(owner),
-            Mode::Authoritative | Mode::Doh
-        ) {
+        if matches!(self.policy_for(owner).mode, Mode::Authoritative | Mode::Doh) {
             return Err(error.into());
         }
         let provider = self.routes.provider_for(owner)?.clone();
@@ -232,6 +231,33 @@ impl Zones {
             .vouched(vouched)
             .await_visible_each(wanted, cancel, on_proven)
             .await
+    }
+
+    /// Looks for values that nobody needs, and that are to tell whether others would be seen: the same evidence, in a hurry.
+    /// Answers with what was seen in the end, proof or not; `None` where it was cancelled.
+    pub(crate) async fn try_visible(
+        &self,
+        wanted: Vec<Wanted>,
+        vouched: BTreeSet<DomainName>,
+        hurry: Hurry,
+        cancel: &CancellationToken,
+    ) -> Option<Report> {
+        let propagation = self.propagation.hurrying(hurry).vouched(vouched);
+        match propagation.await_visible(wanted, cancel).await {
+            Ok(report) => Some(report),
+            Err(PropagationError::NotVisible { report, .. }) => Some(*report),
+            Err(PropagationError::Cancelled) => None,
+        }
+    }
+
+    /// What is evidence for an owner name, and how long is waited for it.
+    pub(crate) fn policy_for(&self, owner: &DomainName) -> &PropagationPolicy {
+        self.propagation.policy_for(owner)
+    }
+
+    /// Whether a look at this place is a question to resolvers, which remember what they say.
+    pub(crate) fn asks_resolvers(&self, place: &Location) -> bool {
+        self.propagation.asks_resolvers(&place.owner, &place.zone)
     }
 
     /// Waits until the provider itself says that a change is served, where it can say that; answers whether it did.

@@ -16,8 +16,11 @@ pub(super) async fn check(discovery: &Discovery, zone: &DomainName) -> Finding {
             ),
         )
         .fix(format!(
-            "CAs refuse such zones: sign {zone} anew, or mend the DS records in its parent (`delv @{} {question}` says which signature)",
-            resolver.ip()
+            "CAs refuse such zones: sign {zone} anew, or mend the DS records in its parent (`delv {}{question}` says which signature)",
+            match resolver.address() {
+                Some(address) => format!("@{} ", address.ip()),
+                None => String::new(),
+            }
         )),
         Dnssec::Secure { resolver } => Finding::ok(
             Check::Dnssec,

@@ -139,6 +139,8 @@ pub enum Check {
     Leftovers,
     /// A value that was written, seen and removed.
     Probe,
+    /// Where certificates go on this machine.
+    Deployment,
 }
 
 impl Check {
@@ -150,6 +152,7 @@ impl Check {
             Self::Clock | Self::Delegation | Self::Leftovers | Self::Provider | Self::Values => {
                 ErrorKind::Provider
             }
+            Self::Deployment => ErrorKind::NotInPlace,
             Self::Probe | Self::Servers => ErrorKind::Propagation,
             Self::Routing | Self::Store => ErrorKind::Usage,
         }
@@ -164,6 +167,7 @@ impl fmt::Display for Check {
             Self::Caa => "caa",
             Self::Clock => "clock",
             Self::Delegation => "delegation",
+            Self::Deployment => "deployment",
             Self::Dnssec => "dnssec",
             Self::Leftovers => "leftovers",
             Self::Limits => "limits",

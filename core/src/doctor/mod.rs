@@ -14,6 +14,7 @@ mod place;
 mod probe;
 mod servers;
 mod store;
+mod targets;
 mod values;
 
 use futures::future::join_all;
@@ -24,6 +25,8 @@ pub use finding::Check;
 pub use finding::Diagnosis;
 pub use finding::Finding;
 pub use finding::Severity;
+pub use targets::no_target;
+pub use targets::targets;
 
 use crate::dns::Place;
 use crate::issue::Engine;
@@ -73,24 +76,23 @@ impl<'a> Doctor<'a> {
     async fn zones(&self, request: &Request, cancel: &CancellationToken) -> Vec<Finding> {
         let (mut findings, places) = place::check(self.engine.zones(), request).await;
         let discovery = self.engine.zones().discovery();
-        let mut zones: Vec<_> = places.iter().map(|place| &place.location.zone).collect();
-        zones.sort_by(|a, b| a.zone.cmp(&b.zone));
-        zones.dedup_by(|a, b| a.zone == b.zone);
+        let mut zones: Vec<_> = places.iter().map(|place| &place.location).collect();
+        zones.sort_by(|a, b| a.zone.zone.cmp(&b.zone.zone));
+        zones.dedup_by(|a, b| a.zone.zone == b.zone.zone);
         // Delegated names share their owners, and one probe is enough for each.
         let mut owners: Vec<&Place> = places.iter().collect();
         owners.sort_by(|a, b| a.location.owner.cmp(&b.location.owner));
         owners.dedup_by(|a, b| a.location.owner == b.location.owner);
         let owners: Vec<Place> = owners.into_iter().cloned().collect();
 
-        let servers = join_all(
-            zones
-                .iter()
-                .map(|zone| servers::check(discovery.asker(), zone)),
-        );
+        let servers = join_all(zones.iter().map(|location| {
+            let policy = self.engine.zones().policy_for(&location.owner);
+            servers::check(discovery.asker(), &location.zone, policy)
+        }));
         let dnssec = join_all(
             zones
                 .iter()
-                .map(|zone| dnssec::check(discovery, &zone.zone)),
+                .map(|location| dnssec::check(discovery, &location.zone.zone)),
         );
         let values = join_all(owners.iter().map(|place| values::check(discovery, place)));
         let probe = async {

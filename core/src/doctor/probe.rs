@@ -4,9 +4,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::Check;
 use super::Finding;
+use crate::dns::Mode;
+use crate::dns::NameReport;
 use crate::dns::Place;
+use crate::dns::PropagationPolicy;
 use crate::dns::ProviderError;
 use crate::dns::Report;
+use crate::dns::Row;
+use crate::dns::Rung;
 use crate::dns::Verdict;
 use crate::dns::WriteError;
 use crate::dns::WriteProblem;
@@ -27,7 +32,7 @@ pub(super) async fn check(
         return Vec::new();
     }
     match engine.try_values(request, places, cancel).await {
-        Ok(trial) => findings(&trial),
+        Ok(trial) => findings(engine, &trial),
         Err(IssueError::Store(StoreError::Locked { holder, .. })) => vec![Finding::ok(
             Check::Probe,
             &request.id,
@@ -39,7 +44,7 @@ pub(super) async fn check(
     }
 }
 
-fn findings(trial: &Trial) -> Vec<Finding> {
+fn findings(engine: &Engine, trial: &Trial) -> Vec<Finding> {
     let mut findings: Vec<Finding> = trial.values.iter().filter_map(refusal).collect();
     let written: Vec<&Tried> = trial.values.iter().filter(|t| t.result.is_ok()).collect();
     if let (Some(first), Some(report)) = (written.first(), &trial.report) {
@@ -58,12 +63,11 @@ fn findings(trial: &Trial) -> Vec<Finding> {
             )
             .took(trial.write),
         );
-        findings.push(match report.is_proven() {
-            true => {
-                Finding::ok(Check::Probe, &about, "every name server showed it").took(trial.visible)
-            }
-            false => late(&about, report).took(trial.visible),
-        });
+        let seen = match report.unproven().next() {
+            None => proven(&about, report, engine.zones().policy_for(&first.owner)),
+            Some(name) => late(&about, name),
+        };
+        findings.push(seen.took(trial.visible));
         findings.push(match trial.left {
             0 => Finding::ok(Check::Probe, &about, "it was removed").took(trial.removal),
             left => Finding::warning(
@@ -90,44 +94,78 @@ fn check_of(error: &WriteError) -> Check {
     }
 }
 
+/// By what it was proven; where names differ, by the weakest of it.
+fn proven(about: &str, report: &Report, policy: &PropagationPolicy) -> Finding {
+    let rungs = report.names.iter().filter_map(|name| name.rung);
+    let wait = policy.fallback_wait.as_secs();
+    match rungs.max() {
+        Some(Rung::Authoritative) | None => {
+            Finding::ok(Check::Probe, about, "every name server showed it")
+        }
+        Some(Rung::Wait) if policy.mode == Mode::Wait => Finding::ok(
+            Check::Probe,
+            about,
+            format!("nobody is asked whether it is served; an order waits {wait} s"),
+        ),
+        Some(Rung::Wait) => Finding::warning(
+            Check::Probe,
+            about,
+            format!("nobody can be asked from here whether it is served; an order waits {wait} s and hopes"),
+        )
+        .fix("open HTTPS to a resolver (`--doh URL`), or choose another wait with `--fallback-wait`"),
+        Some(rung) => Finding::ok(Check::Probe, about, format!("proven by {}", rung.words())),
+    }
+}
+
 /// Some servers show the value and others do not, or none does.
-fn late(about: &str, report: &Report) -> Finding {
-    let rows = || report.names.iter().flat_map(|name| &name.rows);
-    let has_it = rows().any(|row| row.verdict.as_ref().is_some_and(Verdict::has_it));
-    let table: Vec<String> = report
-        .unproven()
-        .take(1)
-        .flat_map(|name| &name.rows)
-        .filter(|row| !row.verdict.as_ref().is_some_and(Verdict::has_it))
-        .map(|row| {
-            let verdict = match (&row.verdict, &row.problem) {
-                (Some(verdict), _) => verdict.to_string(),
-                (None, Some(problem)) => problem.clone(),
-                (None, None) => "not asked".to_owned(),
-            };
-            let serial = row
-                .zone_serial
-                .map_or_else(String::new, |serial| format!(", serial {serial}"));
-            match row.address {
-                Some(address) if row.server != address.to_string() => {
-                    format!("{} ({address}): {verdict}{serial}", row.server)
-                }
-                _ => format!("{}: {verdict}{serial}", row.server),
-            }
-        })
-        .collect();
-    match has_it {
-        true => Finding::warning(
+fn late(about: &str, name: &NameReport) -> Finding {
+    if name.rung == Some(Rung::Provider) {
+        return Finding::failure(
             Check::Probe,
             about,
-            format!("some name servers show it, and not {}", table.join("; ")),
+            "the provider does not say that it serves the change",
         )
-        .fix("an order waits for them until `--propagation-timeout`; a secondary that stays behind is not notified of changes"),
-        false => Finding::failure(
+        .fix("choose another proof with `--propagation`");
+    }
+    let who = match name.rung {
+        Some(Rung::Doh) => "resolver",
+        _ => "name server",
+    };
+    let has_it = |row: &&Row| row.verdict.as_ref().is_some_and(Verdict::has_it);
+    let without = name.rows.iter().filter(|row| !has_it(row));
+    let table: Vec<String> = without.map(said).collect();
+    if name.rows.iter().any(|row| has_it(&row)) {
+        return Finding::warning(
             Check::Probe,
             about,
-            format!("no name server shows it: {}", table.join("; ")),
+            format!("some {who}s show it, and not {}", table.join("; ")),
         )
-        .fix("whatever the provider writes to does not feed these servers, or is slow: compare its zone with the delegation"),
+        .fix("an order waits for them until `--propagation-timeout`; a secondary that stays behind is not notified of changes");
+    }
+    Finding::failure(
+        Check::Probe,
+        about,
+        format!("no {who} shows it: {}", table.join("; ")),
+    )
+    .fix(match name.was_heard() {
+        true => "whatever the provider writes to does not feed these servers, or is slow: compare its zone with the delegation",
+        false => "if port 53 is closed here, name servers that can be reached with `--nameserver`, or choose another proof with `--propagation`",
+    })
+}
+
+fn said(row: &Row) -> String {
+    let verdict = match (&row.verdict, &row.problem) {
+        (Some(verdict), _) => verdict.to_string(),
+        (None, Some(problem)) => problem.clone(),
+        (None, None) => "not asked".to_owned(),
+    };
+    let serial = row
+        .zone_serial
+        .map_or_else(String::new, |serial| format!(", serial {serial}"));
+    match row.address {
+        Some(address) if row.server != address.to_string() => {
+            format!("{} ({address}): {verdict}{serial}", row.server)
+        }
+        _ => format!("{}: {verdict}{serial}", row.server),
     }
 }

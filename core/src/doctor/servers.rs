@@ -8,7 +8,9 @@ use futures::future::join_all;
 use super::Check;
 use super::Finding;
 use crate::dns::Asker;
+use crate::dns::Mode;
 use crate::dns::NameServer;
+use crate::dns::PropagationPolicy;
 use crate::dns::RecordType;
 use crate::dns::Transport;
 use crate::dns::ZoneServers;
@@ -20,8 +22,12 @@ struct Heard<'a> {
     said: Result<(u32, Transport), String>,
 }
 
-pub(super) async fn check(asker: &Asker, zone: &ZoneServers) -> Vec<Finding> {
-    let family = asker.options().family;
+pub(super) async fn check(
+    asker: &Asker,
+    zone: &ZoneServers,
+    policy: &PropagationPolicy,
+) -> Vec<Finding> {
+    let family = policy.family;
     let addresses = zone.servers.iter().flat_map(|server| {
         server
             .addresses
@@ -46,23 +52,20 @@ pub(super) async fn check(asker: &Asker, zone: &ZoneServers) -> Vec<Finding> {
         }
     }))
     .await;
-    let mut findings = reachability(zone, &heard);
+    let mut findings = reachability(zone, policy, &heard);
     findings.extend(agreement(zone, &heard));
     findings
 }
 
-fn reachability(zone: &ZoneServers, heard: &[Heard<'_>]) -> Vec<Finding> {
+fn reachability(
+    zone: &ZoneServers,
+    policy: &PropagationPolicy,
+    heard: &[Heard<'_>],
+) -> Vec<Finding> {
     let about = &zone.zone;
     let usable = |heard: &&Heard<'_>| heard.said.is_ok();
     if !heard.iter().any(|heard| heard.said.is_ok()) {
-        let said: Vec<String> = heard.iter().map(Heard::says).collect();
-        let message = match said.is_empty() {
-            true => "no name server has an address".to_owned(),
-            false => format!("no name server is of use: {}", said.join("; ")),
-        };
-        return vec![Finding::failure(Check::Servers, about, message).fix(
-            "if port 53 is closed here, name servers that can be reached with `--nameserver`, or choose another proof with `--propagation`",
-        )];
+        return vec![unreachable(zone, policy, heard)];
     }
 
     let mut findings = Vec::new();
@@ -141,6 +144,41 @@ fn reachability(zone: &ZoneServers, heard: &[Heard<'_>]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Nobody answers: an order fails where they have to be asked, and goes by other evidence where there may be some.
+fn unreachable(zone: &ZoneServers, policy: &PropagationPolicy, heard: &[Heard<'_>]) -> Finding {
+    let about = &zone.zone;
+    if policy.mode == Mode::Doh && heard.is_empty() {
+        let message = "they are not asked: resolvers over HTTPS or TLS are the evidence";
+        return Finding::ok(Check::Servers, about, message);
+    }
+    let said: Vec<String> = heard.iter().map(Heard::says).collect();
+    let message = match said.is_empty() {
+        true if zone.servers.is_empty() => {
+            "its name servers cannot be asked from here, and are not known".to_owned()
+        }
+        true => {
+            let names: Vec<&str> = zone.servers.iter().map(|s| s.name.as_str()).collect();
+            format!(
+                "no name server can be asked from here: {}",
+                names.join(", ")
+            )
+        }
+        false => format!("no name server is of use: {}", said.join("; ")),
+    };
+    let needed = match policy.mode {
+        Mode::Authoritative => true,
+        Mode::Auto => zone.given,
+        Mode::Doh | Mode::Provider | Mode::Wait => false,
+    };
+    match needed {
+        true => Finding::failure(Check::Servers, about, message).fix(
+            "if port 53 is closed here, name servers that can be reached with `--nameserver`, or choose another proof with `--propagation`",
+        ),
+        false => Finding::warning(Check::Servers, about, message)
+            .fix("nothing has to be done as long as values are proven in another way: see the probe"),
+    }
 }
 
 /// Servers of one zone that have different versions of it.

@@ -4,15 +4,18 @@
 //! run that is killed in between leaves it to the next run and to `dns gc`; the lock over the certificate is held throughout.
 //! The value answers no challenge. It is written below the challenge's owner, and at the owner itself where the server allows no other name.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio::time::sleep;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
@@ -20,13 +23,13 @@ use super::IssueError;
 use super::Request;
 use super::publish::How;
 use super::publish::Limit;
+use super::publish::Settling;
 use super::publish::same_value;
 use super::publish::withdraw_with;
 use crate::dns::Action;
 use crate::dns::DomainName;
-use crate::dns::NamedProvider;
+use crate::dns::Hurry;
 use crate::dns::Place;
-use crate::dns::Receipt;
 use crate::dns::Report;
 use crate::dns::TxtChange;
 use crate::dns::TxtValue;
@@ -48,7 +51,7 @@ pub(crate) struct Trial {
     pub(crate) values: Vec<Tried>,
     /// How long the writing took, all zones at once.
     pub(crate) write: Duration,
-    /// What the name servers said in the end; `None` where nothing was written.
+    /// What was seen in the end; `None` where nothing was written, or where it was told to end.
     pub(crate) report: Option<Report>,
     /// How long it took until they all said so, or until the looking ended.
     pub(crate) visible: Duration,
@@ -132,11 +135,7 @@ impl Engine {
         let mut probes: Vec<Probe> = places
             .iter()
             .map(|place| Probe {
-                owner: place
-                    .location
-                    .owner
-                    .child(PROBE)
-                    .unwrap_or_else(|_| place.location.owner.clone()),
+                owner: self.probe_owner(place),
                 place: place.clone(),
                 value: value.clone(),
             })
@@ -145,7 +144,7 @@ impl Engine {
         let mut published = Vec::new();
         let mut refused = Vec::new();
         let everywhere: Vec<usize> = (0..probes.len()).collect();
-        let (mut results, mut receipts) = self
+        let (mut results, mut settling) = self
             .write(&session, &probes, &everywhere, &mut published, cancel)
             .await?;
 
@@ -164,7 +163,7 @@ impl Engine {
                 .write(&session, &probes, &again, &mut published, cancel)
                 .await?;
             results.extend(second);
-            receipts.extend(more);
+            settling.extend(more);
         }
         let write = started.elapsed();
 
@@ -187,7 +186,7 @@ impl Engine {
         let started = Instant::now();
         let report = match wanted.is_empty() {
             true => None,
-            false => Some(self.see(&wanted, receipts, cancel).await),
+            false => self.see(wanted, settling, cancel).await,
         };
         let visible = started.elapsed();
 
@@ -223,6 +222,21 @@ impl Engine {
         })
     }
 
+    /// The name below the challenge's owner, or that owner where no name is below it.
+    ///
+    /// A resolver that was asked for a probe before remembers what it was told, so that those who are asked get a new name each time.
+    fn probe_owner(&self, place: &Place) -> DomainName {
+        let owner = &place.location.owner;
+        let below =
+            owner
+                .child(PROBE)
+                .and_then(|probe| match self.zones.asks_resolvers(&place.location) {
+                    true => probe.child(&format!("{:08x}", rand::random::<u32>())),
+                    false => Ok(probe),
+                });
+        below.unwrap_or_else(|_| owner.clone())
+    }
+
     /// Writes some of the probes: into the head, and then into DNS with one submission a zone.
     async fn write(
         &self,
@@ -231,13 +245,7 @@ impl Engine {
         which: &[usize],
         published: &mut Vec<Published>,
         cancel: &CancellationToken,
-    ) -> Result<
-        (
-            HashMap<usize, Result<(), WriteError>>,
-            Vec<(NamedProvider, Receipt)>,
-        ),
-        IssueError,
-    > {
+    ) -> Result<(HashMap<usize, Result<(), WriteError>>, Vec<Settling>), IssueError> {
         let now = Timestamp::now();
         let new: Vec<Published> = which.iter().map(|&at| probes[at].published(now)).collect();
         session
@@ -270,7 +278,7 @@ impl Engine {
         };
         tokio::pin!(giving_up);
         let mut results = HashMap::new();
-        let mut receipts = Vec::new();
+        let mut settling = Vec::new();
         let mut handles = Vec::new();
         for (group, submission) in submissions {
             let written = tokio::select! {
@@ -278,7 +286,11 @@ impl Engine {
                 () = &mut giving_up => None,
             };
             let Some(written) = written else { continue };
-            receipts.push((probes[group[0]].place.provider.clone(), written.receipt));
+            settling.push(Settling {
+                owners: group.iter().map(|&at| probes[at].owner.clone()).collect(),
+                provider: probes[group[0]].place.provider.clone(),
+                receipt: written.receipt,
+            });
             for (at, result) in group.into_iter().zip(written.results) {
                 if let Ok(Some(handle)) = &result {
                     handles.push((probes[at].published(now), handle.clone()));
@@ -301,45 +313,32 @@ impl Engine {
             })
             .await?;
         self.reached(super::Checkpoint::DnsWritten).await;
-        Ok((results, receipts))
+        Ok((results, settling))
     }
 
-    /// Looks until every server has the values, or it is clear that some are late.
+    /// Looks for the values by whatever evidence counts for them, until it is there or it is clear that some servers are late.
     async fn see(
         &self,
-        wanted: &[WantedValues],
-        receipts: Vec<(NamedProvider, Receipt)>,
+        wanted: Vec<WantedValues>,
+        settling: Vec<Settling>,
         cancel: &CancellationToken,
-    ) -> Report {
-        let started = Instant::now();
-        let settled = receipts
-            .iter()
-            .map(|(provider, receipt)| self.zones.await_settled(provider, receipt, cancel));
-        // Its word spares questions and decides nothing.
-        let _ = tokio::time::timeout(NOWHERE, futures::future::join_all(settled)).await;
-        let mut somewhere = None;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let report = self.zones.look(wanted).await;
-            let has_it = |row: &crate::dns::Row| {
-                row.verdict
-                    .as_ref()
-                    .is_some_and(crate::dns::Verdict::has_it)
-            };
-            if report.names.iter().any(|name| name.rows.iter().any(has_it)) {
-                somewhere.get_or_insert_with(Instant::now);
+    ) -> Option<Report> {
+        let words = join_all(settling.iter().map(|change| async move {
+            let settled = self
+                .zones
+                .await_settled(&change.provider, &change.receipt, cancel);
+            // A change that takes longer is looked for without the provider's word.
+            match timeout(NOWHERE, settled).await {
+                Ok(Ok(true)) => change.owners.clone(),
+                _ => BTreeSet::new(),
             }
-            let late = somewhere.is_some_and(|since| since.elapsed() > LATE);
-            let waited = started.elapsed() > NOWHERE;
-            if report.is_proven() || late || waited || cancel.is_cancelled() {
-                return report;
-            }
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = cancel.cancelled() => {}
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+        }));
+        let vouched = words.await.into_iter().flatten().collect();
+        let hurry = Hurry {
+            limit: NOWHERE,
+            lag: LATE,
+        };
+        self.zones.try_visible(wanted, vouched, hurry, cancel).await
     }
 }
 
@@ -372,5 +371,3 @@ const REMOVAL: Duration = Duration::from_secs(20);
 const LATE: Duration = Duration::from_secs(3);
 /// Hosted services take seconds; what nobody shows by then is told.
 const NOWHERE: Duration = Duration::from_secs(20);
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -301,6 +301,22 @@ async fn sinks_get_what_they_want_and_nothing_stops_for_a_broken_file() {
     }
 }
 
+#[tokio::test]
+async fn what_a_newer_program_wrote_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("notified.json");
+    let newer = r#"{"schema": 99, "said": []}"#;
+    std::fs::write(&file, newer).unwrap();
+    let receiver = Receiver::start(&[200]).await;
+    let (notifier, mut stream) = notifier(dir.path(), vec![receiver.sink(None)]);
+    let cancel = CancellationToken::new();
+    let told = notifier.tell(&[failed("a.test")], now(), &cancel).await;
+    assert_eq!(told.sent, 1, "people are told all the same");
+    let message = format!("{:?}", stream.try_recv().unwrap().what);
+    assert!(message.contains("has format 99"), "{message}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), newer);
+}
+
 #[test]
 fn expiry_is_near_only_long_after_a_renewal_was_due() {
     let begin = now();

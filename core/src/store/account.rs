@@ -20,6 +20,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Tag;
 use crate::store::from_json;
+use crate::store::of_its_name;
 use crate::store::to_json;
 
 /// The name of an account in the store: one path component.
@@ -168,7 +169,11 @@ impl StoredAccount {
     ) -> Result<Option<(Self, Tag)>, StoreError> {
         let key = Key::account(id);
         match store.get(&key).await? {
-            Some((content, tag)) => Ok(Some((from_json(&key, &content)?, tag))),
+            Some((content, tag)) => {
+                let account: Self = from_json(&key, &content)?;
+                of_its_name(&key, &account.id, id)?;
+                Ok(Some((account, tag)))
+            }
             None => Ok(None),
         }
     }

@@ -31,6 +31,7 @@ use crate::store::StoreError;
 use crate::store::Tag;
 use crate::store::Version;
 use crate::store::from_json;
+use crate::store::of_its_name;
 use crate::store::to_json;
 
 /// Everything about one certificate.
@@ -86,7 +87,11 @@ impl Head {
     pub async fn load(store: &dyn Store, id: &CertId) -> Result<Option<(Self, Tag)>, StoreError> {
         let key = Key::head(id);
         match store.get(&key).await? {
-            Some((content, tag)) => Ok(Some((from_json(&key, &content)?, tag))),
+            Some((content, tag)) => {
+                let head: Self = from_json(&key, &content)?;
+                of_its_name(&key, &head.id, id)?;
+                Ok(Some((head, tag)))
+            }
             None => Ok(None),
         }
     }
@@ -120,10 +125,7 @@ pub async fn heads_as<T>(
             Ok(Some((head, _))) => found.push(needed(id, Ok(head))),
             // Only versions or temporary files, which `tidy` sees to.
             Ok(None) => {}
-            Err(error @ (StoreError::Corrupt { .. } | StoreError::Newer { .. })) => {
-                found.push(needed(id, Err(error)));
-            }
-            Err(error) => return Err(error),
+            Err(error) => found.push(needed(id, Err(error))),
         }
     }
     Ok(found)
@@ -327,6 +329,31 @@ mod tests {
                 .contains("certificates/example.com/head.json"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_record_in_the_place_of_another_is_refused_and_keeps_nobody_from_the_others() {
+        let root = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(&root.path().join("s")).unwrap();
+        let good: CertId = "example.com".parse().unwrap();
+        let copy: CertId = "example.org".parse().unwrap();
+        let content = to_json(&Key::head(&good), &Head::new(good.clone(), wanted())).unwrap();
+        for id in [&good, &copy] {
+            store
+                .put_if_absent(&Key::head(id), content.clone())
+                .await
+                .unwrap();
+        }
+        // Not even a directory.
+        std::fs::write(root.path().join("s/certificates/example.net"), "").unwrap();
+        let found = heads(&store).await.unwrap();
+        let names: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(names, ["example.com", "example.net", "example.org"]);
+        assert!(found[0].1.is_ok());
+        assert!(found[1].1.is_err());
+        let error = found[2].1.as_ref().unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert!(error.to_string().contains("of example.com"), "{error}");
     }
 
     #[test]

@@ -369,24 +369,43 @@ pub(crate) fn from_json<T: serde::de::DeserializeOwned>(
     key: &Key,
     content: &[u8],
 ) -> Result<T, StoreError> {
+    not_newer(&key.to_string(), content)?;
+    serde_json::from_slice(content).map_err(|e| StoreError::Corrupt {
+        key: key.to_string(),
+        detail: e.to_string(),
+    })
+}
+
+/// Refuses what a newer program wrote, however little else of it this one understands. What says no format is left to the parser.
+pub(crate) fn not_newer(name: &str, content: &[u8]) -> Result<(), StoreError> {
     #[derive(serde::Deserialize)]
     struct Schema {
         schema: u32,
     }
 
-    let corrupt = |e: serde_json::Error| StoreError::Corrupt {
-        key: key.to_string(),
-        detail: e.to_string(),
-    };
-    let Schema { schema } = serde_json::from_slice(content).map_err(corrupt)?;
-    if schema > SCHEMA {
-        return Err(StoreError::Newer {
+    match serde_json::from_slice(content) {
+        Ok(Schema { schema }) if schema > SCHEMA => Err(StoreError::Newer {
             found: schema,
-            key: key.to_string(),
+            key: name.to_owned(),
             known: SCHEMA,
-        });
+        }),
+        _ => Ok(()),
     }
-    serde_json::from_slice(content).map_err(corrupt)
+}
+
+/// Refuses a record that says another name than its place: somebody has copied or renamed it.
+pub(crate) fn of_its_name<T: fmt::Display + PartialEq>(
+    key: &Key,
+    found: &T,
+    place: &T,
+) -> Result<(), StoreError> {
+    match found == place {
+        true => Ok(()),
+        false => Err(StoreError::Corrupt {
+            key: key.to_string(),
+            detail: format!("it is the record of {found}, and its place is that of {place}"),
+        }),
+    }
 }
 
 /// Indented, because people look into their store.

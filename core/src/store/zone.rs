@@ -15,6 +15,7 @@ use crate::store::SCHEMA;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::from_json;
+use crate::store::not_newer;
 use crate::store::to_json;
 
 /// What is remembered of one zone.
@@ -55,7 +56,10 @@ impl ZoneNotes {
         };
         let content = to_json(&key, &notes)?;
         let written = match store.get(&key).await? {
-            Some((_, tag)) => store.put_if_match(&key, content, &tag).await,
+            Some((before, tag)) => {
+                not_newer(&key.to_string(), &before)?;
+                store.put_if_match(&key, content, &tag).await
+            }
             None => store.put_if_absent(&key, content).await,
         };
         match written {
@@ -69,6 +73,20 @@ impl ZoneNotes {
 mod tests {
     use super::*;
     use crate::store::DirectoryStore;
+
+    #[tokio::test]
+    async fn what_a_newer_program_wrote_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(&root.path().join("s")).unwrap();
+        let zone: DomainName = "example.test".parse().unwrap();
+        let newer = br#"{"schema": 2}"#.to_vec();
+        let key = Key::zone(&zone);
+        store.put_if_absent(&key, newer.clone()).await.unwrap();
+        let settle = Duration::from_secs(30);
+        let refused = ZoneNotes::remember(&store, &zone, settle).await;
+        assert!(matches!(refused, Err(StoreError::Newer { .. })));
+        assert_eq!(store.get(&key).await.unwrap().unwrap().0, newer);
+    }
 
     #[tokio::test]
     async fn what_is_remembered_is_known_next_time() {

@@ -32,6 +32,7 @@ use crate::commands::App;
 use crate::commands::work::Work;
 use crate::commands::work::transport;
 use crate::error::CliError;
+use crate::input;
 use crate::render::Report;
 
 pub(super) async fn export(app: &App, args: &ExportArgs) -> Result<Report, CliError> {
@@ -269,8 +270,8 @@ fn known_ca_of(url: &str) -> Option<&'static str> {
 }
 
 fn read_text(path: &Path) -> Result<SecretString, CliError> {
-    let text = std::fs::read_to_string(path).map_err(CliError::io("read", path))?;
-    Ok(text.into())
+    let text = input::read_text(path).map_err(CliError::io("read", path))?;
+    Ok(text.as_str().into())
 }
 
 /// Never over a file that is there, and for this user alone from its first octet on.

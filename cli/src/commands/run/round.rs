@@ -372,7 +372,7 @@ async fn act(
     let mut batch = Batch::new(args.at_once.concurrency());
     batch.observers.push(Box::new(Counter(metrics.clone())));
     let store = Arc::new(app.places.open()?);
-    let deploying = Deploying::new(app, work, store, &deployments)?;
+    let deploying = Deploying::new(app, work, store, &deployments).await?;
     deploying.look(app, &jobs).await?;
     for Standing { id, head, .. } in &rest {
         if let Some(version) = head.as_ref().and_then(|head| head.current.as_ref()) {

@@ -25,6 +25,7 @@ use super::zones::lock;
 use crate::dns::DomainName;
 use crate::dns::Rung;
 use crate::dns::query::Reply;
+use crate::dns::query::Upstream;
 use crate::event::What;
 
 /// When encrypted resolvers find zones instead of the zones' own servers.
@@ -73,6 +74,18 @@ impl Discovery {
             Scouting::WhenClosed if !given() => self.walk_either(name, rtype).await,
             _ => self.walk_servers(name, rtype).await,
         }
+    }
+
+    /// The encrypted resolvers, where they are asked about `name` instead of servers on port 53.
+    pub(in crate::dns) fn scouts(&self, name: &DomainName) -> Option<Vec<Upstream>> {
+        let options = &self.inner.options;
+        let scouted = match options.scouting {
+            Scouting::Always => true,
+            Scouting::Never => false,
+            Scouting::WhenClosed => lock(&self.inner.ways.closed).contains_key(&name.suffix(1)),
+        };
+        let resolvers = options.encrypted.iter().cloned();
+        scouted.then(|| resolvers.map(Upstream::Encrypted).collect())
     }
 
     async fn walk_either(
@@ -194,7 +207,7 @@ impl Discovery {
                     tried.push(Tried::answered(reply.server.clone(), reply.rcode_name()));
                 }
                 Err(error) => {
-                    let upstream = crate::dns::Upstream::Encrypted(resolver.clone());
+                    let upstream = Upstream::Encrypted(resolver.clone());
                     tried.push(Tried::silent(upstream, &error));
                 }
             }

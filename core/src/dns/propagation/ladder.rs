@@ -253,7 +253,7 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
             ) {
                 break;
             }
-            let left = (self.started + self.policy.timeout).duration_since(Instant::now());
+            let left = self.deadline().duration_since(Instant::now());
             let reason = format!("the value to reach the name servers; {resolver} says: {verdict}");
             if !self.pause(&reason, pause.min(left)).await {
                 return false;
@@ -280,6 +280,9 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
     async fn wait(&self, names: Climbers, why: Option<&str>) -> Landed {
         if names.is_empty() {
             return Landed::default();
+        }
+        if self.on.hurry.is_some() {
+            return self.proven(names, Rung::Wait, why);
         }
         let wait = self.policy.fallback_wait;
         if let Some(why) = why {
@@ -359,18 +362,21 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
         let mut names = Vec::new();
         for (index, wanted, panel) in asked {
             indices.push(index);
-            names.push((wanted, panel));
+            names.push((wanted, panel, self.policy.quorum));
         }
-        let wanted: Vec<Wanted> = names.iter().map(|(wanted, _)| wanted.clone()).collect();
-        let grace = self.policy.grace;
-        let watch = Watch::new(self.on, names, self.policy.quorum, grace, began);
+        let wanted: Vec<Wanted> = names.iter().map(|(wanted, ..)| wanted.clone()).collect();
+        let grace = match self.on.hurry {
+            Some(_) => Duration::ZERO,
+            None => self.policy.grace,
+        };
+        let watch = Watch::new(self.on, names, grace, began);
         let probing = async {
             let addresses = watch.lock().by_address();
             join_all(addresses.into_iter().map(|(a, p)| watch.follow(a, p))).await;
             // All that is left to wait for is the grace of servers without an address.
             std::future::pending::<()>().await;
         };
-        let deadline = self.started + self.policy.timeout;
+        let deadline = self.deadline();
         let on_proven = |proven: Proven| {
             if let Some(&index) = indices.get(proven.index) {
                 self.tell(index, &proven.owner, rung, why);
@@ -404,7 +410,7 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
             self.tell(index, &wanted.owner, rung, why);
             let says = match rung {
                 Rung::Provider => "the provider says that it is served",
-                _ => "not asked; waited",
+                _ => "not asked",
             };
             let mut report = empty(wanted, rung, says);
             report.proven = true;
@@ -437,6 +443,11 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
                 because: because.to_owned(),
             });
         }
+    }
+
+    fn deadline(&self) -> Instant {
+        let limit = self.on.hurry.map(|hurry| hurry.limit);
+        self.started + limit.map_or(self.policy.timeout, |limit| limit.min(self.policy.timeout))
     }
 
     /// Waits, and says for what; false where it was told to end.

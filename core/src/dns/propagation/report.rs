@@ -87,7 +87,7 @@ impl Report {
 
 impl NameReport {
     /// Whether any server answered at all, with the value or without.
-    pub(super) fn was_heard(&self) -> bool {
+    pub(crate) fn was_heard(&self) -> bool {
         let mut verdicts = self.rows.iter().filter_map(|row| row.verdict.as_ref());
         verdicts.any(|verdict| verdict.has_it() || verdict.lacks_it())
     }

@@ -146,7 +146,6 @@ pub(super) struct Board {
     pub(super) names: Vec<NameState>,
     /// Serial numbers that were asked for on their own, by zone and address.
     pub(super) serials: HashMap<(DomainName, Upstream), u32>,
-    quorum: Quorum,
     grace: Duration,
     started: Instant,
 }
@@ -158,6 +157,7 @@ pub(super) struct NameState {
     pub(super) panel: Panel,
     pub(super) cells: Vec<Cell>,
     pub(super) proven: bool,
+    quorum: Quorum,
 }
 
 /// One server address for one owner name.
@@ -190,19 +190,17 @@ pub(super) enum Standing {
 
 impl Board {
     pub(super) fn new(
-        wanted: Vec<(Wanted, Panel)>,
-        quorum: Quorum,
+        wanted: Vec<(Wanted, Panel, Quorum)>,
         grace: Duration,
         started: Instant,
     ) -> Self {
         let names = wanted
             .into_iter()
-            .map(|(wanted, panel)| NameState::new(wanted, panel))
+            .map(|(wanted, panel, quorum)| NameState::new(wanted, panel, quorum))
             .collect();
         Self {
             names,
             serials: HashMap::new(),
-            quorum,
             grace,
             started,
         }
@@ -294,7 +292,7 @@ impl Board {
             .map(|cell| cell.server)
             .collect();
 
-        match self.quorum {
+        match state.quorum {
             Quorum::Any => match having.is_empty() {
                 true => Standing::Waiting,
                 false => Standing::Proven { broken: Vec::new() },
@@ -357,7 +355,7 @@ impl Panel {
 }
 
 impl NameState {
-    fn new(wanted: Wanted, panel: Panel) -> Self {
+    fn new(wanted: Wanted, panel: Panel, quorum: Quorum) -> Self {
         let mut seen = BTreeSet::new();
         let mut cells = Vec::new();
         for (server, member) in panel.0.iter().enumerate() {
@@ -378,6 +376,7 @@ impl NameState {
             panel,
             cells,
             proven: false,
+            quorum,
         }
     }
 
@@ -458,7 +457,7 @@ mod tests {
         };
         let now = Instant::now();
         let panel = Panel::servers(&wanted.zone, Family::Both);
-        let board = Board::new(vec![(wanted, panel)], quorum, GRACE, now);
+        let board = Board::new(vec![(wanted, panel, quorum)], GRACE, now);
         (board, now)
     }
 

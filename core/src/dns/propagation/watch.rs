@@ -48,13 +48,12 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     pub(super) fn new(
         on: &'a Propagation,
-        wanted: Vec<(Wanted, Panel)>,
-        quorum: Quorum,
+        wanted: Vec<(Wanted, Panel, Quorum)>,
         grace: Duration,
         started: Instant,
     ) -> Self {
         Self {
-            board: Mutex::new(Board::new(wanted, quorum, grace, started)),
+            board: Mutex::new(Board::new(wanted, grace, started)),
             changed: Notify::new(),
             shown: watch::Sender::new(None),
             on,
@@ -174,7 +173,8 @@ impl<'a> Watch<'a> {
     }
 
     /// Looks at the board whenever it changes, until all names are proven or the time is up. With `unheard` also until all that
-    /// are not proven are such that nobody has answered a question about them for so long.
+    /// are not proven are such that nobody has answered a question about them for so long. In a hurry, the time is also up when
+    /// others are too far behind the first that shows the values.
     pub(super) async fn judge(
         &self,
         deadline: Instant,
@@ -186,7 +186,7 @@ impl<'a> Watch<'a> {
             let now = Instant::now();
             for (proven, broken) in self.prove(now) {
                 for server in broken {
-                    if warned.insert(server.clone()) {
+                    if self.on.hurry.is_none() && warned.insert(server.clone()) {
                         self.warn(proven.index, &server);
                     }
                 }
@@ -195,7 +195,9 @@ impl<'a> Watch<'a> {
             if self.lock().names.iter().all(|name| name.proven) {
                 return End::Proven;
             }
-            if now >= deadline {
+            let shown = *self.shown.borrow();
+            let late = |lag| shown.is_some_and(|since| now.duration_since(since) > lag);
+            if now >= deadline || self.on.hurry.is_some_and(|hurry| late(hurry.lag)) {
                 return End::TimeIsUp;
             }
             if unheard.is_some_and(|from| now >= from) && self.is_unheard() {

@@ -179,6 +179,15 @@ impl Dir {
         self.remove(&name)
     }
 
+    /// Fails where this user may make no file, as far as its rights tell.
+    pub(crate) fn may_write(&self) -> Result<(), FileError> {
+        use rustix::fs::Access;
+
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::accessat(&*self.fd, ".", wanted, AtFlags::EACCESS)
+            .map_err(|e| FileError::io("write to", &self.path, e.into()))
+    }
+
     /// Octets that this user may still write, where the file system tells.
     pub(crate) fn free(&self) -> Result<Option<u64>, FileError> {
         let stat = rustix::fs::fstatvfs(&*self.fd)
