@@ -48,7 +48,7 @@ impl Runner {
     /// What somebody has set in the settings of the project.
     fn secrets(&self) -> Env {
         let shop = &self.shop;
-        let server = shop.bind.addr().to_string();
+        let server = shop.nameserver().to_string();
         [
             ("DNSEAL_ACCOUNT_KEY", self.account_key.as_str()),
             ("DNSEAL_STORE_KEY", STORE_KEY),
@@ -76,7 +76,7 @@ impl Runner {
                 "DNSEAL_CA_ROOT",
                 shop.pebble.ca_pem_path().display().to_string(),
             ),
-            ("DNSEAL_NAMESERVER", shop.bind.addr().to_string()),
+            ("DNSEAL_NAMESERVER", shop.nameserver().to_string()),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))

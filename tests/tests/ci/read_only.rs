@@ -14,9 +14,9 @@ mkdir -p "$1/etc/ssl"
 cp -a /etc/ssl/. "$1/etc/ssl" 2>/dev/null || true
 mount --bind "$1/etc" /etc
 mount --bind "$1/job" "$1/job"
-awk '{print $2}' /proc/self/mounts | while read -r at; do
+while read -r _ at _; do
     case "$at" in /proc*|/sys*|/dev*|"$1/job") ;; *) mount -o remount,bind,ro "$at" 2>/dev/null || true ;; esac
-done
+done < /proc/self/mounts
 cd "$1/job"
 job=$1/job
 shift
@@ -51,7 +51,7 @@ fn any_user_and_one_writable_directory_are_enough() {
     fs::copy(shop.pebble.ca_pem_path(), &ca).unwrap();
     open(&ca, 0o644);
 
-    let server = shop.bind.addr().to_string();
+    let server = shop.nameserver().to_string();
     let run = |words: &[&str]| {
         Command::new("unshare")
             .args(["--mount", "sh", "-c", INSIDE, "sh"])

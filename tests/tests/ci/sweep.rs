@@ -94,7 +94,7 @@ fn elsewhere_only_what_the_store_knows_is_ours() {
                 &shop.nameserver().to_string(),
             ])
             .args(["--output", "json"])
-            .env("RFC2136_NAMESERVER", shop.bind.addr().to_string())
+            .env("RFC2136_NAMESERVER", shop.nameserver().to_string())
             .env("RFC2136_TSIG_KEY", &shop.key.name)
             .env("RFC2136_TSIG_SECRET", &shop.key.secret_base64)
             .run()

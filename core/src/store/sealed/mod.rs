@@ -131,7 +131,7 @@ pub enum SealProblem {
     #[error("no key was given")]
     NoKey,
     /// The one that was given does not open it.
-    #[error("{given} was given, and does not open it; {wanted} does")]
+    #[error("{}", not_opened(*given, *wanted))]
     OtherKey {
         /// What kind was given.
         given: StoreKeyKind,
@@ -147,6 +147,13 @@ pub enum SealProblem {
         /// Why.
         detail: String,
     },
+}
+
+fn not_opened(given: StoreKeyKind, wanted: StoreKeyKind) -> String {
+    match given == wanted {
+        true => format!("the one that was given ({given}) does not open it"),
+        false => format!("{given} was given, and {wanted} opens it"),
+    }
 }
 
 impl SealProblem {
