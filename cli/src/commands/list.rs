@@ -6,6 +6,7 @@ use dnseal_core::renew::Due;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
 use dnseal_core::store::StoreError;
+use dnseal_core::store::heads_as;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
@@ -26,43 +27,87 @@ use crate::settings::Places;
 use crate::settings::Recipes;
 
 pub(super) async fn run(app: &App) -> Result<Report, CliError> {
-    let heads = heads(app).await?;
-    let now = Timestamp::now();
-    let mut table = Table::new(&[
-        "NAME",
-        "STATE",
-        "VALID UNTIL",
-        "",
-        "RENEWS FROM",
-        "KEY",
-        "NAMES",
-    ]);
-    let mut json: Vec<Value> = Vec::new();
-    let mut broken = false;
-    let standings = Standings::read(app)?;
-    let recipes = Recipes::new(&app.config)?;
-    let mut notes = String::new();
-    for (id, head) in &heads {
+    let mut listing = Listing::new(app)?;
+    if let Some(store) = app.places.open_existing()? {
+        // Each is written at once, so that ten thousand need no more than a few.
+        let shown = heads_as(&store, |id, head| listing.add(&id, head)).await?;
+        shown.into_iter().collect::<Result<(), CliError>>()?;
+    }
+    Ok(listing.report())
+}
+
+/// What is shown of all certificates, as far as they were seen.
+struct Listing<'a> {
+    app: &'a App,
+    broken: bool,
+    count: usize,
+    /// The documents, where these are wanted.
+    documents: String,
+    notes: String,
+    now: Timestamp,
+    recipes: Recipes<'a>,
+    standings: Standings<'a>,
+    table: Table,
+}
+
+impl<'a> Listing<'a> {
+    fn new(app: &'a App) -> Result<Self, CliError> {
+        Ok(Self {
+            app,
+            broken: false,
+            count: 0,
+            documents: String::new(),
+            notes: String::new(),
+            now: Timestamp::now(),
+            recipes: Recipes::new(&app.config)?,
+            standings: Standings::read(app)?,
+            table: Table::new(&[
+                "NAME",
+                "STATE",
+                "VALID UNTIL",
+                "",
+                "RENEWS FROM",
+                "KEY",
+                "NAMES",
+            ]),
+        })
+    }
+
+    fn add(&mut self, id: &CertId, head: Result<Head, StoreError>) -> Result<(), CliError> {
+        self.count += 1;
+        let is_json = self.app.printer.format == OutputFormat::Json;
         let head = match head {
             Ok(head) => head,
             Err(error) => {
-                broken = true;
-                table.row([id.to_string(), error.to_string()]);
-                json.push(
-                    json!({ "name": id, "problem": error.to_string(), "hint": error.hint() }),
-                );
-                continue;
+                self.broken = true;
+                let problem = error.to_string();
+                match is_json {
+                    true => self
+                        .document(&json!({ "name": id, "problem": problem, "hint": error.hint() })),
+                    false => self.table.row([id.to_string(), problem]),
+                }
+                return Ok(());
             }
         };
-        let states = standings.of(head)?;
-        notes.push_str(&Standings::notes(&head.id, &states));
-        let due = due_of(app, &recipes, head, now);
-        if app.printer.format == OutputFormat::Json {
-            let mut document = summary(app, head);
-            document["deployments"] = json!(states);
-            document["renewal"] = renewal(&due);
-            json.push(document);
+        let states = self.standings.of(&head)?;
+        let due = due_of(self.app, &self.recipes, &head, self.now);
+        match is_json {
+            true => {
+                let mut document = summary(self.app, &head);
+                document["deployments"] = json!(states);
+                document["renewal"] = renewal(&due);
+                self.document(&document);
+            }
+            false => {
+                self.notes.push_str(&Standings::notes(&head.id, &states));
+                self.row(&head, &due);
+            }
         }
+        Ok(())
+    }
+
+    fn row(&mut self, head: &Head, due: &Due) {
+        let now = self.now;
         let renewed = match due.next() {
             next if next == Timestamp::MAX => "never".to_owned(),
             next if next <= now => "now".to_owned(),
@@ -73,9 +118,9 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
             Some(version) => (day(version.not_after), in_days(now, version.not_after)),
             None => ("-".to_owned(), String::new()),
         };
-        table.row([
+        self.table.row([
             head.id.to_string(),
-            state(head, &due, now),
+            state(head, due, now),
             until,
             left,
             renewed,
@@ -83,18 +128,44 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
             some(is.names),
         ]);
     }
-    let text = match heads.is_empty() {
-        true => format!("no certificates in {}\n", app.places.store.display()),
-        false if notes.is_empty() => table.render(""),
-        false => format!("{}\n{notes}", table.render("")),
-    };
-    Ok(Report {
-        exit: match broken {
-            true => ExitCode::SOME_FAILED,
-            false => ExitCode::DONE,
-        },
-        ..Report::new(text, json!({ "certificates": json }))
-    })
+
+    /// Writes one document behind the others, as far in as it stands in the whole.
+    fn document(&mut self, document: &Value) {
+        self.documents.push_str(match self.documents.is_empty() {
+            true => "{\n  \"certificates\": [",
+            false => ",",
+        });
+        let text = format!("\n{document:#}");
+        self.documents.push_str(&text.replace('\n', "\n    "));
+    }
+
+    fn report(mut self) -> Report {
+        let (text, json) = match self.app.printer.format {
+            OutputFormat::Json if self.documents.is_empty() => {
+                (String::new(), json!({ "certificates": [] }))
+            }
+            OutputFormat::Json => {
+                self.documents.push_str("\n  ]\n}\n");
+                (self.documents, Value::Null)
+            }
+            OutputFormat::Text if self.count == 0 => {
+                let store = self.app.places.store.display();
+                (format!("no certificates in {store}\n"), Value::Null)
+            }
+            OutputFormat::Text if self.notes.is_empty() => (self.table.render(""), Value::Null),
+            OutputFormat::Text => {
+                let text = format!("{}\n{}", self.table.render(""), self.notes);
+                (text, Value::Null)
+            }
+        };
+        Report {
+            exit: match self.broken {
+                true => ExitCode::SOME_FAILED,
+                false => ExitCode::DONE,
+            },
+            ..Report::new(text, json)
+        }
+    }
 }
 
 /// What one has to know of a certificate first: that it is no good, or that it is and will not stay so.

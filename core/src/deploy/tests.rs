@@ -436,6 +436,46 @@ async fn openssl_opens_the_pkcs12_file() {
 }
 
 #[tokio::test]
+async fn keytool_opens_the_pkcs12_file() {
+    let machine = Machine::new();
+    let version = machine.version(1).await;
+    let content = Content::Pkcs12 {
+        password: SecretString::from("change it"),
+    };
+    let file = machine.file("etc/a.p12", content);
+    machine.deploy(&version, &[target(vec![file], None)]).await;
+    let list = |password: &str| {
+        std::process::Command::new(std::env::var("DNSEAL_KEYTOOL").unwrap_or("keytool".into()))
+            .args([
+                "-list",
+                "-v",
+                "-storetype",
+                "PKCS12",
+                "-storepass",
+                password,
+            ])
+            .arg("-keystore")
+            .arg(machine.path("etc/a.p12"))
+            .env("LC_ALL", "C.UTF-8")
+            .output()
+    };
+    let opened = match list("change it") {
+        Ok(opened) => opened,
+        Err(error) => {
+            let required = std::env::var("DNSEAL_TESTS_REQUIRE_PEERS").is_ok_and(|v| v == "1");
+            assert!(!required, "keytool: {error}");
+            eprintln!("SKIPPED: keytool (default-jre-headless) is not installed");
+            return;
+        }
+    };
+    let text = String::from_utf8_lossy(&opened.stdout);
+    assert!(opened.status.success(), "{opened:?}");
+    assert!(text.contains("Alias name: a.test"), "{text}");
+    assert!(text.contains("Entry type: PrivateKeyEntry"), "{text}");
+    assert!(!list("wrong one").unwrap().status.success());
+}
+
+#[tokio::test]
 async fn a_hook_that_hangs_is_killed_with_its_children() {
     let root = tempfile::tempdir().unwrap();
     let pid = root.path().join("pid");

@@ -81,6 +81,17 @@ impl Store for DirectoryStore {
         self.blocking(move |root| read(root, &key)).await
     }
 
+    async fn get_each(&self, keys: Vec<Key>) -> Vec<Result<Option<Vec<u8>>, StoreError>> {
+        let reading = self.blocking(move |root| {
+            let read = |key: &Key| match existing_parent(root, key)? {
+                Some((dir, name)) => Ok(dir.read(name)?),
+                None => Ok(None),
+            };
+            Ok(keys.iter().map(read).collect())
+        });
+        reading.await.unwrap_or_else(|error| vec![Err(error)])
+    }
+
     async fn put_if_absent(&self, key: &Key, content: Vec<u8>) -> Result<Tag, StoreError> {
         let key = key.clone();
         self.blocking(move |root| {

@@ -90,6 +90,18 @@ impl Store for WithLentAccounts {
         self.store.get(key).await
     }
 
+    async fn get_each(&self, keys: Vec<Key>) -> Vec<Result<Option<Vec<u8>>, StoreError>> {
+        if !keys.iter().any(|key| self.has(key)) {
+            return self.store.get_each(keys).await;
+        }
+        let mut contents = Vec::with_capacity(keys.len());
+        for key in keys {
+            let found = self.get(&key).await;
+            contents.push(found.map(|found| found.map(|(content, _)| content)));
+        }
+        contents
+    }
+
     async fn put_if_absent(&self, key: &Key, content: Vec<u8>) -> Result<Tag, StoreError> {
         match self.has(key) {
             true => Err(StoreError::Changed {
