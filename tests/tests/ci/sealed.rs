@@ -1,10 +1,11 @@
 //! An encrypted store, through the binary: what stands on the disk, what works without its key, and kills half-way.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use dnseal_tests::{Dnseal, Run, Shop, wait_until};
+use dnseal_tests::{Dnseal, Peer, Run, Shop, require, wait_until};
 
 use crate::written;
 
@@ -113,20 +114,32 @@ fn keys_are_read_by_nobody_without_the_key_of_the_store() {
 #[test]
 fn age_alone_reads_it() {
     let Some(shop) = Shop::open() else { return };
-    let identity = "AGE-SECRET-KEY-1";
+    let Some(age) = require(Peer::Age) else {
+        return;
+    };
+    let file = |name: &str| shop.home().join(name);
+    let read = |program: &Path, args: &[&Path]| {
+        let output = Command::new(program).args(args).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    let (key, armored, identity) = (file("key.txt"), file("armored"), file("identity"));
+    read(&age.with_file_name("age-keygen"), &[Path::new("-o"), &key]);
     shop.issue(&["example.test"]).run().success();
-    let seal = shop.dir().join("store/seal.json");
-    sealed(shop.command("store encrypt --yes")).run().success();
-    let seal: serde_json::Value = serde_json::from_slice(&fs::read(seal).unwrap()).unwrap();
-    let armored = seal["identity"].as_str().unwrap();
-    assert!(armored.starts_with("-----BEGIN AGE ENCRYPTED FILE-----"));
-    assert!(!armored.contains(identity));
-    assert!(seal["recipient"].as_str().unwrap().starts_with("age1"));
-    let key = shop
-        .dir()
-        .join("store/certificates/example.test/versions/0001.privkey.pem");
-    let key = fs::read_to_string(key).unwrap();
-    assert!(key.starts_with("-----BEGIN AGE ENCRYPTED FILE-----"));
+    let private = fs::read(shop.live("example.test", "privkey.pem")).unwrap();
+    shop.command("store encrypt --yes")
+        .env("DNSEAL_STORE_KEY_FILE", &key)
+        .run()
+        .success();
+
+    let seal = fs::read(shop.dir().join("store/seal.json")).unwrap();
+    let seal: serde_json::Value = serde_json::from_slice(&seal).unwrap();
+    fs::write(&armored, seal["identity"].as_str().unwrap()).unwrap();
+    let (decrypt, by) = (Path::new("-d"), Path::new("-i"));
+    fs::write(&identity, read(&age, &[decrypt, by, &key, &armored])).unwrap();
+    let versions = "store/certificates/example.test/versions";
+    let stored = shop.dir().join(versions).join("0001.privkey.pem");
+    assert_eq!(read(&age, &[decrypt, by, &identity, &stored]), private);
 }
 
 /// Kills the command while it waits for one certificate, with the other one behind it.

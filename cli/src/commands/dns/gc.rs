@@ -217,8 +217,10 @@ async fn sweep_marked(
     let is_old = |marked: &Marked| {
         // Of which nobody knows how old it is may be a living run's.
         let age = marked.since.map(|since| now.duration_since(since));
-        age.and_then(|age| Duration::try_from(age).ok())
-            .is_some_and(|age| age >= older_than)
+        is_of_challenge(&marked.value)
+            && age
+                .and_then(|age| Duration::try_from(age).ok())
+                .is_some_and(|age| age >= older_than)
     };
     let (old, young): (Vec<Marked>, Vec<Marked>) = marked.into_iter().partition(is_old);
     let stays = young.into_iter().map(|marked| Found {
@@ -269,6 +271,15 @@ async fn sweep_marked(
     found
 }
 
+/// Whether it has the form that RFC 8555 section 8.4 gives: people set other values with `dns set`, and want them to stay.
+fn is_of_challenge(value: &TxtValue) -> bool {
+    let text = value.to_string();
+    text.len() == DIGEST
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
 fn found_text(found: &[Found]) -> String {
     if found.is_empty() {
         return String::new();
@@ -292,6 +303,13 @@ fn found_text(found: &[Found]) -> String {
                 ..
             } => format!("ours{age}, and could not be removed: {problem}"),
             Found { removed: true, .. } => format!("ours{age}, removed"),
+            Found {
+                marked: true,
+                value,
+                ..
+            } if !is_of_challenge(value) => {
+                format!("ours{age}, stays: no challenge has such a value")
+            }
             Found { marked: true, .. } => format!("ours{age}, stays: not old enough"),
             _ => "stays: nothing says that it is ours".to_owned(),
         };
@@ -321,3 +339,6 @@ fn swept_text(swept: &[Swept]) -> String {
     }
     table.render("")
 }
+
+/// A SHA-256 digest in base64url without padding.
+const DIGEST: usize = 43;
