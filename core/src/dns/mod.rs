@@ -36,6 +36,7 @@ pub use discovery::NameServer;
 pub use discovery::Scouting;
 pub use discovery::Tried;
 pub use discovery::ZoneServers;
+pub use discovery::ZoneWays;
 pub use discovery::system_resolvers;
 pub use dnssec::Dnssec;
 /// The types of DNS records, as the question functions take them.

@@ -299,9 +299,10 @@ impl Walk<'_> {
             names.push(target.identifier.clone());
         }
         let words = settling.iter().map(|change| {
+            let (receipt, owners) = (&change.receipt, &change.owners);
             self.engine
                 .zones
-                .await_settled(&change.provider, &change.receipt, self.cancel)
+                .await_settled(&change.provider, receipt, owners, self.cancel)
         });
         let words = futures::future::try_join_all(words).await?;
         let vouched = settling
