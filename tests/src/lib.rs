@@ -44,7 +44,7 @@ pub use moto::Moto;
 pub use narrow::Narrow;
 pub use netns::{Cure, Firewall, Internet, NameServers, Netns};
 pub use pebble::{Eab, LoggedRequest, Pebble, PebbleOptions, Profile};
-pub use peer::{Peer, require};
+pub use peer::{Peer, require, skip};
 pub use plugin::{Misbehaving, PluginDir, build, build_in};
 pub use powerdns::{PowerDns, PowerDnsOptions};
 pub use process::{Process, free_addr, wait_until};

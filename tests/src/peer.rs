@@ -26,6 +26,8 @@ pub enum Peer {
     AcmeSh,
     /// curl, which acme.sh's scripts fetch with.
     Curl,
+    /// `age`, beside which `age-keygen` lies.
+    Age,
     /// BIND's `dnssec-signzone`, beside which `dnssec-keygen` lies.
     DnssecSignzone,
     /// `faketime`, which shows a program another time.
@@ -79,6 +81,7 @@ impl Peer {
         match self {
             Self::AcmeSh => "acme.sh",
             Self::Curl => "curl",
+            Self::Age => "age",
             Self::DnssecSignzone => "dnssec-signzone",
             Self::Faketime => "faketime",
             Self::Ip => "ip",
@@ -101,6 +104,7 @@ impl Peer {
         match self {
             Self::AcmeSh => "DNSEAL_ACME_SH",
             Self::Curl => "DNSEAL_CURL",
+            Self::Age => "DNSEAL_AGE",
             Self::DnssecSignzone => "DNSEAL_DNSSEC_SIGNZONE",
             Self::Faketime => "DNSEAL_FAKETIME",
             Self::Ip => "DNSEAL_IP",
@@ -125,6 +129,7 @@ impl Display for Peer {
         let package = match self {
             Self::AcmeSh => "acme.sh",
             Self::Curl => "curl",
+            Self::Age => "age",
             Self::DnssecSignzone => "bind9-utils",
             Self::Faketime => "faketime",
             Self::Ip => "iproute2",
@@ -161,7 +166,7 @@ pub fn require(peer: Peer) -> Option<PathBuf> {
 }
 
 /// Says that a test does without a peer, and why.
-pub(crate) fn skip(reason: &str) {
+pub fn skip(reason: &str) {
     if env::var(REQUIRE_PEERS).is_ok_and(|value| value == "1") {
         panic!("{reason}, and {REQUIRE_PEERS}=1");
     }

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use dnseal_core::dns::{DnsProvider, ProviderError, Zone};
+use dnseal_core::dns::{ProviderError, Zone};
 use dnseal_providers::conformance::{self, Outcome, Peculiar};
 use dnseal_tests::fakes::acme_dns::{ACME_DNS_ZONE, AcmeDns};
 use dnseal_tests::{

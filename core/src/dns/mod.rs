@@ -70,6 +70,7 @@ pub use provider::Applied;
 pub use provider::Capabilities;
 pub use provider::DnsProvider;
 pub use provider::Handle;
+pub use provider::Marked;
 pub use provider::Origin;
 pub use provider::Outcome;
 pub use provider::ProviderError;

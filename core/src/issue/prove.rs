@@ -32,6 +32,7 @@ use crate::acme::Authorization;
 use crate::acme::AuthorizationStatus;
 use crate::acme::Order;
 use crate::acme::OrderError;
+use crate::acme::OrderStatus;
 use crate::acme::Pairing;
 use crate::acme::Wait;
 use crate::dns::Announcement;
@@ -241,6 +242,7 @@ impl Walk<'_> {
         announcement: Option<Announcement>,
         judged: &Judged,
     ) -> Result<(), IssueError> {
+        let mut proven_elsewhere = false;
         if wave.is_empty() {
             drop(announcement);
         } else {
@@ -262,8 +264,13 @@ impl Walk<'_> {
                         .await?;
                 }
                 false => {
-                    let propagating = self.propagate(wave, receipts, None);
-                    proving.deadline.ends(propagating).await?;
+                    let propagation = self.propagate(wave, receipts, None);
+                    let elsewhere =
+                        self.until_proven_elsewhere(proving.account, &proving.order.url);
+                    tokio::select! {
+                        visible = proving.deadline.ends(propagation) => visible?,
+                        () = elsewhere => proven_elsewhere = true,
+                    }
                 }
             }
             self.outlive(wave, judged).await?;
@@ -271,10 +278,12 @@ impl Walk<'_> {
         }
 
         self.events.stage(Stage::Validate);
-        let challenges: Vec<_> = wave.iter().map(|t| t.challenge.clone()).collect();
-        proving.account.answer(&challenges, self.cancel).await?;
-        for target in wave {
-            self.progress(&target.identifier, Step::Answered);
+        if !proven_elsewhere {
+            let challenges: Vec<_> = wave.iter().map(|t| t.challenge.clone()).collect();
+            proving.account.answer(&challenges, self.cancel).await?;
+            for target in wave {
+                self.progress(&target.identifier, Step::Answered);
+            }
         }
         self.engine.reached(Checkpoint::Answered).await;
         Ok(())
@@ -396,6 +405,22 @@ impl Walk<'_> {
         };
         let limit = self.limit();
         withdraw_with(self.engine, self.session, values, how, limit, self.events).await
+    }
+
+    /// Comes back when the CA waits for no proof of the order any more.
+    ///
+    /// A CA hands the same pending order to jobs that share an account, and jobs without a disk in common have no lock in
+    /// common. The other one answers, and withdraws the value that both have written: then nobody will ever see it again.
+    async fn until_proven_elsewhere(&self, account: &Account, order: &str) {
+        loop {
+            tokio::time::sleep(self.request.timeouts.order_look).await;
+            // What cannot be asked is asked again; the wait for the value has its own end.
+            if let Ok(order) = account.order(order).await
+                && order.status != OrderStatus::Pending
+            {
+                return;
+            }
+        }
     }
 
     /// How long changes of these zones take until the CA sees them from everywhere, as far as that was learned.

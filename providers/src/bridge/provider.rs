@@ -59,8 +59,8 @@ impl<R: Remote> DnsProvider for Bridged<R> {
         Capabilities {
             by_person: None,
             exclusive: false,
-            overwrites: false,
             max_values: None,
+            overwrites: false,
             ttl: self.ttl,
             settle: Duration::ZERO,
             tells_settled: false,
