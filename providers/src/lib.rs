@@ -8,9 +8,12 @@
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "more-providers")]
+mod bridge;
 mod cloudflare;
 pub mod conformance;
 mod hosted;
+mod manual;
 pub mod plugin;
 mod program;
 mod registry;
@@ -20,6 +23,7 @@ mod route53;
 mod settings;
 mod single;
 
+pub use hosted::acmesh;
 pub use registry::BuildError;
 pub use registry::Context;
 pub use registry::Form;

@@ -5,15 +5,23 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use dnseal_core::dns::DnsProvider;
+use dnseal_core::dns::Onlooker;
 use dnseal_core::dns::WriteSafety;
 use dnseal_core::event::Events;
+use dnseal_core::store::Memory;
 
+#[cfg(feature = "more-providers")]
+use crate::bridge;
+#[cfg(feature = "more-providers")]
+use crate::bridge::not_served;
 use crate::cloudflare;
 use crate::hosted;
+use crate::manual;
 use crate::plugin;
 use crate::rfc2136;
 #[cfg(feature = "route53")]
@@ -25,7 +33,7 @@ use crate::settings::nearest;
 
 /// Every provider there is, in the order of their kinds.
 pub fn kinds() -> &'static [Kind] {
-    KINDS
+    &KINDS
 }
 
 /// The provider called `kind`.
@@ -36,6 +44,7 @@ pub fn kind(kind: &str) -> Result<&'static Kind, UnknownKind> {
         .ok_or_else(|| UnknownKind {
             kind: kind.to_owned(),
             nearest: nearest(kind, KINDS.iter().map(|k| k.kind)),
+            not_served: not_served(kind),
         })
 }
 
@@ -90,7 +99,7 @@ impl Kind {
     ) -> Result<Arc<dyn DnsProvider>, BuildError> {
         settings
             .check(self)
-            .and_then(|settings| (self.build)(&settings, context))
+            .and_then(|settings| (self.build)(&settings.named(name), context))
             .map_err(|source| BuildError::Settings {
                 kind: self.kind,
                 name: name.to_owned(),
@@ -112,6 +121,10 @@ impl Kind {
 pub enum Integration {
     /// By a program that says itself what it is, and has not been asked yet.
     AnyPlugin,
+    /// By a script whose header says what it is, and has not been read yet.
+    AnyScript,
+    /// By the crate `dns-update`.
+    Bridged,
     /// By the contract of another tool: its scripts, its server.
     Hosted,
     /// By this program.
@@ -125,7 +138,8 @@ impl Integration {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AnyPlugin | Self::Plugin(_) => "plugin",
-            Self::Hosted => "hosted",
+            Self::AnyScript | Self::Hosted => "hosted",
+            Self::Bridged => "bridged",
             Self::Native => "native",
         }
     }
@@ -198,6 +212,8 @@ pub struct Context {
     events: Events,
     /// Made with the first use: reading the system's roots takes a while, and not every provider speaks HTTP.
     http: Arc<OnceLock<reqwest::Client>>,
+    memory: Option<Memory>,
+    onlooker: Option<Onlooker>,
 }
 
 impl Context {
@@ -222,6 +238,28 @@ impl Context {
         self
     }
 
+    /// The same, with a way to see what stands at a name, for what may remove more than it is told to.
+    #[must_use]
+    pub fn with_onlooker(mut self, onlooker: Onlooker) -> Self {
+        self.onlooker = Some(onlooker);
+        self
+    }
+
+    pub(crate) fn onlooker(&self) -> Option<&Onlooker> {
+        self.onlooker.as_ref()
+    }
+
+    /// The same, with a place for what a provider remembers from one run to the next.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    pub(crate) fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
+    }
+
     pub(crate) fn events(&self) -> &Events {
         &self.events
     }
@@ -229,6 +267,8 @@ impl Context {
     pub(crate) fn http(&self) -> &reqwest::Client {
         self.http.get_or_init(|| {
             reqwest::Client::builder()
+                .no_deflate()
+                .no_gzip()
                 // Credentials go to the server they are meant for only.
                 .redirect(reqwest::redirect::Policy::none())
                 .user_agent(concat!("dnseal/", env!("CARGO_PKG_VERSION")))
@@ -248,6 +288,8 @@ impl Default for Context {
             clock: Arc::new(SystemTime::now),
             events: Events::silent(),
             http: Arc::default(),
+            memory: None,
+            onlooker: None,
         }
     }
 }
@@ -293,17 +335,16 @@ impl BuildError {
 pub struct UnknownKind {
     kind: String,
     nearest: Option<&'static str>,
+    not_served: Option<String>,
 }
 
 impl UnknownKind {
-    /// The near miss, or all kinds there are.
+    /// Why it is none although it could be one, the near miss, or where to look.
     pub fn hint(&self) -> String {
-        match self.nearest {
-            Some(nearest) => format!("did you mean `{nearest}`?"),
-            None => {
-                let kinds: Vec<&str> = KINDS.iter().map(|k| k.kind).collect();
-                format!("there is {}", kinds.join(", "))
-            }
+        match (&self.not_served, self.nearest) {
+            (Some(why), _) => why.clone(),
+            (None, Some(nearest)) => format!("did you mean `{nearest}`?"),
+            (None, None) => "`dnseal provider list` has the kinds there are".to_owned(),
         }
     }
 }
@@ -312,12 +353,29 @@ pub(crate) type Build = fn(&Checked, &Context) -> Result<Arc<dyn DnsProvider>, S
 
 static ANY_PLUGIN: Kind = plugin::KIND;
 
-const KINDS: &[Kind] = &[
+static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+    let mut kinds = OWN.to_vec();
+    #[cfg(feature = "more-providers")]
+    kinds.extend(bridge::kinds());
+    kinds.sort_by_key(|kind| kind.kind);
+    kinds
+});
+
+/// Without the table there is nothing to say about what is not in it.
+#[cfg(not(feature = "more-providers"))]
+fn not_served(_: &str) -> Option<String> {
+    None
+}
+
+const OWN: &[Kind] = &[
+    hosted::acme_dns::KIND,
+    hosted::acmesh::KIND,
     hosted::certbot::KIND,
     cloudflare::KIND,
     hosted::dehydrated::KIND,
     hosted::exec::KIND,
     hosted::httpreq::KIND,
+    manual::KIND,
     plugin::KIND,
     rfc2136::KIND,
     #[cfg(feature = "route53")]
@@ -334,12 +392,8 @@ mod tests {
             kind("rfc2163").unwrap_err().hint(),
             "did you mean `rfc2136`?"
         );
-        assert!(
-            kind("telepathy")
-                .unwrap_err()
-                .hint()
-                .starts_with("there is certbot-hook, cloudflare, ")
-        );
+        let hint = kind("telepathy").unwrap_err().hint();
+        assert!(hint.contains("provider list"), "{hint}");
     }
 
     #[test]

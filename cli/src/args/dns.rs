@@ -31,11 +31,16 @@ pub(crate) enum DnsCommand {
     Check(CheckArgs),
     /// Print the CNAME that delegates the challenges of a name, and check whether it is set
     #[command(
-        after_help = "Example:\n  dnseal dns delegate example.com example-com.acme.example.net\n\nA wildcard and its base name have one challenge name."
+        after_help = "Examples:\n  dnseal dns delegate example.com example-com.acme.example.net\n  dnseal dns delegate example.com --provider acme-dns\n\nA wildcard and its base name have one challenge name."
     )]
     Delegate(DelegateArgs),
     /// Withdraw what killed runs left in DNS
-    #[command(after_help = "Example:\n  dnseal dns gc")]
+    #[command(
+        after_help = "Examples:\n  dnseal dns gc\n  dnseal dns gc --older-than 6h example.com\n\n\
+        Without `--older-than`, the values that the store knows of are withdrawn. With it, those of them that are old enough, and \
+        values that carry our mark (the comment `dnseal` at Cloudflare) in the zones of the named domains, which may be those of jobs \
+        whose store is gone; give it more time than an order takes. Everything else at their challenge names is listed and stays."
+    )]
     Gc(GcArgs),
 }
 
@@ -68,9 +73,9 @@ pub(crate) struct DelegateArgs {
     /// The name that certificates are for
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// The name that the values go to, in a zone that a provider writes
+    /// The name that the values go to, in a zone that a provider writes; acme-dns gives one by itself
     #[arg(value_name = "TARGET")]
-    pub(crate) target: String,
+    pub(crate) target: Option<String>,
     #[command(flatten)]
     pub(crate) zone: ZoneArgs,
 }
@@ -78,6 +83,12 @@ pub(crate) struct DelegateArgs {
 /// What to do with what killed runs left.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct GcArgs {
+    /// Names of certificates, whose zones are searched for values that carry our mark [default: those of the store and the configuration]
+    #[arg(value_name = "NAME", requires = "older_than")]
+    pub(crate) names: Vec<String>,
+    /// Withdraw only what was written at least so long ago, such as 6h, and look in DNS for what no store knows of
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
+    pub(crate) older_than: Option<std::time::Duration>,
     /// Remember values no more that cannot be withdrawn, because their server is gone for good
     #[arg(long)]
     pub(crate) forget: bool,

@@ -286,7 +286,7 @@ pub(super) fn summary(app: &App, head: &Head) -> Value {
 pub(super) fn files(app: &App, id: &CertId, has_key: bool) -> Value {
     let dir = app.places.live.join(id.as_str());
     json!({
-        "privkey": has_key.then(|| dir.join("privkey.pem")),
+        "privkey": (has_key && app.places.has_live_keys().unwrap_or(true)).then(|| dir.join("privkey.pem")),
         "cert": dir.join("cert.pem"),
         "chain": dir.join("chain.pem"),
         "fullchain": dir.join("fullchain.pem"),

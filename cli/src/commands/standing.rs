@@ -15,8 +15,8 @@ use dnseal_core::renew::Policy;
 use dnseal_core::renew::Reason;
 use dnseal_core::renew::due;
 use dnseal_core::store::CertId;
-use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Head;
+use dnseal_core::store::SealedStore;
 use dnseal_core::store::StoreError;
 use dnseal_core::store::heads_as;
 use futures::StreamExt;
@@ -198,7 +198,7 @@ pub(super) async fn ask(
     now: Timestamp,
 ) -> Result<Standings, CliError> {
     let mut advisors: BTreeMap<Vec<PathBuf>, Arc<Advisor>> = BTreeMap::new();
-    let mut store: Option<Arc<DirectoryStore>> = None;
+    let mut store: Option<Arc<SealedStore>> = None;
     for standing in standings
         .iter()
         .flatten()

@@ -16,6 +16,7 @@ use dnseal_core::dns::Asker;
 use dnseal_core::dns::Clients;
 use dnseal_core::dns::Discovery;
 use dnseal_core::dns::NamedProvider;
+use dnseal_core::dns::Onlooker;
 use dnseal_core::dns::PUBLIC_RESOLVERS;
 use dnseal_core::dns::Propagation;
 use dnseal_core::dns::Routes;
@@ -23,9 +24,15 @@ use dnseal_core::dns::Zones;
 use dnseal_core::event::Events;
 use dnseal_core::issue::CaaPolicy;
 use dnseal_core::issue::Engine;
+use dnseal_core::issue::Person;
 use dnseal_core::issue::Request;
 use dnseal_core::store::DirectoryStore;
+use dnseal_core::store::Memory;
+use dnseal_core::store::MemoryError;
+use dnseal_core::store::SealedStore;
 use dnseal_core::store::Store;
+use dnseal_core::store::StoreKeeper;
+use dnseal_core::store::WithLentAccounts;
 use dnseal_providers::Context;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +48,7 @@ use crate::render::Progress;
 use crate::render::Stats;
 use crate::render::Watcher;
 use crate::settings::Order;
+use crate::settings::Places;
 use crate::settings::Probing;
 use crate::settings::Providers;
 use crate::signals::Signals;
@@ -49,6 +57,7 @@ use crate::signals::Signals;
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) events: Events,
+    places: Places,
     pub(super) progress: Progress,
     signals: Signals,
     watcher: Watcher,
@@ -102,6 +111,7 @@ impl Work {
         let (events, receiver) = Events::channel();
         Ok(Self {
             events,
+            places: app.places.clone(),
             watcher: Watcher::start(receiver, progress.clone(), log, metrics),
             progress,
             signals,
@@ -133,14 +143,40 @@ impl Work {
         (asker, discovery, propagation)
     }
 
-    /// What providers get from a run: where to tell that they wait, and HTTP that trusts these files as well.
+    /// What providers get from a run: where to tell that they wait, what they remember, and HTTP that trusts these files as well.
     pub(super) fn context(&self, roots: &[PathBuf]) -> Result<Context, CliError> {
-        let context = Context::default().with_events(self.events.clone());
+        let places = self.places.clone();
+        self.context_with(
+            roots,
+            Memory::new(move || Ok(Arc::new(places.open().map_err(closed)?))),
+        )
+    }
+
+    /// The same for a run that changes nothing.
+    pub(super) fn looking_context(&self, roots: &[PathBuf]) -> Result<Context, CliError> {
+        let places = self.places.clone();
+        let open = move || match places.open_existing().map_err(closed)? {
+            Some(store) => Ok(Some(Arc::new(store) as Arc<dyn Store>)),
+            None => Ok(None),
+        };
+        self.context_with(roots, Memory::looking(open))
+    }
+
+    fn context_with(&self, roots: &[PathBuf], memory: Memory) -> Result<Context, CliError> {
+        let context = Context::default()
+            .with_events(self.events.clone())
+            .with_memory(memory);
         if roots.is_empty() {
             return Ok(context);
         }
         let transport = transport(roots, &self.events)?;
         Ok(context.with_http(transport.http().clone()))
+    }
+
+    /// A way to see what stands at a name, for providers.
+    pub(super) fn onlooker(&self, probing: &Probing) -> Onlooker {
+        let (asker, discovery, _) = self.look(probing);
+        Onlooker::new(asker, discovery)
     }
 
     /// Zones that these providers write.
@@ -164,6 +200,13 @@ impl Work {
     }
 }
 
+fn closed(error: CliError) -> MemoryError {
+    MemoryError::Closed {
+        message: error.to_string(),
+        hint: error.hint(),
+    }
+}
+
 /// Engines that differ only in whom they trust beside the system's roots.
 #[derive(Debug)]
 pub(super) struct Engines {
@@ -172,10 +215,11 @@ pub(super) struct Engines {
     cancel: CancellationToken,
     events: Events,
     live: Live,
+    person: Person,
     made: BTreeMap<Vec<PathBuf>, Arc<Engine>>,
     /// An empty store for who only looks; goes away with this.
     _nothing: Option<TempDir>,
-    store: Arc<dyn Store>,
+    store: Arc<WithLentAccounts>,
     zones: Arc<Zones>,
 }
 
@@ -193,11 +237,12 @@ impl Engines {
         let nothing = tempfile::tempdir()
             .map_err(CliError::io("make a directory in", std::env::temp_dir()))?;
         let store = DirectoryStore::open(nothing.path())?;
+        let store = SealedStore::new(store, StoreKeeper::nobody());
         Self::over(store, Some(nothing), app, work, zones)
     }
 
     fn over(
-        store: DirectoryStore,
+        store: SealedStore,
         nothing: Option<TempDir>,
         app: &App,
         work: &Work,
@@ -209,9 +254,10 @@ impl Engines {
             cancel: work.cancel().clone(),
             events: work.events.clone(),
             live: app.live()?,
+            person: Person::default(),
             made: BTreeMap::new(),
             _nothing: nothing,
-            store: Arc::new(store),
+            store: Arc::new(WithLentAccounts::new(Arc::new(store))),
             zones,
         })
     }
@@ -222,8 +268,15 @@ impl Engines {
         self
     }
 
+    /// The same, waiting for a person who sets records where one is there.
+    pub(super) fn with_person(mut self, person: Person) -> Self {
+        self.person = person;
+        self
+    }
+
     /// The engine for an order, and its request with the ways to its other CAs.
     pub(super) fn ready(&mut self, order: Order) -> Result<(Arc<Engine>, Request), CliError> {
+        self.lend(&order)?;
         let mut request = order.request;
         let others = request.options.other_cas.iter_mut();
         for (other, roots) in others.zip(&order.other_roots) {
@@ -232,6 +285,16 @@ impl Engines {
             }
         }
         Ok((self.trusting(&order.roots)?, request))
+    }
+
+    /// Lets them find the account of an order whose key is not in the store.
+    pub(super) fn lend(&self, order: &Order) -> Result<(), CliError> {
+        let Some(key) = &order.account_key else {
+            return Ok(());
+        };
+        let request = &order.request;
+        let directory = request.ca.url.clone();
+        Ok(self.store.lend(request.account_id(), directory, key)?)
     }
 
     /// The store they all work on.
@@ -251,7 +314,8 @@ impl Engines {
             self.zones.clone(),
             self.events.clone(),
         )
-        .with_caa(self.caa);
+        .with_caa(self.caa)
+        .with_person(self.person);
         #[cfg(debug_assertions)]
         let engine = match crate::pause::asked(&self.cancel) {
             Some(checkpoints) => engine.with_checkpoints(checkpoints),

@@ -12,10 +12,12 @@ mod probe;
 mod provider;
 mod recipe;
 mod spec;
+pub(crate) mod store_key;
 
 use std::path::PathBuf;
 
 pub(crate) use ca::Secrets;
+pub(crate) use ca::account_key;
 pub(crate) use ca::ca;
 pub(crate) use ca::caa;
 pub(crate) use ca::contacts;
@@ -34,6 +36,8 @@ pub(crate) use probe::Probing;
 pub(crate) use probe::probing;
 pub(crate) use provider::Providers;
 pub(crate) use provider::Tested;
+pub(crate) use provider::acme_sh_error;
+pub(crate) use provider::acme_sh_home;
 pub(crate) use provider::kind_for;
 pub(crate) use provider::one_provider;
 pub(crate) use provider::providers;

@@ -24,6 +24,7 @@ use crate::store::Mode;
 pub struct Live {
     access: Access,
     access_of: BTreeMap<CertId, Access>,
+    keys: bool,
     path: PathBuf,
     within: Option<PathBuf>,
 }
@@ -54,6 +55,9 @@ pub struct LiveFiles {
     pub chain: PathBuf,
     /// Certificate and chain.
     pub fullchain: PathBuf,
+    /// Whether the private key is among them, where it is known here.
+    #[serde(skip)]
+    pub has_keys: bool,
 }
 
 impl Live {
@@ -63,6 +67,7 @@ impl Live {
         Ok(Self {
             access: Access::default(),
             access_of: BTreeMap::new(),
+            keys: true,
             path,
             within: None,
         })
@@ -81,6 +86,18 @@ impl Live {
     pub fn with_access_of(mut self, id: &CertId, access: Access) -> Self {
         self.access_of.insert(id.clone(), access);
         self
+    }
+
+    /// No private keys are written here, and those that are here are removed: the store they come from is encrypted.
+    #[must_use]
+    pub fn without_keys(mut self) -> Self {
+        self.keys = false;
+        self
+    }
+
+    /// Whether private keys are written here.
+    pub fn has_keys(&self) -> bool {
+        self.keys
     }
 
     /// Whoever may read files here may pass through this directory too, which is ours.
@@ -104,6 +121,7 @@ impl Live {
             chain: directory.join(CHAIN),
             fullchain: directory.join(FULLCHAIN),
             directory,
+            has_keys: self.keys,
         }
     }
 
@@ -148,7 +166,7 @@ impl Live {
             return Ok(false);
         };
         for (file, wanted) in [
-            (PRIVKEY, bundle.privkey.map(|key| key.expose_secret())),
+            (PRIVKEY, self.key_of(bundle).map(|key| key.expose_secret())),
             (CERT, Some(bundle.cert)),
             (CHAIN, Some(bundle.chain)),
             (FULLCHAIN, Some(bundle.fullchain)),
@@ -159,7 +177,7 @@ impl Live {
         }
         let access = self.access_of(id);
         let Some(there) = dir.file_attributes(PRIVKEY)? else {
-            return Ok(bundle.privkey.is_none());
+            return Ok(self.key_of(bundle).is_none());
         };
         let ids = ids(&access, &dir)?;
         let same = |wanted: Option<u32>, is: Option<u32>| wanted.is_none() || wanted == is;
@@ -204,7 +222,8 @@ impl Live {
         dir.tidy()?;
         let access = self.access_of(id);
         let ids = ids(&access, &dir)?;
-        let key = bundle.privkey.map(|key| key.expose_secret().as_bytes());
+        let key = self.key_of(bundle);
+        let key = key.map(|key| key.expose_secret().as_bytes());
         let mut key_mode = Mode::PRIVATE_FILE;
         for (file, content, usual) in [
             (PRIVKEY, key, Mode::PRIVATE_FILE),
@@ -263,7 +282,50 @@ impl Live {
         }
         live.swap_link(id.as_str(), &format!("{VERSIONS}/{name}"))?;
         prune(&versions, id, version)?;
+        if !self.keys {
+            remove_keys(&versions, id)?;
+        }
         Ok(self.files(id))
+    }
+
+    fn key_of<'b>(&self, bundle: &Bundle<'b>) -> Option<&'b SecretString> {
+        bundle.privkey.filter(|_| self.keys)
+    }
+
+    /// How many private keys of these certificates are here, those of earlier versions included.
+    pub fn count_keys<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a CertId>,
+    ) -> Result<usize, FileError> {
+        let mut count = 0;
+        let Some(versions) = self.versions()? else {
+            return Ok(0);
+        };
+        for id in ids {
+            for (_, name) in versions_of(&versions, id)? {
+                if let Some(dir) = versions.existing(&name)?
+                    && dir.file_attributes(PRIVKEY)?.is_some()
+                {
+                    count += 1;
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Removes the private keys of a certificate, those of earlier versions included.
+    pub fn remove_keys(&self, id: &CertId) -> Result<(), FileError> {
+        match self.versions()? {
+            Some(versions) => remove_keys(&versions, id),
+            None => Ok(()),
+        }
+    }
+
+    fn versions(&self) -> Result<Option<Dir>, FileError> {
+        match Dir::open_existing(&self.path)? {
+            Some(live) => live.existing(VERSIONS),
+            None => Ok(None),
+        }
     }
 
     /// Who may read the key may enter its directory.
@@ -353,6 +415,17 @@ fn ids(access: &Access, dir: &Dir) -> Result<Ids, FileError> {
         let error = std::io::Error::new(std::io::ErrorKind::NotFound, error);
         FileError::io("set the owner of files in", dir.path(), error)
     })
+}
+
+fn remove_keys(versions: &Dir, id: &CertId) -> Result<(), FileError> {
+    for (_, name) in versions_of(versions, id)? {
+        if let Some(dir) = versions.existing(&name)? {
+            dir.remove(PRIVKEY)?;
+            // What a killed run left half-written.
+            dir.tidy()?;
+        }
+    }
+    Ok(())
 }
 
 /// Keeps what servers may still have open.

@@ -11,7 +11,11 @@ mod compromised;
 mod dir;
 mod directory;
 mod head;
+mod lent;
+mod memory;
 mod renewal;
+mod scratch;
+mod sealed;
 mod spec;
 mod version;
 mod zone;
@@ -20,6 +24,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_lc_rs::digest;
 use tokio_util::sync::CancellationToken;
 
 pub use account::AccountId;
@@ -46,11 +51,25 @@ pub use head::Wanted;
 pub use head::Worker;
 pub use head::heads;
 pub use head::heads_as;
+pub use lent::WithLentAccounts;
+pub use memory::Memory;
+pub use memory::MemoryError;
 pub use renewal::Advice;
 pub use renewal::Failure;
 pub use renewal::Listing;
 pub use renewal::Renewal;
 pub use renewal::Window;
+pub use scratch::Scratch;
+pub use scratch::UserIds;
+pub use sealed::Resealed;
+pub use sealed::SealProblem;
+pub use sealed::SealState;
+pub use sealed::SealStatus;
+pub use sealed::SealedStore;
+pub use sealed::StoreKeeper;
+pub use sealed::StoreKey;
+pub use sealed::StoreKeyError;
+pub use sealed::StoreKeyKind;
 pub use spec::Difference;
 pub use spec::KeyOrigin;
 pub use spec::LeftOut;
@@ -155,9 +174,37 @@ impl Key {
         Self(vec!["accounts".into(), format!("{id}.json")])
     }
 
+    /// The account whose record is here.
+    pub(crate) fn account_id(&self) -> Option<AccountId> {
+        match self.0.as_slice() {
+            [kind, file] if kind == "accounts" => file.strip_suffix(".json")?.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// All accounts.
     pub fn accounts() -> Self {
         Self(vec!["accounts".into()])
+    }
+
+    /// Whether the record of an account is here.
+    fn is_account(&self) -> bool {
+        self.account_id().is_some()
+    }
+
+    /// Whether something is here that an encrypted store encrypts.
+    fn is_private(&self) -> bool {
+        match self.0.as_slice() {
+            [kind, _, versions, file] if kind == "certificates" && versions == "versions" => file
+                .split_once('.')
+                .is_some_and(|(_, suffix)| suffix == VersionFile::Key.suffix()),
+            _ => self.is_account(),
+        }
+    }
+
+    /// What says how the store is encrypted.
+    fn seal() -> Self {
+        Self(vec!["seal.json".into()])
     }
 
     /// Everything about the certificate `id`.
@@ -207,6 +254,11 @@ impl Key {
         }
     }
 
+    /// What a provider of this kind remembers of one thing.
+    pub(crate) fn memory(kind: &str, item: &str) -> Self {
+        Self(vec!["providers".into(), kind.to_owned(), item.to_owned()])
+    }
+
     /// What was learned about the zone `name`.
     pub fn zone(name: &DomainName) -> Self {
         Self(vec!["zones".into(), format!("{name}.json")])
@@ -244,11 +296,38 @@ impl LockName {
         Self(format!("order-{fingerprint}"))
     }
 
+    /// Over the values at one owner name, where runs take turns.
+    pub fn owner(owner: &DomainName) -> Self {
+        let name = owner.as_str();
+        match name.len() > LONGEST_FILE_NAME {
+            // File names are shorter than domain names may be.
+            true => {
+                let digest = digest::digest(&digest::SHA256, name.as_bytes());
+                let hex: String = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+                Self(format!("owner-{hex}"))
+            }
+            false => Self(format!("owner-{name}")),
+        }
+    }
+
+    /// Over what a provider remembers of one thing.
+    pub(crate) fn memory(kind: &str, item: &str) -> Self {
+        Self(format!("provider-{kind}-{item}"))
+    }
+
+    /// Over how the store is encrypted.
+    fn seal() -> Self {
+        Self("seal".to_owned())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
+
+/// With what stands before and behind it, such a name is a file name everywhere.
+const LONGEST_FILE_NAME: usize = 200;
 
 /// What the content under a key was when it was read.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -301,6 +380,12 @@ pub enum StoreError {
         /// The newest format this program knows.
         known: u32,
     },
+    /// The store is encrypted, and cannot be read.
+    #[error("the store is encrypted, and its keys cannot be read: {problem}")]
+    Sealed {
+        /// Why.
+        problem: SealProblem,
+    },
 }
 
 impl StoreError {
@@ -317,6 +402,7 @@ impl StoreError {
             )),
             Self::File(error) => error.hint(),
             Self::Locked { .. } => Some("wait for the other run to end, or stop it".to_owned()),
+            Self::Sealed { problem } => problem.hint(),
             Self::Newer { .. } => Some("use the newer dnseal; nothing was touched".to_owned()),
             Self::Cancelled { .. } | Self::Changed { .. } => None,
         }
