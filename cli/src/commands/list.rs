@@ -1,5 +1,7 @@
 //! `dnseal list`.
 
+use std::collections::BTreeMap;
+
 use dnseal_core::acme::KeyType;
 use dnseal_core::dns::Identifier;
 use dnseal_core::renew::Due;
@@ -14,6 +16,7 @@ use crate::args::OutputFormat;
 use crate::commands::App;
 use crate::commands::deploying::Standings;
 use crate::commands::renew::renewal;
+use crate::commands::standing::damaged;
 use crate::commands::standing::due_of;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
@@ -42,6 +45,7 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
     let standings = Standings::read(app)?;
     let recipes = Recipes::new(&app.config)?;
     let mut notes = String::new();
+    let damaged = damage(app, heads.iter().filter_map(|(_, head)| head.as_ref().ok())).await?;
     for (id, head) in &heads {
         let head = match head {
             Ok(head) => head,
@@ -56,11 +60,16 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
         };
         let states = standings.of(head)?;
         notes.push_str(&Standings::notes(&head.id, &states));
+        let damage = damaged.get(&head.id).map(String::as_str);
+        if let Some(damage) = damage {
+            notes.push_str(&format!("{}: {damage}\n", head.id));
+        }
         let due = due_of(app, &recipes, head, now);
         if app.printer.format == OutputFormat::Json {
             let mut document = summary(app, head);
             document["deployments"] = json!(states);
             document["renewal"] = renewal(&due);
+            document["damage"] = json!(damage);
             json.push(document);
         }
         let renewed = match due.next() {
@@ -75,7 +84,10 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
         };
         table.row([
             head.id.to_string(),
-            state(head, &due, now),
+            match damage {
+                Some(_) => format!("{}, damaged", state(head, &due, now)),
+                None => state(head, &due, now),
+            },
             until,
             left,
             renewed,
@@ -95,6 +107,41 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
         },
         ..Report::new(text, json!({ "certificates": json }))
     })
+}
+
+/// What is lost or damaged of these certificates on this machine, in words; `renew` mends it.
+pub(super) async fn damage<'a>(
+    app: &App,
+    heads: impl Iterator<Item = &'a Head>,
+) -> Result<BTreeMap<CertId, String>, CliError> {
+    let Some(store) = app.places.open_existing()? else {
+        return Ok(BTreeMap::new());
+    };
+    let heads: Vec<&Head> = heads.collect();
+    let live = app.live()?;
+    let versions = || {
+        let of = |head: &&'a Head| Some((&head.id, head.current.as_ref()?));
+        heads.iter().filter_map(of)
+    };
+    let mut found = BTreeMap::new();
+    for (id, version) in versions().filter(|(id, version)| !live.stands(id, version)) {
+        let dir = live.files(id).directory;
+        let what = format!(
+            "what is in {} is not version {} as it was left",
+            dir.display(),
+            version.number
+        );
+        found.insert(
+            id.clone(),
+            format!("{what}; `dnseal renew` writes it again"),
+        );
+    }
+    for (id, what) in damaged(&store, versions()).await? {
+        let what =
+            format!("the store has lost or damaged it ({what}); `dnseal renew` orders another");
+        found.insert(id, what);
+    }
+    Ok(found)
 }
 
 /// What one has to know of a certificate first: that it is no good, or that it is and will not stay so.

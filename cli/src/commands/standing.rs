@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dnseal_core::deploy::Material;
 use dnseal_core::issue::Terms;
 use dnseal_core::renew::Advisor;
 use dnseal_core::renew::Due;
@@ -18,6 +19,7 @@ use dnseal_core::store::CertId;
 use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Head;
 use dnseal_core::store::StoreError;
+use dnseal_core::store::Version;
 use dnseal_core::store::heads_as;
 use futures::StreamExt;
 use futures::stream;
@@ -177,6 +179,9 @@ pub(super) async fn standings(
         }
         (None, _) => {}
     }
+    if let Some(store) = app.places.open_existing()? {
+        look_for_damage(app, recipes, &store, &mut found, now).await?;
+    }
     let configured = app.config.certificates.iter().map(|c| &c.id);
     let chosen: BTreeSet<&CertId> = only.iter().collect();
     let configured = configured.filter(|id| chosen.is_empty() || chosen.contains(id));
@@ -187,6 +192,51 @@ pub(super) async fn standings(
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// Makes due what the store has lost or damaged.
+async fn look_for_damage(
+    app: &App,
+    recipes: &Recipes<'_>,
+    store: &DirectoryStore,
+    found: &mut BTreeMap<CertId, Result<Standing, (CertId, CliError)>>,
+    now: Timestamp,
+) -> Result<(), CliError> {
+    let resting = found.values().flatten().filter(|s| now < s.due.at);
+    let versions = resting.filter_map(|standing| {
+        let version = standing.head.as_ref()?.current.as_ref()?;
+        (version.revoked.is_none()).then_some((&standing.id, version))
+    });
+    for (id, what) in damaged(store, versions).await? {
+        // What is not due is not held whole.
+        let head = Head::load(store, &id).await?.map(|(head, _)| head);
+        let mut standing = Standing::new(app, recipes, id.clone(), head, now);
+        if let Ok(standing) = &mut standing {
+            standing.due.at = now;
+            standing.due.reason = Reason::Damaged { what };
+        }
+        found.insert(id, standing);
+    }
+    Ok(())
+}
+
+/// Which of these versions the store has lost or damaged, and how.
+pub(super) async fn damaged<'a>(
+    store: &DirectoryStore,
+    versions: impl Iterator<Item = (&'a CertId, &'a Version)>,
+) -> Result<Vec<(CertId, String)>, CliError> {
+    let looks: Vec<_> = versions
+        .map(|(id, version)| async move {
+            let damage = Material::damage(store, id, version).await?;
+            Ok::<_, StoreError>(damage.map(|damage| (id.clone(), damage)))
+        })
+        .collect();
+    let mut looks = stream::iter(looks).buffered(CONCURRENT);
+    let mut found = Vec::new();
+    while let Some(look) = looks.next().await {
+        found.extend(look?);
+    }
+    Ok(found)
 }
 
 /// The same after CAs were asked when to renew, as far as what they said last does not cover it.

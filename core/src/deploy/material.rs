@@ -1,11 +1,13 @@
 //! A version as the store has it, ready to be written somewhere.
 
+use jiff::SignedDuration;
 use secrecy::SecretString;
 
 use crate::acme::CertificateChain;
 use crate::acme::CertificateKey;
 use crate::deploy::Bundle;
 use crate::store::CertId;
+use crate::store::Glance;
 use crate::store::Key;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -20,13 +22,20 @@ pub struct Material {
 }
 
 impl Material {
-    /// Reads a version, and refuses a key that is not the certificate's.
+    /// Reads a version, and refuses a chain that is not what was stored then, and a key that is not the certificate's.
     pub async fn read(
         store: &dyn Store,
         id: &CertId,
         version: &Version,
     ) -> Result<Self, StoreError> {
-        let (_, fullchain) = read(store, id, version, VersionFile::FullChain).await?;
+        let (chain_at, fullchain) = read(store, id, version, VersionFile::FullChain).await?;
+        let top = version.top_issuer.as_deref();
+        if !CertificateChain::is_that_of(&fullchain, &version.serial, top) {
+            return Err(StoreError::Corrupt {
+                key: chain_at.to_string(),
+                detail: "it is not the chain that was stored".to_owned(),
+            });
+        }
         if !version.has_key() {
             return Ok(Self {
                 fullchain,
@@ -46,6 +55,36 @@ impl Material {
                 key: key_at.to_string(),
                 detail: "it is not the key of the certificate beside it".to_owned(),
             }),
+        }
+    }
+
+    /// What is wrong with a version in the store; it is read only where its files are not as they were left.
+    ///
+    /// A store that was put back from a backup may have new times. Then it is read each time, and is well.
+    pub async fn damage(
+        store: &dyn Store,
+        id: &CertId,
+        version: &Version,
+    ) -> Result<Option<String>, StoreError> {
+        let files = match version.has_key() {
+            true => &[VersionFile::FullChain, VersionFile::Key][..],
+            false => &[VersionFile::FullChain],
+        };
+        let keys = files
+            .iter()
+            .map(|file| Key::version(id, version.number, *file));
+        let glances = store.glance(keys.collect()).await?;
+        let is_as_left = |glance: &Option<Glance>| {
+            glance
+                .is_some_and(|g| g.size > 0 && g.modified.duration_since(version.issued) < WRITING)
+        };
+        if glances.iter().all(is_as_left) {
+            return Ok(None);
+        }
+        match Self::read(store, id, version).await {
+            Ok(_) => Ok(None),
+            Err(StoreError::Corrupt { key, detail }) => Ok(Some(format!("{key}: {detail}"))),
+            Err(error) => Err(error),
         }
     }
 
@@ -89,3 +128,6 @@ fn split_chain(fullchain: &str) -> (&str, &str) {
         None => (fullchain, ""),
     }
 }
+
+/// From the time that a version says it was stored at until it was.
+const WRITING: SignedDuration = SignedDuration::from_mins(1);

@@ -1,7 +1,6 @@
 //! From a ready order to files: the key, finalization, download, store and projection.
 
 use jiff::Timestamp;
-use secrecy::SecretString;
 
 use super::Checkpoint;
 use super::IssueError;
@@ -11,11 +10,10 @@ use super::key::Material;
 use super::walk::Walk;
 use crate::acme::Account;
 use crate::acme::CertificateChain;
-use crate::acme::CertificateKey;
 use crate::acme::Order;
 use crate::acme::OrderStatus;
 use crate::acme::Wait;
-use crate::deploy::Bundle;
+use crate::deploy;
 use crate::deploy::LiveFiles;
 use crate::event::Stage;
 use crate::event::What;
@@ -172,22 +170,22 @@ impl Walk<'_> {
     }
 
     pub(super) async fn project(&self, version: &Version) -> Result<LiveFiles, IssueError> {
-        let stored = Stored::read(self, version).await?;
+        let stored = self.stored(version).await?;
         self.place(version, &stored)
     }
 
     /// Writes a version that is kept to this machine, where other files or none stand there; `None` where the store has lost it.
     pub(super) async fn restore(&self, version: &Version) -> Result<Option<LiveFiles>, IssueError> {
-        let stored = match Stored::read(self, version).await {
+        let stored = match self.stored(version).await {
             Ok(stored) => stored,
-            Err(IssueError::Store(error @ StoreError::Corrupt { .. })) => {
+            Err(error @ StoreError::Corrupt { .. }) => {
                 self.events.warn(
                     format!("version {} cannot be kept: {error}", version.number),
                     None,
                 );
                 return Ok(None);
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         let live = &self.engine.live;
         let in_place = live.current(&self.request.id)? == Some(version.number)
@@ -198,7 +196,11 @@ impl Walk<'_> {
         }
     }
 
-    fn place(&self, version: &Version, stored: &Stored) -> Result<LiveFiles, IssueError> {
+    async fn stored(&self, version: &Version) -> Result<deploy::Material, StoreError> {
+        deploy::Material::read(&*self.engine.store, &self.request.id, version).await
+    }
+
+    fn place(&self, version: &Version, stored: &deploy::Material) -> Result<LiveFiles, IssueError> {
         let id = &self.request.id;
         let files = self
             .engine
@@ -214,77 +216,6 @@ impl Walk<'_> {
             directory: files.directory.display().to_string(),
         });
         Ok(files)
-    }
-}
-
-/// A version as the store has it; key and certificate belong together.
-struct Stored {
-    fullchain: String,
-    /// None of a signing request's.
-    privkey: Option<SecretString>,
-}
-
-impl Stored {
-    async fn read(walk: &Walk<'_>, version: &Version) -> Result<Self, IssueError> {
-        let (_, fullchain) = read(walk, version, VersionFile::FullChain).await?;
-        if !version.has_key() {
-            return Ok(Self {
-                fullchain,
-                privkey: None,
-            });
-        }
-        let (key_at, privkey) = read(walk, version, VersionFile::Key).await?;
-        let privkey = SecretString::from(privkey);
-        let belongs = CertificateKey::from_pem(&privkey)
-            .is_ok_and(|key| CertificateChain::is_for(&fullchain, &key));
-        match belongs {
-            true => Ok(Self {
-                fullchain,
-                privkey: Some(privkey),
-            }),
-            false => Err(IssueError::Store(StoreError::Corrupt {
-                key: key_at.to_string(),
-                detail: "it is not the key of the certificate beside it".to_owned(),
-            })),
-        }
-    }
-
-    fn bundle(&self) -> Bundle<'_> {
-        let (cert, chain) = split_chain(&self.fullchain);
-        Bundle {
-            privkey: self.privkey.as_ref(),
-            cert,
-            chain,
-            fullchain: &self.fullchain,
-        }
-    }
-}
-
-async fn read(
-    walk: &Walk<'_>,
-    version: &Version,
-    file: VersionFile,
-) -> Result<(Key, String), IssueError> {
-    let key = Key::version(&walk.request.id, version.number, file);
-    let problem = match walk.engine.store.get(&key).await? {
-        Some((content, _)) => match String::from_utf8(content) {
-            Ok(text) => return Ok((key, text)),
-            Err(error) => error.to_string(),
-        },
-        None => "it is not there".to_owned(),
-    };
-    Err(IssueError::Store(StoreError::Corrupt {
-        key: key.to_string(),
-        detail: problem,
-    }))
-}
-
-/// The first certificate, and the rest.
-fn split_chain(fullchain: &str) -> (&str, &str) {
-    const END: &str = "-----END CERTIFICATE-----\n";
-    match fullchain.find(END) {
-        Some(at) => fullchain.split_at(at + END.len()),
-        None => (fullchain, ""),
     }
 }
 
