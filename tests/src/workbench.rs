@@ -115,6 +115,11 @@ impl Workbench {
 
     /// An engine as a new run has it: it knows only what is in the store.
     pub fn engine(&self) -> Engine {
+        self.engine_over(Arc::new(self.store()))
+    }
+
+    /// The same over another store.
+    pub fn engine_over(&self, store: Arc<dyn Store>) -> Engine {
         let (events, stream) = Events::channel();
         self.streams.lock().unwrap().push(stream);
         let asker = Asker::new(AskerOptions::default(), events.clone());
@@ -158,9 +163,8 @@ impl Workbench {
             events.clone(),
         )
         .expect("a transport");
-        let store = DirectoryStore::open(&self.home.path().join("store")).expect("a store");
         let live = Live::new(&self.home.path().join("live")).expect("a place for files");
-        Engine::new(Arc::new(store), live, transport, Arc::new(zones), events)
+        Engine::new(store, live, transport, Arc::new(zones), events)
     }
 
     /// A way to a CA under this root alone.

@@ -8,7 +8,7 @@ use axum::{Router, routing::post};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use dnseal_core::account::{Accounts, AccountsError, Foreign, How, Obtained, Terms, Wish};
 use dnseal_core::acme::{
-    AccountError, AccountKey, Ca, ExtraRoot, KeyType, Transport, TransportOptions,
+    AccountError, AccountKey, Ca, ExternalAccount, ExtraRoot, KeyType, Transport, TransportOptions,
 };
 use dnseal_core::event::Events;
 use dnseal_core::store::{AccountId, DirectoryStore, StoredAccount};
@@ -270,4 +270,34 @@ async fn credentials_for_an_email_address() {
     assert_eq!(made.stored.eab_kid.as_deref(), Some("kid-by-email"));
     assert_eq!(desk.register(&contacts).await.unwrap().how, How::Kept);
     assert_eq!(*asked.lock().unwrap(), ["nobody", "ops+1@example.com"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_external_account_that_was_used_before_is_told_and_another_one_works() {
+    const HMAC: [u8; 32] = [7; 32];
+    let desk = Desk::open(ca::Ca::builder().eab("second", HMAC).eab_required(true)).await;
+    let register = async |kid: &str| {
+        let key = BASE64_URL_SAFE_NO_PAD.encode(HMAC).into();
+        let pair = ExternalAccount::parse(kid, &key).unwrap();
+        let wish = Wish {
+            id: desk.id(),
+            ca: &desk.resolved,
+            contacts: &[],
+            terms: &Terms::Agreed,
+            external_account: Some(&pair),
+        };
+        let cancel = CancellationToken::new();
+        desk.accounts().register(&wish, &cancel).await
+    };
+    let used = "the external account key was used before";
+    let answer = Answer::problem(401, ErrorKind::Unauthorized, used).with_nonce(true);
+    desk.ca.faults().next(Resource::NewAccount, answer);
+    let error = register("first").await.unwrap_err();
+    assert!(error.to_string().contains(used), "{error}");
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("never used before"), "{hint}");
+    assert!(desk.ca.accounts().is_empty());
+    let made = register("second").await.unwrap();
+    assert_eq!(made.stored.eab_kid.as_deref(), Some("second"));
+    assert_eq!(desk.ca.accounts().len(), 1);
 }

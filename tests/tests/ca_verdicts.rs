@@ -12,6 +12,7 @@ use dnseal_core::issue::{Checkpoint, ErrorKind, IssueError, Terms};
 use dnseal_core::store::ZoneNotes;
 use dnseal_sandbox::ca::{Answer, Ca, ErrorKind as ErrorType, Fault, Resource, Tamper};
 use dnseal_tests::{HoldAt, SHORT, Sandbox, ZONE, issue};
+use jiff::{SignedDuration, Timestamp};
 
 const NAMES: [&str; 2] = ["example.test", "*.example.test"];
 
@@ -90,6 +91,28 @@ async fn a_certificate_that_is_not_ours_is_refused() {
         sandbox.issue(&NAMES).await.unwrap();
         assert_eq!(sandbox.leftovers().await, [""; 0], "{tamper:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_hours_off_is_named_or_does_no_harm() {
+    let ahead = || Timestamp::now() + SignedDuration::from_hours(5);
+    let sandbox = Sandbox::with_ca(Ca::builder().clock(ahead)).await;
+    for _ in 0..2 {
+        let error = sandbox.issue(&NAMES).await.unwrap_err();
+        assert_says(&error, &sandbox, &["is valid from", "and now is"]);
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("check the clock of this machine"), "{hint}");
+        assert_eq!(sandbox.ours_in_dns(), [""; 0]);
+        assert_eq!(sandbox.pending(), [""; 0]);
+    }
+    // It is paid for, and will be good when the clock is right.
+    assert_eq!(sandbox.ca.issued().len(), 1);
+
+    // A clock that is ahead of the CA's does no harm.
+    let behind = || Timestamp::now() - SignedDuration::from_hours(5);
+    let sandbox = Sandbox::with_ca(Ca::builder().clock(behind)).await;
+    sandbox.issue(&NAMES).await.unwrap();
+    assert_eq!(sandbox.leftovers().await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dnseal_tests::{Dnseal, Shop, wait_until};
+use dnseal_tests::{Dnseal, Home, Sandbox, Shop, wait_until};
 use serde_json::Value;
 
 /// A shop, and a configuration for its machine.
@@ -302,4 +302,82 @@ fn killed_in_a_command_the_next_run_does_it_again() {
     // A certificate that is deleted is forgotten here as well.
     machine.shop.command("delete shop").run().success();
     assert!(!machine.text("state/local.json").contains("shop"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_runs_commands_where_that_is_asked_for() {
+    let sandbox = Sandbox::start().await;
+    let home = Home::new(&sandbox, "");
+    let at = |name: &str| home.path().join(name);
+    let read = |name: &str| fs::read_to_string(at(name)).unwrap_or_default();
+    let note = |word: &str| {
+        format!(
+            "{{ shell: 'echo {word} $DNSEAL_DRY_RUN $DNSEAL_CERT_VERSION $RENEWED_LINEAGE >> {}; [ ! -e {} ]' }}",
+            at("ran").display(),
+            at("fail").display()
+        )
+    };
+    home.configure(&format!(
+        "hooks: {{ pre: [{}], deploy: [{}], post: [{}] }}
+notify: [{{ run: [sh, -c, 'echo >> told'] }}]
+certificates:
+  example.test:
+    names: [example.test]
+    deploy: [{{ files: {{ fullchain: {} }}, shell: 'echo target $DNSEAL_DRY_RUN >> {}' }}]
+",
+        note("pre"),
+        note("deploy"),
+        note("post"),
+        at("out.pem").display(),
+        at("ran").display(),
+    ));
+    let dry = |words: &[&str]| {
+        home.dnseal(words)
+            .arg("--dry-run")
+            .env("DNSEAL_STAGING", sandbox.ca.directory_url())
+    };
+
+    // Nobody gets a certificate that is of no use.
+    let run = dry(&["issue", "--run-hooks"]).run().success();
+    assert_eq!(read("ran"), "pre 1\npost 1\n", "{run:?}");
+    assert!(run.stderr.contains("it was never issued"), "{run:?}");
+    assert!(!at("state/store").exists());
+
+    home.dnseal(&["renew"]).run().success();
+    let (deployed, told) = (read("out.pem"), read("told"));
+    let local = read("state/local.json");
+    fs::write(at("ran"), "").unwrap();
+    dry(&["renew"]).run().success();
+    assert_eq!(read("ran"), "");
+
+    let run = dry(&["renew", "--run-hooks"]).run().success();
+    let live = at("state/live/example.test");
+    let live = live.display();
+    assert_eq!(
+        read("ran"),
+        format!("pre 1\ntarget 1\ndeploy 1 1 {live}\npost 1\n"),
+        "{run:?}"
+    );
+    assert!(
+        run.stdout.contains("dry run: example.test: hook "),
+        "{run:?}"
+    );
+
+    fs::write(at("fail"), "").unwrap();
+    let run = dry(&["renew", "--run-hooks", "--output", "json"]).run();
+    let json = run.expect_code(8).json();
+    let results: Vec<&Value> = json["deployments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| &d["result"])
+        .collect();
+    assert_eq!(
+        results,
+        ["deployed", "failed", "failed", "failed"],
+        "{json:#}"
+    );
+    assert_eq!(read("out.pem"), deployed);
+    assert_eq!((read("state/local.json"), read("told")), (local, told));
+    home.dnseal(&["renew", "--run-hooks"]).run().expect_code(2);
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use dnseal_core::acme::{Ca as CaName, CertificateKey, Csr, KeyType};
 use dnseal_core::event::What;
 use dnseal_core::issue::{
@@ -576,6 +577,40 @@ async fn the_next_ca_issues_where_the_first_cannot() {
         let issued = sandbox.run(&forced).await.unwrap();
         assert_eq!(issued.version.directory, sandbox.ca.directory_url());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_by_email_come_over_the_roots_of_their_own_ca() {
+    const HMAC: [u8; 32] = [7; 32];
+    let sandbox = Sandbox::start().await;
+    let second = Ca::builder()
+        .dns(sandbox.dns.addr())
+        .eab("kid-by-email", HMAC)
+        .eab_required(true);
+    let second = second.start().await.unwrap();
+    // The form is at the second CA, whose root the first one's client does not trust.
+    let pair = serde_json::json!({
+        "success": true,
+        "eab_kid": "kid-by-email",
+        "eab_hmac_key": BASE64_URL_SAFE_NO_PAD.encode(HMAC),
+    });
+    let answer = Answer::new(200, "application/json", pair.to_string());
+    second.faults().always(Resource::Terms, answer);
+    let down = Answer::html(503);
+    sandbox.ca.faults().always(Resource::Directory, down);
+    let form = second.directory_url().replace("/directory", "/terms");
+    let mut other = other_ca(&sandbox, &second);
+    other.ca.eab_by_email = Some(form.parse().unwrap());
+    let request = with(
+        sandbox.request(&NAMES),
+        options(|o| o.other_cas = vec![other]),
+    );
+    let request = Request {
+        contacts: vec!["mailto:ops@example.test".to_owned()],
+        ..request
+    };
+    let issued = sandbox.run(&request).await.unwrap();
+    assert_eq!(issued.version.eab_kid.as_deref(), Some("kid-by-email"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

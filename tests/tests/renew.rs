@@ -7,8 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use dnseal_core::store::CertId;
-use dnseal_sandbox::ca::{Answer, ErrorKind, Resource};
-use dnseal_tests::{Dnseal, NameServer, Pebble, PebbleOptions, Sandbox, Shop, txt_values};
+use dnseal_sandbox::ca::{Answer, Ca, ErrorKind, Resource};
+use dnseal_tests::{Dnseal, Home, NameServer, Pebble, PebbleOptions, Sandbox, Shop, txt_values};
 use serde_json::{Value, json};
 
 const NAME: &str = "example.test";
@@ -199,7 +199,7 @@ fn a_failure_is_left_alone_for_a_while() {
     assert_eq!(failure["times"], 1, "{failure:#}");
 
     suggest(&shop, "2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z");
-    let held = renew(&shop, "").run().success();
+    let held = renew(&shop, "").run().expect_code(7);
     assert!(
         held.stderr.contains("its last renewal has failed"),
         "{held:?}"
@@ -412,4 +412,77 @@ async fn an_order_says_what_it_replaces_and_does_without_where_the_ca_refuses() 
         head.renewal.advice.unwrap().certificate,
         third.version.ari_id.unwrap()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_its_ca_lists_as_revoked_is_renewed_at_once() {
+    let sandbox = Sandbox::with_ca(Ca::builder().revocation_list(true)).await;
+    let certificates =
+        "certificates:\n  example.test: { names: [example.test], reuse-key: true }\n";
+    let home = Home::new(&sandbox, certificates);
+    home.dnseal(&["renew"]).run().success();
+    let first = sandbox.ca.issued().remove(0);
+    let month = jiff::SignedDuration::from_hours(30 * 24);
+    let later = jiff::Timestamp::now() + month;
+    // So that only the list tells.
+    sandbox
+        .ca
+        .set_renewal_window(&first.serial, later, later + month, None);
+
+    let path = home
+        .path()
+        .join("state/store/certificates/example.test/head.json");
+    let head = || -> Value { serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap() };
+    let change = |change: &dyn Fn(&mut Value)| {
+        let mut head = head();
+        change(&mut head);
+        fs::write(&path, head.to_string()).unwrap();
+    };
+    let renew = || {
+        let run = home.dnseal(&["renew", "--output", "json"]).run().success();
+        (run.json(), run.stderr)
+    };
+    let read = || sandbox.ca.requests(Resource::RevocationList);
+
+    // Not on the day that it was issued; then once, and not again for a while.
+    change(&|head| head["renewal"]["advice"]["ask_again"] = json!("2020-01-01T00:00:00Z"));
+    assert_eq!(renew().0["certificates"], json!([]));
+    assert_eq!(read(), 0);
+    change(&|head| head["current"]["issued"] = json!("2026-01-01T00:00:00Z"));
+    for _ in 0..2 {
+        assert_eq!(renew().0["certificates"], json!([]));
+        assert_eq!(
+            (read(), &head()["renewal"]["listing"]["revoked"]),
+            (1, &Value::Null)
+        );
+    }
+
+    // Something else in its place says nothing.
+    sandbox.ca.revoke(&first.serial, Some(1));
+    let run_out = |head: &mut Value| {
+        head["renewal"]["listing"]["look_again"] = json!("2020-01-01T00:00:00Z");
+    };
+    change(&run_out);
+    let wrong = Answer::new(200, "application/pkix-crl", "no list");
+    sandbox.ca.faults().next(Resource::RevocationList, wrong);
+    assert_eq!(renew().0["certificates"], json!([]));
+    assert_eq!(read(), 2);
+
+    change(&run_out);
+    let (json, said) = renew();
+    assert_eq!(json["certificates"][0]["version"], 2, "{json:#}");
+    assert!(said.contains("because it is revoked"), "{said}");
+    assert!(said.contains("was marked as compromised"), "{said}");
+    let key = |issued: &dnseal_sandbox::ca::IssuedCertificate| {
+        let (_, parsed) = x509_parser::parse_x509_certificate(&issued.der).unwrap();
+        parsed.public_key().raw.to_vec()
+    };
+    let issued = sandbox.ca.issued();
+    assert_ne!(
+        key(&issued[0]),
+        key(&issued[1]),
+        "the CA said that it is known"
+    );
+    assert_eq!(head()["renewal"].get("listing"), None);
+    assert_eq!(renew().0["certificates"], json!([]));
 }

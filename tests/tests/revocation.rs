@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use std::sync::Arc;
 
@@ -221,6 +222,53 @@ fn a_compromised_key_stays_marked_when_the_certificate_is_deleted() {
     assert_eq!(marks.len(), 1);
     assert_eq!(marks[0]["serial"], serial);
     assert_eq!(marks[0]["certificate"], "example.test");
+}
+
+#[test]
+fn a_compromised_key_is_refused_however_it_is_offered_again() {
+    let Some(shop) = Shop::open() else { return };
+    let openssl = |words: &[&str]| {
+        let status = Command::new("openssl")
+            .args(words)
+            .current_dir(shop.home())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{words:?}");
+    };
+    let curve = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    openssl(&[&["genpkey", "-out", "my.key"], &curve[..]].concat());
+    let san = "subjectAltName=DNS:example.test";
+    openssl(&[
+        "req", "-new", "-key", "my.key", "-subj", "/", "-addext", san, "-out", "my.csr",
+    ]);
+    shop.issue(&["example.test"])
+        .args(["--key-file", "my.key"])
+        .run()
+        .success();
+    revoke(&shop, &["example.test", "--reason", "key-compromise"])
+        .run()
+        .success();
+    let orders = || shop.pebble.count("POST", "/finalize-order");
+    let before = orders();
+    for (name, words) in [
+        ("example.test", ["--key-file", "my.key"]),
+        ("other.example.test", ["--key-file", "my.key"]),
+        ("example.test", ["--csr", "my.csr"]),
+    ] {
+        let run = shop.issue(&[name]).args(words).run();
+        let wanted = ["was marked as compromised", "take another key"];
+        failed(&run, 2, &wanted);
+    }
+    assert_eq!(orders(), before, "the CA does not hear of it");
+
+    // What would keep it makes a new one.
+    let old = fs::read(shop.live("example.test", "privkey.pem")).unwrap();
+    let run = shop.issue(&["example.test"]).arg("--reuse-key").run();
+    let run = run.success();
+    assert!(run.stderr.contains("making a new one"), "{run:?}");
+    let new = fs::read(shop.live("example.test", "privkey.pem")).unwrap();
+    assert_ne!(old, new);
 }
 
 #[test]

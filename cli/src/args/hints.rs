@@ -37,6 +37,7 @@ const THEIRS: &[(&str, &str)] = &[
     ("--renew", "renew"),
     ("--renew-all", "renew"),
     ("--revoke", "revoke"),
+    ("--run-deploy-hooks", "renew --dry-run --run-hooks"),
     ("certificates", "list"),
     ("certonly", "issue"),
     ("certs", "list"),

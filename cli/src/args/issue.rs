@@ -55,6 +55,11 @@ pub(crate) struct IssueArgs {
     #[serde(skip)]
     pub(crate) dry_run: bool,
 
+    /// In a dry run, run hooks and deploy commands too, with the certificates that are in force and DNSEAL_DRY_RUN=1
+    #[arg(long, requires = "dry_run")]
+    #[serde(skip)]
+    pub(crate) run_hooks: bool,
+
     /// Issue even if a fresh certificate is there
     #[arg(long)]
     #[serde(skip)]

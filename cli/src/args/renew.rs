@@ -19,6 +19,10 @@ pub(crate) struct RenewArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
+    /// In a dry run, run hooks and deploy commands too, with the certificates that are in force and DNSEAL_DRY_RUN=1
+    #[arg(long, requires = "dry_run")]
+    pub(crate) run_hooks: bool,
+
     /// Wait for a random time of at most this first, such as 1h; for machines that all run at the same minute
     #[arg(long, value_name = "DURATION")]
     pub(crate) jitter: Option<String>,

@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::commands::again::Again;
+use crate::commands::list::some;
 use crate::render::Printer;
 use crate::render::Stats;
 use crate::render::Table;
@@ -91,7 +92,6 @@ fn next_steps(first: &Issued, count: usize, again: &Again) -> String {
 /// One certificate: names, validity, files.
 pub(super) fn one(issued: &Issued, now: Timestamp) -> String {
     let version = &issued.version;
-    let names: Vec<String> = version.names.iter().map(ToString::to_string).collect();
     let mut text = match issued.issued_now {
         true => format!("issued {} (version {})\n", issued.id, version.number),
         false => format!(
@@ -100,7 +100,7 @@ pub(super) fn one(issued: &Issued, now: Timestamp) -> String {
         ),
     };
     let mut table = Table::untitled();
-    table.row(["names", &names.join(" ")]);
+    table.row(["names", &some(&version.names)]);
     for left in &version.left_out {
         let what = format!("{}: {}", left.name, left.reason);
         table.row(["left out".to_owned(), what]);

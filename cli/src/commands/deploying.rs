@@ -4,11 +4,14 @@
 //! that was kept, because an earlier try may have failed; and one that could not be renewed has its old version
 //! deployed. Commands that certificates share run once, when all are over. Pre and post hooks run when something is to be ordered.
 //!
+//! A dry run that is asked for it runs the commands alone ([`Deploying::rehearsing`]), with the certificates that are in force.
+//!
 //! A command makes one with [`Deploying::new`] for all certificates that it is about, hands over with [`Deploying::deploy`] those that are in no
 //! batch, and pushes it to the observers; where there is no batch, [`Deploying::end`] gives the summary.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -76,6 +79,8 @@ pub(super) struct Deploying {
     ordering: Mutex<bool>,
     printer: Printer,
     progress: Progress,
+    /// Whether this is a dry run, of which nothing may stay.
+    rehearsal: bool,
     results: Mutex<Results>,
     store: Arc<dyn Store>,
     targets: BTreeMap<CertId, Result<Vec<Target>, Arc<CliError>>>,
@@ -103,7 +108,41 @@ impl Deploying {
         store: Arc<dyn Store>,
         ids: impl IntoIterator<Item = &'a CertId>,
     ) -> Result<Self, CliError> {
-        let deployer = deployer(app, work.events.clone(), store.clone())?;
+        let deployer = deployer(app, work.events.clone(), store)?;
+        Self::with(app, work, deployer, ids, Passwords::Fetched).await
+    }
+
+    /// The commands alone: no file is written, what is remembered stands at `state`, and commands find a mark in their environment.
+    pub(super) async fn rehearsing<'a>(
+        app: &App,
+        work: &Work,
+        store: Arc<dyn Store>,
+        state: &Path,
+        ids: impl IntoIterator<Item = &'a CertId>,
+    ) -> Result<Self, CliError> {
+        let mut deployer = deployer(app, work.events.clone(), store)?;
+        deployer.state = LocalState::new(state);
+        let mark = (DRY_RUN.to_owned(), "1".into());
+        deployer.variables.push(mark);
+        let mut deploying = Self::with(app, work, deployer, ids, Passwords::LeftAlone).await?;
+        deploying.rehearsal = true;
+        for targets in deploying.targets.values_mut().flatten() {
+            targets.retain(|target| target.command.is_some());
+            for target in targets {
+                target.files.clear();
+            }
+        }
+        deploying.will_order();
+        Ok(deploying)
+    }
+
+    async fn with<'a>(
+        app: &App,
+        work: &Work,
+        deployer: Deployer,
+        ids: impl IntoIterator<Item = &'a CertId>,
+        passwords: Passwords,
+    ) -> Result<Self, CliError> {
         let hooks = &app.config.hooks;
         let scripts = |kind| -> Result<Vec<Hook>, CliError> {
             let Some(directory) = &hooks.directory else {
@@ -134,11 +173,11 @@ impl Deploying {
             work.events.warn(error.to_string(), error.hint());
         }
         let ids: Vec<&CertId> = ids.into_iter().collect();
-        let claims = claims(app, &*store, &destinations, &ids).await?;
+        let claims = claims(app, &*deployer.store, &destinations, &ids).await?;
         let targets = ids
             .into_iter()
             .map(|id| {
-                let targets = destinations.targets(id, Passwords::Fetched);
+                let targets = destinations.targets(id, passwords);
                 let targets = targets.and_then(|targets| match claims.refusal(id, &targets) {
                     Some(refusal) => Err(refusal),
                     None => Ok(targets),
@@ -149,14 +188,15 @@ impl Deploying {
         let deploying = Self {
             cancel: work.cancel().clone(),
             deployment: deployer.begin()?,
-            deployer,
             events: work.events.clone(),
             hooks: Hooks { pre, post },
             ordering: Mutex::new(false),
             printer: app.printer,
             progress: work.progress.clone(),
+            rehearsal: false,
             results: Mutex::default(),
-            store,
+            store: deployer.store.clone(),
+            deployer,
             targets,
         };
         if let Some(problem) = problem {
@@ -266,6 +306,7 @@ impl Deploying {
             Err(error) => self.note(None, Arc::new(error.into())),
         }
         Summary {
+            rehearsal: self.rehearsal,
             results: std::mem::take(&mut *self.results()),
         }
     }
@@ -329,12 +370,23 @@ impl Observer for Deploying {
     }
 
     async fn ended(&self, outcome: &Outcome) {
+        let in_force = async {
+            let head = Head::load(&*self.store, &outcome.id).await;
+            head.ok().flatten().and_then(|(head, _)| head.current)
+        };
         match &outcome.result {
+            // Nobody is given a certificate of a staging directory.
+            Ok(_) if self.rehearsal => match in_force.await {
+                Some(version) => self.deploy(&outcome.id, &version, true).await,
+                None => self.events.for_certificate(&outcome.id).warn(
+                    "its deploy hooks do not run, because it was never issued".to_owned(),
+                    None,
+                ),
+            },
+            Err(_) if self.rehearsal => {}
             Ok(issued) => self.deploy(&issued.id, &issued.version, false).await,
             Err(_) => {
-                if let Ok(Some((head, _))) = Head::load(&*self.store, &outcome.id).await
-                    && let Some(version) = head.current
-                {
+                if let Some(version) = in_force.await {
                     self.deploy(&outcome.id, &version, false).await;
                 }
             }
@@ -367,6 +419,7 @@ impl Observer for Deploying {
 /// What came of all targets.
 #[derive(Debug)]
 pub(super) struct Summary {
+    rehearsal: bool,
     results: Results,
 }
 
@@ -374,6 +427,19 @@ impl Summary {
     /// For people: what was deployed, and what was not. Why not has been told.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
+        if self.rehearsal {
+            for TargetOutcome {
+                id, target, result, ..
+            } in &self.results.targets
+            {
+                let word = match result {
+                    Ok(_) => "was run",
+                    Err(_) => "failed",
+                };
+                text.push_str(&format!("dry run: {id}: {target} {word}\n"));
+            }
+            return text;
+        }
         for outcome in &self.results.targets {
             if outcome.result.as_ref().is_ok_and(|d| *d == Done::Deployed) {
                 let (id, version, target) = (&outcome.id, outcome.version, &outcome.target);
@@ -598,8 +664,7 @@ fn of_targets(id: &CertId, outcomes: &[&TargetOutcome]) -> Option<Notice> {
         Some(id.clone()),
     );
     notice.version = Some(first.version);
-    let targets: Vec<&str> = told.iter().map(|o| o.target.as_str()).collect();
-    notice.target = Some(targets.join(", "));
+    notice.targets = told.iter().map(|o| o.target.clone()).collect();
     notice.cause = first_failed.map(|(outcome, source)| {
         let error = CliError::Target {
             target: outcome.target.clone(),
@@ -615,6 +680,9 @@ fn of_targets(id: &CertId, outcomes: &[&TargetOutcome]) -> Option<Notice> {
 
 /// Long enough for a run that is about to end.
 const LIVE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What commands of a dry run find in their environment.
+const DRY_RUN: &str = "DNSEAL_DRY_RUN";
 
 /// The names of certificates, as certbot gives them to hooks.
 fn names<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> String {

@@ -62,7 +62,7 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
     let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
     let zones = work.zones(&probing, providers)?;
     if args.dry_run {
-        let stage = Stage::new(app)?;
+        let stage = Stage::new(app, args.run_hooks)?;
         let caa = settings::caa(&args.ca, &app.config)?;
         let mut engines = Engines::new(&stage.app, &work, zones)?.with_caa(caa);
         let orders = orders.into_iter().map(rehearsed);

@@ -1,13 +1,15 @@
 //! `dnseal list`.
 
-use std::collections::BTreeMap;
-
 use dnseal_core::acme::KeyType;
+use dnseal_core::deploy::Live;
+use dnseal_core::deploy::Material;
 use dnseal_core::dns::Identifier;
 use dnseal_core::renew::Due;
 use dnseal_core::store::CertId;
+use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Head;
 use dnseal_core::store::StoreError;
+use dnseal_core::store::heads_as;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
@@ -16,7 +18,6 @@ use crate::args::OutputFormat;
 use crate::commands::App;
 use crate::commands::deploying::Standings;
 use crate::commands::renew::renewal;
-use crate::commands::standing::damaged;
 use crate::commands::standing::due_of;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
@@ -29,49 +30,94 @@ use crate::settings::Places;
 use crate::settings::Recipes;
 
 pub(super) async fn run(app: &App) -> Result<Report, CliError> {
-    let heads = heads(app).await?;
-    let now = Timestamp::now();
-    let mut table = Table::new(&[
-        "NAME",
-        "STATE",
-        "VALID UNTIL",
-        "",
-        "RENEWS FROM",
-        "KEY",
-        "NAMES",
-    ]);
-    let mut json: Vec<Value> = Vec::new();
-    let mut broken = false;
-    let standings = Standings::read(app)?;
-    let recipes = Recipes::new(&app.config)?;
-    let mut notes = String::new();
-    let damaged = damage(app, heads.iter().filter_map(|(_, head)| head.as_ref().ok())).await?;
-    for (id, head) in &heads {
+    let mut listing = Listing::new(app)?;
+    if let Some(store) = app.places.open_existing()? {
+        // Each is written at once, so that ten thousand need no more than a few.
+        let shown = heads_as(&store, |id, head| listing.add(&id, head)).await?;
+        shown.into_iter().collect::<Result<(), CliError>>()?;
+    }
+    Ok(listing.report())
+}
+
+/// What is shown of all certificates, as far as they were seen.
+struct Listing<'a> {
+    app: &'a App,
+    broken: bool,
+    count: usize,
+    damages: Damages,
+    /// The documents, where these are wanted.
+    documents: String,
+    notes: String,
+    now: Timestamp,
+    recipes: Recipes<'a>,
+    standings: Standings<'a>,
+    table: Table,
+}
+
+impl<'a> Listing<'a> {
+    fn new(app: &'a App) -> Result<Self, CliError> {
+        Ok(Self {
+            app,
+            broken: false,
+            count: 0,
+            damages: Damages::new(app)?,
+            documents: String::new(),
+            notes: String::new(),
+            now: Timestamp::now(),
+            recipes: Recipes::new(&app.config)?,
+            standings: Standings::read(app)?,
+            table: Table::new(&[
+                "NAME",
+                "STATE",
+                "VALID UNTIL",
+                "",
+                "RENEWS FROM",
+                "KEY",
+                "NAMES",
+            ]),
+        })
+    }
+
+    fn add(&mut self, id: &CertId, head: Result<Head, StoreError>) -> Result<(), CliError> {
+        self.count += 1;
+        let is_json = self.app.printer.format == OutputFormat::Json;
         let head = match head {
             Ok(head) => head,
             Err(error) => {
-                broken = true;
-                table.row([id.to_string(), error.to_string()]);
-                json.push(
-                    json!({ "name": id, "problem": error.to_string(), "hint": error.hint() }),
-                );
-                continue;
+                self.broken = true;
+                let problem = error.to_string();
+                match is_json {
+                    true => self
+                        .document(&json!({ "name": id, "problem": problem, "hint": error.hint() })),
+                    false => self.table.row([id.to_string(), problem]),
+                }
+                return Ok(());
             }
         };
-        let states = standings.of(head)?;
-        notes.push_str(&Standings::notes(&head.id, &states));
-        let damage = damaged.get(&head.id).map(String::as_str);
-        if let Some(damage) = damage {
-            notes.push_str(&format!("{}: {damage}\n", head.id));
+        let states = self.standings.of(&head)?;
+        let damage = self.damages.of(&head)?;
+        let due = due_of(self.app, &self.recipes, &head, self.now);
+        match is_json {
+            true => {
+                let mut document = summary(self.app, &head);
+                document["deployments"] = json!(states);
+                document["renewal"] = renewal(&due);
+                document["damage"] = json!(damage);
+                self.document(&document);
+            }
+            false => {
+                self.notes.push_str(&Standings::notes(&head.id, &states));
+                if let Some(damage) = &damage {
+                    self.notes.push_str(&format!("{}: {damage}\n", head.id));
+                }
+                self.row(&head, &due, damage.is_some());
+            }
         }
-        let due = due_of(app, &recipes, head, now);
-        if app.printer.format == OutputFormat::Json {
-            let mut document = summary(app, head);
-            document["deployments"] = json!(states);
-            document["renewal"] = renewal(&due);
-            document["damage"] = json!(damage);
-            json.push(document);
-        }
+        Ok(())
+    }
+
+    fn row(&mut self, head: &Head, due: &Due, is_damaged: bool) {
+        let now = self.now;
         let renewed = match due.next() {
             next if next == Timestamp::MAX => "never".to_owned(),
             next if next <= now => "now".to_owned(),
@@ -82,66 +128,92 @@ pub(super) async fn run(app: &App) -> Result<Report, CliError> {
             Some(version) => (day(version.not_after), in_days(now, version.not_after)),
             None => ("-".to_owned(), String::new()),
         };
-        table.row([
+        self.table.row([
             head.id.to_string(),
-            match damage {
-                Some(_) => format!("{}, damaged", state(head, &due, now)),
-                None => state(head, &due, now),
+            match is_damaged {
+                true => format!("{}, damaged", state(head, due, now)),
+                false => state(head, due, now),
             },
             until,
             left,
             renewed,
             is.key_type.to_string(),
-            joined(is.names),
+            some(is.names),
         ]);
     }
-    let text = match heads.is_empty() {
-        true => format!("no certificates in {}\n", app.places.store.display()),
-        false if notes.is_empty() => table.render(""),
-        false => format!("{}\n{notes}", table.render("")),
-    };
-    Ok(Report {
-        exit: match broken {
-            true => ExitCode::SOME_FAILED,
-            false => ExitCode::DONE,
-        },
-        ..Report::new(text, json!({ "certificates": json }))
-    })
+
+    /// Writes one document behind the others, as far in as it stands in the whole.
+    fn document(&mut self, document: &Value) {
+        self.documents.push_str(match self.documents.is_empty() {
+            true => "{\n  \"certificates\": [",
+            false => ",",
+        });
+        let text = format!("\n{document:#}");
+        self.documents.push_str(&text.replace('\n', "\n    "));
+    }
+
+    fn report(mut self) -> Report {
+        let (text, json) = match self.app.printer.format {
+            OutputFormat::Json if self.documents.is_empty() => {
+                (String::new(), json!({ "certificates": [] }))
+            }
+            OutputFormat::Json => {
+                self.documents.push_str("\n  ]\n}\n");
+                (self.documents, Value::Null)
+            }
+            OutputFormat::Text if self.count == 0 => {
+                let store = self.app.places.store.display();
+                (format!("no certificates in {store}\n"), Value::Null)
+            }
+            OutputFormat::Text if self.notes.is_empty() => (self.table.render(""), Value::Null),
+            OutputFormat::Text => {
+                let text = format!("{}\n{}", self.table.render(""), self.notes);
+                (text, Value::Null)
+            }
+        };
+        Report {
+            exit: match self.broken {
+                true => ExitCode::SOME_FAILED,
+                false => ExitCode::DONE,
+            },
+            ..Report::new(text, json)
+        }
+    }
 }
 
-/// What is lost or damaged of these certificates on this machine, in words; `renew` mends it.
-pub(super) async fn damage<'a>(
-    app: &App,
-    heads: impl Iterator<Item = &'a Head>,
-) -> Result<BTreeMap<CertId, String>, CliError> {
-    let Some(store) = app.places.open_existing()? else {
-        return Ok(BTreeMap::new());
-    };
-    let heads: Vec<&Head> = heads.collect();
-    let live = app.live()?;
-    let versions = || {
-        let of = |head: &&'a Head| Some((&head.id, head.current.as_ref()?));
-        heads.iter().filter_map(of)
-    };
-    let mut found = BTreeMap::new();
-    for (id, version) in versions().filter(|(id, version)| !live.stands(id, version)) {
-        let dir = live.files(id).directory;
-        let what = format!(
-            "what is in {} is not version {} as it was left",
-            dir.display(),
-            version.number
-        );
-        found.insert(
-            id.clone(),
-            format!("{what}; `dnseal renew` writes it again"),
-        );
+/// What is lost or damaged of certificates, as far as size and time of files raise a doubt.
+pub(super) struct Damages {
+    live: Live,
+    store: Option<DirectoryStore>,
+}
+
+impl Damages {
+    pub(super) fn new(app: &App) -> Result<Self, CliError> {
+        Ok(Self {
+            live: app.live()?,
+            store: app.places.open_existing()?,
+        })
     }
-    for (id, what) in damaged(&store, versions()).await? {
-        let what =
-            format!("the store has lost or damaged it ({what}); `dnseal renew` orders another");
-        found.insert(id, what);
+
+    /// In words; `renew` mends it.
+    pub(super) fn of(&self, head: &Head) -> Result<Option<String>, CliError> {
+        let (Some(version), Some(store)) = (&head.current, &self.store) else {
+            return Ok(None);
+        };
+        if let Some(what) = Material::damage(store, &head.id, version)? {
+            return Ok(Some(format!(
+                "the store has lost or damaged it ({what}); `dnseal renew` orders another"
+            )));
+        }
+        Ok(match self.live.stands(&head.id, version) {
+            true => None,
+            false => Some(format!(
+                "what is in {} is not version {} as it was left; `dnseal renew` writes it again",
+                self.live.files(&head.id).directory.display(),
+                version.number
+            )),
+        })
     }
-    Ok(found)
 }
 
 /// What one has to know of a certificate first: that it is no good, or that it is and will not stay so.
@@ -208,6 +280,19 @@ pub(super) fn joined(names: &[Identifier]) -> String {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     names.join(" ")
 }
+
+/// The first names, and how many more there are: a line stays a line.
+pub(super) fn some(names: &[Identifier]) -> String {
+    match names.split_at_checked(SHOWN) {
+        Some((first, more)) if more.len() > 1 => {
+            format!("{} and {} more", joined(first), more.len())
+        }
+        _ => joined(names),
+    }
+}
+
+/// Names of one certificate that a table shows.
+const SHOWN: usize = 4;
 
 /// The heads of all certificates, by name; one that cannot be read keeps nobody from the others.
 pub(super) async fn heads(app: &App) -> Result<Vec<(CertId, Result<Head, StoreError>)>, CliError> {

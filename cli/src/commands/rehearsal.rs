@@ -1,8 +1,8 @@
 //! `--dry-run` of `issue` and `renew`: everything, at the CA's staging directory and in a store that goes away.
 //!
 //! The names are proven for real: values are written to the zones that a real order would use, looked for at their servers, and
-//! withdrawn. What there is of certificates, files and accounts is not touched; nothing is deployed, no hook runs and nobody is
-//! notified. The account at the staging directory is made for the run, and ended with it.
+//! withdrawn. What there is of certificates, files and accounts is not touched; nothing is deployed and nobody is notified. Hooks run
+//! where that is asked for. The account at the staging directory is made for the run, and ended with it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use dnseal_core::account::Accounts;
 use dnseal_core::issue::Renewing;
+use dnseal_core::store::DirectoryStore;
 use serde_json::Value;
 use serde_json::json;
 use tempfile::TempDir;
@@ -19,6 +20,8 @@ use crate::commands::App;
 use crate::commands::batch;
 use crate::commands::batch::Batch;
 use crate::commands::batch::Job;
+use crate::commands::batch::Observer;
+use crate::commands::deploying::Deploying;
 use crate::commands::work::Work;
 use crate::commands::work::transport;
 use crate::error::CliError;
@@ -32,11 +35,13 @@ use crate::settings::Places;
 #[derive(Debug)]
 pub(super) struct Stage {
     pub(super) app: App,
-    _dir: TempDir,
+    /// The places of the certificates that are in force, where hooks are to run.
+    hooks_for: Option<Places>,
+    dir: TempDir,
 }
 
 impl Stage {
-    pub(super) fn new(app: &App) -> Result<Self, CliError> {
+    pub(super) fn new(app: &App, run_hooks: bool) -> Result<Self, CliError> {
         let dir = tempfile::Builder::new()
             .prefix("dnseal-dry-run-")
             .tempdir()
@@ -53,7 +58,8 @@ impl Stage {
                 places,
                 printer: app.printer,
             },
-            _dir: dir,
+            hooks_for: run_hooks.then(|| app.places.clone()),
+            dir,
         })
     }
 
@@ -65,7 +71,9 @@ impl Stage {
         roots: &[PathBuf],
         work: Work,
     ) -> Result<Report, CliError> {
-        let ended = Batch::new(concurrency).run(jobs, &work).await?;
+        let mut batch = Batch::new(concurrency);
+        batch.observers.extend(self.hooks(&jobs, &work).await?);
+        let ended = batch.run(jobs, &work).await?;
         self.end_accounts(roots, &work).await;
         let interrupted = work.interrupted();
         let stats = work.finish().await;
@@ -89,18 +97,52 @@ impl Stage {
                 }
             });
         }
+        let mut document = json!({
+            "dry_run": true,
+            "certificates": documents,
+            "stats": stats.json(),
+            "warnings": stats.warnings(),
+        });
+        for remark in &ended.remarks {
+            text.push_str(&remark.text);
+            for (key, value) in &remark.json {
+                document[key] = value.clone();
+            }
+        }
         // For what it says of failures, and the status.
         let report = batch::report(&self.app, ended, interrupted, &stats, None)?;
         Ok(Report {
             text,
-            json: json!({
-                "dry_run": true,
-                "certificates": documents,
-                "stats": stats.json(),
-                "warnings": stats.warnings(),
-            }),
+            json: document,
             exit: report.exit,
         })
+    }
+
+    /// Who runs the hooks of these certificates, as they are in force.
+    async fn hooks(
+        &self,
+        jobs: &[Job],
+        work: &Work,
+    ) -> Result<Option<Box<dyn Observer>>, CliError> {
+        let Some(places) = &self.hooks_for else {
+            return Ok(None);
+        };
+        let app = App {
+            config: settings::config(&self.app.global)?,
+            global: self.app.global.clone(),
+            places: places.clone(),
+            printer: self.app.printer,
+        };
+        let store = match places.open_existing()? {
+            Some(store) => store,
+            // There is none, and it is not made for this.
+            None => DirectoryStore::open(&self.dir.path().join("nothing"))?,
+        };
+        let ids = jobs.iter().map(|job| &job.id);
+        let state = self.app.places.state();
+        let store = Arc::new(store);
+        let deploying = Deploying::rehearsing(&app, work, store, &state, ids).await?;
+        Ok(Some(Box::new(deploying)))
     }
 
     /// Nobody is left at the CA either, also when the run was interrupted.

@@ -119,6 +119,9 @@ pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError>
     let interrupted = work.interrupted();
     let stats = work.finish().await;
     let mut report = batch::report(app, ended, interrupted, &stats, None)?;
+    if rest.iter().any(|standing| is_held(standing, now)) {
+        report.exit = with_held(report.exit, !nothing_due);
+    }
     if app.printer.format == OutputFormat::Json {
         report.json["not_due"] = not_due(&rest);
     }
@@ -158,7 +161,7 @@ async fn rehearse(
     found: Standings,
     work: Work,
 ) -> Result<Report, CliError> {
-    let stage = Stage::new(app)?;
+    let stage = Stage::new(app, args.run_hooks)?;
     let mut jobs = Vec::new();
     let mut known = Vec::new();
     for standing in found {
@@ -220,7 +223,13 @@ fn tell(
         work.progress
             .say(&format!("{id}: to be renewed, because {why}"));
     }
-    for Standing { id, due, .. } in rest.iter().filter(|standing| standing.due.at <= now) {
+    for Standing { id, due, head, .. } in rest {
+        let version = head.as_ref().and_then(|head| head.current.as_ref());
+        if let Some((message, hint)) = version.and_then(|version| due.warning(version)) {
+            work.events.for_certificate(id).warn(message, Some(hint));
+        }
+    }
+    for Standing { id, due, .. } in rest.iter().filter(|standing| is_held(standing, now)) {
         if let Some(failure) = &due.held {
             let tries = match failure.times {
                 1 => "its last renewal".to_owned(),
@@ -234,6 +243,21 @@ fn tell(
             let hint = format!("`dnseal renew --force {id}` tries at once");
             work.events.for_certificate(id).warn(message, Some(hint));
         }
+    }
+}
+
+/// Whether it should be renewed, and is left alone after it has failed.
+fn is_held(standing: &Standing, now: Timestamp) -> bool {
+    standing.due.at <= now && now < standing.due.next()
+}
+
+/// The status where some certificates are left alone after they have failed: nobody is told that all is well.
+fn with_held(exit: ExitCode, others_ended: bool) -> ExitCode {
+    match exit {
+        ExitCode::LATER => ExitCode::LATER,
+        ExitCode::DONE if !others_ended => ExitCode::LATER,
+        ExitCode::HUNG_UP | ExitCode::INTERRUPTED | ExitCode::TERMINATED => exit,
+        _ => ExitCode::SOME_FAILED,
     }
 }
 

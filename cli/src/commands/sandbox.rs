@@ -71,7 +71,10 @@ impl Sandbox {
             .start()
             .await
             .map_err(|e| unexpected("start the name server", &e))?;
-        let mut ca = Ca::builder().listen(ca_listen).dns(reachable(dns.addr()));
+        let mut ca = Ca::builder()
+            .listen(ca_listen)
+            .dns(reachable(dns.addr()))
+            .revocation_list(true);
         if let Some(lifetime) = lifetime {
             ca = ca.validity(lifetime);
         }

@@ -45,7 +45,7 @@ pub(super) async fn run(app: &App, name: &str) -> Result<Report, CliError> {
     json["renewal"] = renewal(&due);
     json["provider"] = json!(provider);
     let mut text = text(app, &head, &due, provider.as_deref(), now);
-    let damage = list::damage(app, std::iter::once(&head)).await?.remove(&id);
+    let damage = list::Damages::new(app)?.of(&head)?;
     json["damage"] = json!(damage);
     if let Some(damage) = damage {
         text.push_str(&format!("\n{damage}\n"));

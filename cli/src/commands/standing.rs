@@ -19,7 +19,6 @@ use dnseal_core::store::CertId;
 use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Head;
 use dnseal_core::store::StoreError;
-use dnseal_core::store::Version;
 use dnseal_core::store::heads_as;
 use futures::StreamExt;
 use futures::stream;
@@ -207,7 +206,12 @@ async fn look_for_damage(
         let version = standing.head.as_ref()?.current.as_ref()?;
         (version.revoked.is_none()).then_some((&standing.id, version))
     });
-    for (id, what) in damaged(store, versions).await? {
+    let mut damaged = Vec::new();
+    for (id, version) in versions {
+        let damage = Material::damage(store, id, version)?;
+        damaged.extend(damage.map(|what| (id.clone(), what)));
+    }
+    for (id, what) in damaged {
         // What is not due is not held whole.
         let head = Head::load(store, &id).await?.map(|(head, _)| head);
         let mut standing = Standing::new(app, recipes, id.clone(), head, now);
@@ -218,25 +222,6 @@ async fn look_for_damage(
         found.insert(id, standing);
     }
     Ok(())
-}
-
-/// Which of these versions the store has lost or damaged, and how.
-pub(super) async fn damaged<'a>(
-    store: &DirectoryStore,
-    versions: impl Iterator<Item = (&'a CertId, &'a Version)>,
-) -> Result<Vec<(CertId, String)>, CliError> {
-    let looks: Vec<_> = versions
-        .map(|(id, version)| async move {
-            let damage = Material::damage(store, id, version).await?;
-            Ok::<_, StoreError>(damage.map(|damage| (id.clone(), damage)))
-        })
-        .collect();
-    let mut looks = stream::iter(looks).buffered(CONCURRENT);
-    let mut found = Vec::new();
-    while let Some(look) = looks.next().await {
-        found.extend(look?);
-    }
-    Ok(found)
 }
 
 /// The same after CAs were asked when to renew, as far as what they said last does not cover it.

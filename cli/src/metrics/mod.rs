@@ -60,6 +60,8 @@ pub(crate) struct Certificate {
     pub(crate) failures: u32,
     /// Whether less of it is left than there should ever be.
     pub(crate) expiring: bool,
+    /// How many places of this machine do not have it.
+    pub(crate) undeployed: u32,
 }
 
 /// What this process has tried for a certificate.
@@ -269,7 +271,7 @@ impl Inner {
 
     fn render_certificates(&self, text: &mut Text) {
         type Value = fn(&Certificate) -> Option<f64>;
-        let families: [(&str, &str, Value); 6] = [
+        let families: [(&str, &str, Value); 7] = [
             (
                 "dnseal_certificate_not_after_timestamp_seconds",
                 "Until when the certificate in force is valid.",
@@ -294,6 +296,11 @@ impl Inner {
                 "dnseal_certificate_failures",
                 "Failures since the last success.",
                 |c| Some(f64::from(c.failures)),
+            ),
+            (
+                "dnseal_certificate_undeployed_targets",
+                "Deploy targets of this machine that do not have the version in force.",
+                |c| Some(f64::from(c.undeployed)),
             ),
             ("dnseal_certificate_version", "The version in force.", |c| {
                 c.version.map(f64::from)

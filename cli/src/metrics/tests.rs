@@ -22,6 +22,7 @@ fn certificate(left: i64, expiring: bool, failures: u32) -> Certificate {
         not_after: Some(now() + SignedDuration::from_secs(left)),
         failures,
         expiring,
+        undeployed: 2,
         ..Certificate::default()
     }
 }
@@ -79,6 +80,7 @@ async fn what_happened_is_told_in_the_text_format() {
         "dnseal_provider_calls_total{provider=\"co\\\"rp\",call=\"apply\",result=\"failure\"} 1",
         "dnseal_certificate_not_after_timestamp_seconds{certificate=\"a.test\"} 1800003600",
         "dnseal_certificate_last_attempt_successful{certificate=\"a.test\"} 0",
+        "dnseal_certificate_undeployed_targets{certificate=\"a.test\"} 2",
         "dnseal_renewals_total{certificate=\"a.test\",result=\"success\"} 1",
         "dnseal_renewal_duration_seconds_bucket{le=\"15\"} 1",
         "dnseal_renewal_duration_seconds_bucket{le=\"30\"} 2",

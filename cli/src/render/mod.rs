@@ -40,7 +40,7 @@ pub(crate) use words::plural;
 pub(crate) struct Report {
     /// For people; may be of several lines.
     pub(crate) text: String,
-    /// The whole JSON document.
+    /// The whole JSON document; null where the text is all there is, or is the document.
     pub(crate) json: Value,
     /// The status that the process ends with.
     pub(crate) exit: ExitCode,
@@ -110,14 +110,12 @@ impl Printer {
         if report.json.is_null() && report.text.is_empty() {
             return Ok(());
         }
-        let text = match self.format {
-            OutputFormat::Json => format!("{:#}", report.json),
-            OutputFormat::Text => report.text.clone(),
-        };
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        if !text.is_empty() && !text.ends_with('\n') {
-            stdout.write_all(b"\n")?;
+        let mut stdout = io::BufWriter::new(io::stdout().lock());
+        let text = &report.text;
+        match self.format {
+            OutputFormat::Json if !report.json.is_null() => writeln!(stdout, "{:#}", report.json)?,
+            _ if text.is_empty() || text.ends_with('\n') => stdout.write_all(text.as_bytes())?,
+            _ => writeln!(stdout, "{text}")?,
         }
         stdout.flush()
     }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use dnseal_core::deploy::Target;
 use dnseal_core::store::CertId;
+use dnseal_core::store::is_same_file;
 
 use crate::config::Config;
 use crate::error::CliError;
@@ -82,7 +83,7 @@ impl<'a> Claims<'a> {
         // Who stands in the configuration was there first.
         let configured = |id: &CertId| self.config.certificate(id).is_some();
         let (_, other) = claims.iter().find(|(other_path, other)| {
-            other != id && (configured(other) || !configured(id)) && is_same(path, other_path)
+            other != id && (configured(other) || !configured(id)) && is_same_file(path, other_path)
         })?;
         Some(CliError::usage(
             format!("both {other} and {id} are to be written to {shown}"),
@@ -97,26 +98,4 @@ fn paths(target: &Target) -> impl Iterator<Item = &Path> {
 
 fn folded(path: &Path) -> String {
     path.to_string_lossy().to_lowercase()
-}
-
-/// Whether both are one file, also where the file system makes nothing of case.
-fn is_same(path: &Path, other: &Path) -> bool {
-    path == other || is_same_by_inode(path, other)
-}
-
-#[cfg(unix)]
-fn is_same_by_inode(path: &Path, other: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-
-    // Two names of one file (a hard link) are none: replacing the one leaves the other.
-    let identity = |path: &Path| {
-        let metadata = path.symlink_metadata().ok()?;
-        (metadata.nlink() == 1).then(|| (metadata.dev(), metadata.ino()))
-    };
-    identity(path).is_some_and(|found| Some(found) == identity(other))
-}
-
-#[cfg(not(unix))]
-fn is_same_by_inode(_: &Path, _: &Path) -> bool {
-    true
 }

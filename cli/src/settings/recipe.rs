@@ -10,6 +10,7 @@ use clap::Parser;
 use dnseal_core::store::Head;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::args::Cli;
@@ -151,20 +152,14 @@ impl<'a> Recipes<'a> {
         certificate: Option<&config::Certificate>,
     ) -> Result<IssueArgs, CliError> {
         let config = self.config;
-        let kept = head.and_then(|head| head.renewal.recipe.clone());
-        let kept = match kept {
-            Some(recipe) => Some(
-                serde_json::from_value::<IssueArgs>(recipe).map_err(|error| {
-                    CliError::usage(
-                        format!(
-                            "what the store says about how it was issued cannot be read: {error}"
-                        ),
-                        "issue it once more with `dnseal issue`, which writes it anew",
-                    )
-                })?,
-            ),
-            None => None,
-        };
+        let kept = head.and_then(|head| head.renewal.recipe.as_ref());
+        let kept = kept.map(IssueArgs::deserialize).transpose();
+        let kept = kept.map_err(|error| {
+            CliError::usage(
+                format!("what the store says about how it was issued cannot be read: {error}"),
+                "issue it once more with `dnseal issue`, which writes it anew",
+            )
+        })?;
         let Some(certificate) = certificate else {
             let mut args = match kept {
                 Some(kept) => kept,

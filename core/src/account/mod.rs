@@ -98,7 +98,7 @@ impl Accounts {
                 );
                 self.store.delete(&Key::account(&wish.id)).await?;
             }
-            obtain(&*self.store, &client, &self.transport, wish, &self.events).await
+            obtain(&*self.store, &client, wish, &self.events).await
         };
         or_cancelled(work, cancel).await
     }

@@ -16,7 +16,6 @@ use crate::acme::Ca;
 use crate::acme::Client;
 use crate::acme::ExternalAccount;
 use crate::acme::Registration;
-use crate::acme::Transport;
 use crate::event::Events;
 use crate::store::AccountId;
 use crate::store::Store;
@@ -63,7 +62,6 @@ pub enum How {
 pub(crate) async fn obtain(
     store: &dyn Store,
     client: &Client,
-    transport: &Transport,
     wish: &Wish<'_>,
     events: &Events,
 ) -> Result<Obtained, AccountsError> {
@@ -113,7 +111,7 @@ pub(crate) async fn obtain(
                 agree(client, wish.terms).await?;
                 check_external_account(client, wish)?;
             }
-            let by_email = external_account_by_email(client, transport, wish).await?;
+            let by_email = external_account_by_email(client, wish).await?;
             let external_account = wish.external_account.or(by_email.as_ref());
             stored.contacts = wish.contacts.to_vec();
             stored.eab_kid = external_account.map(|external| external.kid().to_owned());
@@ -168,14 +166,14 @@ fn check_external_account(client: &Client, wish: &Wish<'_>) -> Result<(), Accoun
 
 async fn external_account_by_email(
     client: &Client,
-    transport: &Transport,
     wish: &Wish<'_>,
 ) -> Result<Option<ExternalAccount>, AccountError> {
     let needed =
         client.directory().meta.external_account_required && wish.external_account.is_none();
     match (needed, &wish.ca.eab_by_email, wish.contacts) {
         (true, Some(endpoint), [email, ..]) => {
-            let pair = ExternalAccount::by_email(transport, endpoint, email).await?;
+            // By the CA's own roots, which an order with several CAs has for each.
+            let pair = ExternalAccount::by_email(client.transport(), endpoint, email).await?;
             Ok(Some(pair))
         }
         _ => Ok(None),

@@ -248,7 +248,7 @@ impl ChainError {
     }
 }
 
-fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, ChainError> {
+pub(super) fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, ChainError> {
     // By the text and not by a parser, which might skip what a server would read.
     for begin in pem.split("-----BEGIN ").skip(1) {
         if !begin.starts_with("CERTIFICATE-----") {

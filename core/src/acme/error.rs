@@ -140,6 +140,10 @@ impl AcmeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotTrusted { cause, url, .. } => Some(match cause {
+                Distrust::Authority => format!(
+                    "{} shows the certificate of a CA as its own; give it one that is signed by that CA, with `CA:FALSE` and its name",
+                    host(url)
+                ),
                 Distrust::Clock => "check the clock of this machine".to_owned(),
                 Distrust::Name => {
                     format!(
@@ -153,6 +157,14 @@ impl AcmeError {
                 }
             }),
             Self::Refused(refusal) => refusal.hint(),
+            Self::Unreachable { detail, url, .. }
+                if is_loopback(url) && detail.starts_with("Network is unreachable") =>
+            {
+                Some(
+                    "the loopback interface is down here, as in a new network namespace: `ip link set lo up`"
+                        .to_owned(),
+                )
+            }
             Self::TimedOut { .. } | Self::Unreachable { .. } => Some(
                 "check the URL and the network; a proxy is taken from HTTPS_PROXY and NO_PROXY"
                     .to_owned(),
@@ -279,6 +291,15 @@ pub(super) fn host(url: &str) -> String {
     }
 }
 
+fn is_loopback(url: &str) -> bool {
+    let host = url::Url::parse(url).ok().and_then(|url| match url.host()? {
+        url::Host::Ipv4(address) => Some(address.is_loopback()),
+        url::Host::Ipv6(address) => Some(address.is_loopback()),
+        url::Host::Domain(name) => Some(name == "localhost"),
+    });
+    host.unwrap_or_default()
+}
+
 /// A duration as a person reads it: `45s`, `2h 5m`.
 pub(super) fn rounded(duration: Duration) -> String {
     let seconds = duration.as_secs() + u64::from(duration.subsec_millis() >= 500);
@@ -333,6 +354,25 @@ mod tests {
             let error = answer(status, &[], "").into_result().unwrap_err();
             assert_eq!(error.is_retryable(), wanted, "{status}");
         }
+    }
+
+    #[test]
+    fn a_loopback_interface_that_is_down_is_no_matter_of_proxies() {
+        let unreachable = |url: &str| AcmeError::Unreachable {
+            resource: "directory",
+            url: url.to_owned(),
+            detail: "Network is unreachable (os error 101)".to_owned(),
+        };
+        for url in [
+            "https://127.0.0.1:14000/dir",
+            "https://[::1]/",
+            "https://localhost/d",
+        ] {
+            let hint = unreachable(url).hint().unwrap();
+            assert!(hint.contains("ip link set lo up"), "{hint}");
+        }
+        let hint = unreachable("https://ca.example.com/").hint().unwrap();
+        assert!(hint.contains("HTTPS_PROXY"), "{hint}");
     }
 
     #[test]

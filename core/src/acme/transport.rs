@@ -190,8 +190,21 @@ impl Transport {
 
     /// Sends one request and reads the whole answer.
     pub(super) async fn send(&self, ask: Ask<'_>) -> Result<Answer, AcmeError> {
+        self.told(ask, self.plain, MAX_BODY).await
+    }
+
+    /// Reads what is signed by itself, from wherever it is, over plain HTTP as well; at most so many octets.
+    pub(super) async fn fetch_signed(
+        &self,
+        ask: Ask<'_>,
+        at_most: usize,
+    ) -> Result<Answer, AcmeError> {
+        self.told(ask, true, at_most).await
+    }
+
+    async fn told(&self, ask: Ask<'_>, plain: bool, at_most: usize) -> Result<Answer, AcmeError> {
         let begin = Instant::now();
-        let result = self.exchange(&ask, begin).await;
+        let result = self.exchange(&ask, begin, plain, at_most).await;
         let elapsed = begin.elapsed();
 
         let (status, problem) = match &result {
@@ -222,13 +235,19 @@ impl Transport {
         result
     }
 
-    async fn exchange(&self, ask: &Ask<'_>, begin: Instant) -> Result<Answer, AcmeError> {
+    async fn exchange(
+        &self,
+        ask: &Ask<'_>,
+        begin: Instant,
+        plain: bool,
+        at_most: usize,
+    ) -> Result<Answer, AcmeError> {
         // Whatever named the URL: keys sign nothing that anybody on the way could read or change.
         let secure = ask
             .url
             .get(..8)
             .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
-        if !secure && !self.plain {
+        if !secure && !plain {
             return Err(AcmeError::Insecure {
                 resource: ask.resource,
                 url: ask.url.to_owned(),
@@ -249,12 +268,12 @@ impl Transport {
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             body.extend_from_slice(&chunk);
-            if body.len() > MAX_BODY {
+            if body.len() > at_most {
                 return Err(AcmeError::Malformed {
                     resource: ask.resource,
                     url: ask.url.to_owned(),
                     status: response.status().as_u16(),
-                    detail: format!("more than {MAX_BODY} octets"),
+                    detail: format!("more than {at_most} octets"),
                     body_start: super::answer::start_of(&body),
                 });
             }
@@ -361,6 +380,8 @@ impl TransportError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Distrust {
+    /// The server shows the certificate of a CA as its own.
+    Authority,
     /// The certificate is not valid yet, or no longer.
     Clock,
     /// The certificate is for other names.
@@ -385,6 +406,12 @@ impl From<&rustls::Error> for Distrust {
                 Self::Name
             }
             CertificateError::Revoked => Self::Other,
+            // The verifier's own type is not public in rustls.
+            CertificateError::Other(other)
+                if format!("{other:?}").contains("CaUsedAsEndEntity") =>
+            {
+                Self::Authority
+            }
             // A self-signed certificate that is no root of ours shows as bad in several ways.
             _ => Self::UnknownIssuer,
         }

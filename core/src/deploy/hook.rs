@@ -4,6 +4,7 @@
 //! the variables it is given. When its time is over all that it has started is asked to end and then killed, so that no child stays.
 
 use std::ffi::OsString;
+use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -73,7 +74,7 @@ impl Hook {
             None => text.trim().to_owned(),
         };
         Self {
-            argv: vec!["/bin/sh".into(), "-c".into(), text.into()],
+            argv: vec![SHELL.into(), "-c".into(), text.into()],
             shown,
             timeout,
         }
@@ -123,28 +124,38 @@ impl Hook {
             return Err(HookError::Cancelled { command: command() });
         }
         let program = self.find(variables)?;
-        let mut starting = Command::new(&program);
-        #[cfg(unix)]
-        starting
-            .arg0(self.argv.first().map_or("", String::as_str))
-            .process_group(0);
         let mark = Mark::new();
-        let mut child = starting
-            .args(self.argv.iter().skip(1))
-            .env_clear()
-            .envs(variables.iter().map(|(name, value)| (name, value)))
-            .envs([mark.variable()])
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|source| HookError::NotStarted {
-                command: command(),
-                program,
-                source,
-            })?;
+        let start = |program: &Path, args: &[&str]| {
+            let mut starting = Command::new(program);
+            #[cfg(unix)]
+            starting
+                .arg0(self.argv.first().map_or("", String::as_str))
+                .process_group(0);
+            starting
+                .args(args)
+                .args(self.argv.iter().skip(1))
+                .env_clear()
+                .envs(variables.iter().map(|(name, value)| (name, value)))
+                .envs([mark.variable()])
+                .current_dir("/")
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()
+        };
+        let started = match start(&program, &[]) {
+            Err(error) if is_bare_script(&error, &program) => {
+                let script = program.display().to_string();
+                start(Path::new(SHELL), &[&script])
+            }
+            started => started,
+        };
+        let mut child = started.map_err(|source| HookError::NotStarted {
+            command: command(),
+            program,
+            source,
+        })?;
         let mut reading = JoinSet::new();
         reading.spawn(output::read(child.stdout.take(), tail.clone()));
         reading.spawn(output::read(child.stderr.take(), tail.clone()));
@@ -363,6 +374,20 @@ fn searched(path: &str) -> String {
     }
 }
 
+/// Whether a program that the system does not know how to run is a text, which shells run themselves (POSIX, `execvp`).
+fn is_bare_script(error: &std::io::Error, program: &Path) -> bool {
+    let begin = || -> std::io::Result<Vec<u8>> {
+        let mut begin = Vec::new();
+        let file = std::fs::File::open(program)?;
+        file.take(256).read_to_end(&mut begin)?;
+        Ok(begin)
+    };
+    // Windows has another number for this, and no such shell.
+    cfg!(unix)
+        && error.raw_os_error() == Some(ENOEXEC)
+        && begin().is_ok_and(|begin| !begin.contains(&0))
+}
+
 /// Why a command is over.
 enum End {
     Exited,
@@ -372,5 +397,8 @@ enum End {
 
 /// From being asked to end to being killed.
 const GRACE: Duration = Duration::from_secs(5);
+/// "Exec format error" on every Unix.
+const ENOEXEC: i32 = 8;
+const SHELL: &str = "/bin/sh";
 /// How long output may still come once the process is over.
 const LAST_WORDS: Duration = Duration::from_millis(500);

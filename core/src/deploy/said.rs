@@ -124,8 +124,7 @@ impl Record {
     }
 
     /// Notes that this sink has taken these.
-    pub(crate) fn add(&mut self, sink: &str, topics: Vec<String>, now: Timestamp) {
-        let topics = topics.into_iter().filter(|topic| !topic.is_empty());
+    pub(crate) fn add(&mut self, sink: &str, topics: impl Iterator<Item = String>, now: Timestamp) {
         let said = self.said.entry(sink.to_owned()).or_default();
         said.extend(topics.map(|topic| (topic, now)));
     }

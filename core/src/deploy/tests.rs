@@ -256,13 +256,13 @@ async fn what_somebody_has_done_to_a_file_is_undone() {
 #[tokio::test]
 async fn damage_in_the_store_is_told_from_what_is_as_it_was_left() {
     let machine = Machine::new();
-    let store = &*machine.deployer.store;
+    let store = DirectoryStore::open(&machine.path("store")).unwrap();
     let version = Version {
         issued: jiff::Timestamp::now(),
         ..machine.version(1).await
     };
-    let damage = || Material::damage(store, &machine.id, &version);
-    assert_eq!(damage().await.unwrap(), None);
+    let damage = || Material::damage(&store, &machine.id, &version).unwrap();
+    assert_eq!(damage(), None);
     let file = |name: &str| {
         machine
             .path("store/certificates/a.test/versions")
@@ -275,17 +275,17 @@ async fn damage_in_the_store_is_told_from_what_is_as_it_was_left() {
     };
     let chain = file("0001.fullchain.pem");
     touch(&chain);
-    assert_eq!(damage().await.unwrap(), None, "it was only touched");
+    assert_eq!(damage(), None, "it was only touched");
     let whole = std::fs::read_to_string(&chain).unwrap();
     for broken in [&whole[..whole.len() / 2], "", "junk"] {
         std::fs::write(&chain, broken).unwrap();
         touch(&chain);
-        let what = damage().await.unwrap().unwrap();
+        let what = damage().unwrap();
         assert!(what.contains("0001.fullchain.pem"), "{what}");
     }
     std::fs::write(&chain, &whole).unwrap();
     std::fs::remove_file(file("0001.privkey.pem")).unwrap();
-    let what = damage().await.unwrap().unwrap();
+    let what = damage().unwrap();
     assert!(what.contains("it is not there"), "{what}");
 }
 
@@ -551,6 +551,46 @@ async fn a_child_in_a_session_of_its_own_is_killed_too() {
     let number = std::fs::read_to_string(&pid).unwrap();
     let number = rustix::process::Pid::from_raw(number.trim().parse().unwrap()).unwrap();
     rustix::process::kill_process(number, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn keytool_opens_the_pkcs12_file() {
+    let machine = Machine::new();
+    let version = machine.version(1).await;
+    let content = Content::Pkcs12 {
+        password: SecretString::from("change it"),
+    };
+    let file = machine.file("etc/a.p12", content);
+    machine.deploy(&version, &[target(vec![file], None)]).await;
+    let list = |password: &str| {
+        std::process::Command::new(std::env::var("DNSEAL_KEYTOOL").unwrap_or("keytool".into()))
+            .args([
+                "-list",
+                "-v",
+                "-storetype",
+                "PKCS12",
+                "-storepass",
+                password,
+            ])
+            .arg("-keystore")
+            .arg(machine.path("etc/a.p12"))
+            .env("LC_ALL", "C.UTF-8")
+            .output()
+    };
+    let opened = match list("change it") {
+        Ok(opened) => opened,
+        Err(error) => {
+            let required = std::env::var("DNSEAL_TESTS_REQUIRE_PEERS").is_ok_and(|v| v == "1");
+            assert!(!required, "keytool: {error}");
+            eprintln!("SKIPPED: keytool (default-jre-headless) is not installed");
+            return;
+        }
+    };
+    let text = String::from_utf8_lossy(&opened.stdout);
+    assert!(opened.status.success(), "{opened:?}");
+    assert!(text.contains("Alias name: a.test"), "{text}");
+    assert!(text.contains("Entry type: PrivateKeyEntry"), "{text}");
+    assert!(!list("wrong one").unwrap().status.success());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The account of an order: found in the store, else by its key at the CA, else registered.
 
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
@@ -10,6 +11,8 @@ use crate::account::obtain;
 use crate::acme::Account;
 use crate::acme::Client;
 use crate::event::Events;
+use crate::store::AccountId;
+use crate::store::LockGuard;
 use crate::store::LockName;
 use crate::store::StoredAccount;
 
@@ -21,25 +24,15 @@ pub(super) async fn account(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Account, IssueError> {
-    let id = request.account_id();
-    let queue = engine.queue_for(&id);
-    let _turn = queue.lock().await;
-    let _lock = engine
-        .lock(
-            &LockName::account(&id),
-            request.timeouts.lock,
-            events,
-            cancel,
-        )
-        .await?;
+    let turn = Turn::take(engine, request, events, cancel).await?;
     let wish = Wish {
-        id,
+        id: turn.id.clone(),
         ca: &request.ca,
         contacts: &request.contacts,
         terms: &request.terms,
         external_account: request.external_account.as_ref(),
     };
-    let obtained = obtain(&*engine.store, client, &engine.transport, &wish, events).await?;
+    let obtained = obtain(&*engine.store, client, &wish, events).await?;
     Ok(obtained.account)
 }
 
@@ -51,18 +44,8 @@ pub(super) async fn forget(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<(), IssueError> {
-    let id = request.account_id();
-    let queue = engine.queue_for(&id);
-    let _turn = queue.lock().await;
-    let _lock = engine
-        .lock(
-            &LockName::account(&id),
-            request.timeouts.lock,
-            events,
-            cancel,
-        )
-        .await?;
-    if let Some((mut stored, tag)) = StoredAccount::load(&*engine.store, &id).await?
+    let turn = Turn::take(engine, request, events, cancel).await?;
+    if let Some((mut stored, tag)) = StoredAccount::load(&*engine.store, &turn.id).await?
         // Another run may have been quicker.
         && stored.url.as_deref() == Some(url)
     {
@@ -70,4 +53,32 @@ pub(super) async fn forget(
         stored.save(&*engine.store, Some(&tag)).await?;
     }
     Ok(())
+}
+
+/// The account's record is ours: among the orders of this process, and among processes.
+struct Turn {
+    id: AccountId,
+    _lock: Box<dyn LockGuard>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Turn {
+    async fn take(
+        engine: &Engine,
+        request: &Request,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Self, IssueError> {
+        let id = request.account_id();
+        let turn = engine.queue_for(&id).lock_owned().await;
+        let name = LockName::account(&id);
+        let lock = engine
+            .lock(&name, request.timeouts.lock, events, cancel)
+            .await?;
+        Ok(Self {
+            id,
+            _lock: lock,
+            _turn: turn,
+        })
+    }
 }

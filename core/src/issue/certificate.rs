@@ -6,15 +6,16 @@ use super::Checkpoint;
 use super::IssueError;
 use super::expiry::Deadline;
 use super::key::KeyInTheMaking;
-use super::key::Material;
+use super::key::Material as KeyMaterial;
 use super::walk::Walk;
 use crate::acme::Account;
 use crate::acme::CertificateChain;
 use crate::acme::Order;
 use crate::acme::OrderStatus;
 use crate::acme::Wait;
-use crate::deploy;
+use crate::deploy::Bundle;
 use crate::deploy::LiveFiles;
+use crate::deploy::Material;
 use crate::event::Stage;
 use crate::event::What;
 use crate::store::Key;
@@ -96,7 +97,7 @@ impl Walk<'_> {
         &self,
         account: &Account,
         order: &Order,
-        key: &Material,
+        key: &KeyMaterial,
         ordered: &Wanted,
     ) -> Result<CertificateChain, IssueError> {
         let download = account.download(order).await?;
@@ -171,7 +172,7 @@ impl Walk<'_> {
 
     pub(super) async fn project(&self, version: &Version) -> Result<LiveFiles, IssueError> {
         let stored = self.stored(version).await?;
-        self.place(version, &stored)
+        self.place(version, &stored.bundle())
     }
 
     /// Writes a version that is kept to this machine, where other files or none stand there; `None` where the store has lost it.
@@ -187,25 +188,26 @@ impl Walk<'_> {
             }
             Err(error) => return Err(error.into()),
         };
+        let bundle = stored.bundle();
         let live = &self.engine.live;
         let in_place = live.current(&self.request.id)? == Some(version.number)
-            && live.holds(&self.request.id, &stored.bundle())?;
+            && live.holds(&self.request.id, &bundle)?;
         match in_place {
             true => Ok(Some(live.files(&self.request.id))),
-            false => self.place(version, &stored).map(Some),
+            false => self.place(version, &bundle).map(Some),
         }
     }
 
-    async fn stored(&self, version: &Version) -> Result<deploy::Material, StoreError> {
-        deploy::Material::read(&*self.engine.store, &self.request.id, version).await
+    async fn stored(&self, version: &Version) -> Result<Material, StoreError> {
+        Material::read(&*self.engine.store, &self.request.id, version).await
     }
 
-    fn place(&self, version: &Version, stored: &deploy::Material) -> Result<LiveFiles, IssueError> {
+    fn place(&self, version: &Version, bundle: &Bundle<'_>) -> Result<LiveFiles, IssueError> {
         let id = &self.request.id;
         let files = self
             .engine
             .live
-            .project(id, version.number, &stored.bundle())
+            .project(id, version.number, bundle)
             .map_err(|source| IssueError::Projection {
                 id: id.clone(),
                 source,

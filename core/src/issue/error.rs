@@ -490,6 +490,11 @@ impl IssueError {
                 error.is_retryable() && !error.is_rate_limited()
             }
             Self::Store(_) | Self::File(_) => true,
+            // It is good as soon as this machine's clock is right, and paid for.
+            Self::Chain {
+                source: ChainError::NotNow { now, not_after, .. },
+                ..
+            } => now < not_after,
             _ => false,
         }
     }

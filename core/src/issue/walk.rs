@@ -307,6 +307,7 @@ impl Walk<'_> {
             .update(|head| {
                 head.worker = None;
                 head.renewal.advice = advice;
+                head.renewal.listing = None;
                 head.renewal.failure = None;
             })
             .await?;
@@ -544,9 +545,13 @@ impl Walk<'_> {
     async fn issued(&self, version: Version, files: LiveFiles, issued_now: bool) -> Issued {
         let head = self.session.head().await;
         let policy = &self.request.renewal.policy;
+        let due = due(&head, self.asked, Timestamp::now(), policy);
+        if let Some((message, hint)) = due.warning(&version) {
+            self.events.warn(message, Some(hint));
+        }
         Issued {
             id: self.request.id.clone(),
-            renew_at: due(&head, self.asked, Timestamp::now(), policy).at,
+            renew_at: due.at,
             version,
             issued_now,
             files,

@@ -211,7 +211,7 @@ fn environment(notice: &Notice, now: Timestamp) -> Vec<(&'static str, String)> {
             "DNSEAL_EVENT_SECONDS_LEFT",
             notice.seconds_left(now).map(|left| left.to_string()),
         ),
-        ("DNSEAL_EVENT_TARGET", notice.target.clone()),
+        ("DNSEAL_EVENT_TARGET", notice.target()),
         (
             "DNSEAL_EVENT_ERROR",
             notice.cause.as_ref().map(|cause| cause.message.clone()),

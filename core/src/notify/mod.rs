@@ -214,7 +214,7 @@ impl Notifier {
         while let Some((sink, (taken, known, error))) = all.next().await {
             told.sent += taken.len();
             told.known += known;
-            record.add(&sink.fingerprint(), taken, now);
+            record.add(&sink.fingerprint(), taken.into_iter().flatten(), now);
             if let Some(said) = &said
                 && let Err(error) = said.write(&record, now)
             {
@@ -243,13 +243,12 @@ impl Notifier {
         heard: &BTreeMap<String, Timestamp>,
         now: Timestamp,
         cancel: &CancellationToken,
-    ) -> (Vec<String>, usize, Option<NotifyError>) {
+    ) -> (Vec<Vec<String>>, usize, Option<NotifyError>) {
         let (mut taken, mut known) = (Vec::new(), 0);
         for notice in notices.iter().filter(|n| sink.wants(n.kind)) {
-            let topic = notice.topic();
-            if notice.kind != NoticeKind::Test
-                && heard.get(&topic).is_some_and(|at| is_fresh(*at, now))
-            {
+            let topics = notice.topics();
+            let has_heard = |topic| heard.get(topic).is_some_and(|at| is_fresh(*at, now));
+            if notice.kind != NoticeKind::Test && topics.iter().all(has_heard) {
                 known += 1;
                 continue;
             }
@@ -259,8 +258,8 @@ impl Notifier {
                 () = cancel.cancelled() => Err(NotifyError::Cancelled),
             };
             match sent {
-                Ok(()) if notice.kind == NoticeKind::Test => taken.push(String::new()),
-                Ok(()) => taken.push(topic),
+                Ok(()) if notice.kind == NoticeKind::Test => taken.push(Vec::new()),
+                Ok(()) => taken.push(topics),
                 Err(error) => return (taken, known, Some(error)),
             }
         }

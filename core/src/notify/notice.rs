@@ -105,7 +105,7 @@ pub struct Notice {
     /// When the next try is due.
     pub next_try: Option<Timestamp>,
     /// Where it was deployed to, or was not.
-    pub target: Option<String>,
+    pub targets: Vec<String>,
 }
 
 /// What went wrong.
@@ -129,7 +129,7 @@ impl Notice {
             not_after: None,
             cause: None,
             next_try: None,
-            target: None,
+            targets: Vec::new(),
         }
     }
 
@@ -142,17 +142,30 @@ impl Notice {
         self
     }
 
-    /// What is said once a day: two notices with the same topic say the same thing. That there is a new version is news each time.
-    pub(super) fn topic(&self) -> String {
+    /// What is said once a day: a notice that has no topic of its own says nothing new. That there is a new version is news each
+    /// time, and so is another target that fails.
+    pub(super) fn topics(&self) -> Vec<String> {
         let news = matches!(self.kind, NoticeKind::Deployed | NoticeKind::Renewed);
-        match (&self.certificate, &self.directory) {
+        let topic = match (&self.certificate, &self.directory) {
             (Some(id), _) => match self.version.filter(|_| news) {
                 Some(version) => format!("{} {id} {version}", self.kind),
                 None => format!("{} {id}", self.kind),
             },
             (None, Some(directory)) => format!("{} {directory}", self.kind),
             (None, None) => self.kind.to_string(),
+        };
+        match self.kind {
+            NoticeKind::DeployFailed if !self.targets.is_empty() => {
+                let of_target = |target| format!("{topic} {target}");
+                self.targets.iter().map(of_target).collect()
+            }
+            _ => vec![topic],
         }
+    }
+
+    /// All targets side by side.
+    pub(super) fn target(&self) -> Option<String> {
+        (!self.targets.is_empty()).then(|| self.targets.join(", "))
     }
 
     /// One line for people.
@@ -173,8 +186,7 @@ impl Notice {
             .version
             .map_or_else(String::new, |number| format!(" (version {number})"));
         let target = self
-            .target
-            .as_ref()
+            .target()
             .map_or_else(String::new, |target| format!(" to {target}"));
         match self.kind {
             NoticeKind::AccountRefused => {
@@ -217,7 +229,7 @@ impl Notice {
             "not_after": self.not_after,
             "seconds_left": self.seconds_left(now),
             "next_try": self.next_try.map(in_seconds),
-            "target": self.target,
+            "target": self.target(),
             "error": self.cause,
             "sender": concat!("dnseal/", env!("CARGO_PKG_VERSION")),
         })

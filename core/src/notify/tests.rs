@@ -345,3 +345,28 @@ fn expiry_is_near_only_long_after_a_renewal_was_due() {
         );
     }
 }
+
+#[tokio::test]
+async fn another_target_that_fails_is_news() {
+    let dir = tempfile::tempdir().unwrap();
+    let cancel = CancellationToken::new();
+    let receiver = Receiver::start(&[200]).await;
+    let (notifier, _stream) = notifier(dir.path(), vec![receiver.sink(None)]);
+    let not_deployed = |targets: &[&str]| Notice {
+        targets: targets.iter().map(|t| (*t).to_owned()).collect(),
+        ..Notice::new(NoticeKind::DeployFailed, Some("a.test".parse().unwrap()))
+    };
+    for (targets, sent) in [
+        (&["nginx", "postfix"][..], 1),
+        (&["nginx"], 0),
+        (&["nginx", "haproxy"], 1),
+        (&["haproxy"], 0),
+        (&[], 1),
+        (&[], 0),
+    ] {
+        let told = notifier
+            .tell(&[not_deployed(targets)], now(), &cancel)
+            .await;
+        assert_eq!(told.sent, sent, "{targets:?}");
+    }
+}

@@ -1,4 +1,4 @@
-//! Asking CAs when to renew, where what they said last has run out, and writing their answers down.
+//! Asking CAs when to renew and what they have revoked, where what they said last has run out, and writing their answers down.
 //!
 //! What goes wrong here stops nothing: a certificate about which nobody says anything is renewed by its lifetime. A CA is
 //! not asked about what has expired or was replaced (RFC 9773 section 4.3), and its directory is read once for all certificates.
@@ -9,12 +9,17 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use futures::future;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::draw;
+use super::listing::Lists;
+use super::listing::Looked;
+use super::listing::look_at;
+use super::listing::worth_looking;
 use crate::acme::AccountKey;
 use crate::acme::AcmeError;
 use crate::acme::Client;
@@ -38,6 +43,7 @@ use crate::store::Window;
 pub struct Advisor {
     cas: Mutex<HashMap<String, Arc<OnceCell<Option<Client>>>>>,
     events: Events,
+    lists: Lists,
     store: Arc<dyn Store>,
     thumbprints: Mutex<HashMap<AccountId, String>>,
     transport: Transport,
@@ -49,6 +55,7 @@ impl Advisor {
         Self {
             cas: Mutex::default(),
             events,
+            lists: Lists::new(store.clone(), transport.clone()),
             store,
             thumbprints: Mutex::default(),
             transport,
@@ -57,7 +64,17 @@ impl Advisor {
 
     /// Whether what the CA of `head` said last no longer covers now.
     pub fn has_to_ask(head: &Head, now: Timestamp) -> bool {
-        worth_asking(head, now).is_some()
+        worth_asking(head, now).is_some() || worth_looking(head, now).is_some()
+    }
+
+    /// From when on it does not, where anybody is to be asked about it.
+    pub fn asks_from(head: &Head) -> Option<Timestamp> {
+        let current = head.current.as_ref().filter(|v| v.revoked.is_none());
+        let ari_id = current?.ari_id.as_ref();
+        let advice = head.renewal.advice.as_ref();
+        let asked = advice.filter(|advice| ari_id == Some(&advice.certificate));
+        let asked = asked.map(|advice| advice.ask_again);
+        asked.into_iter().chain(look_at(head)).min()
     }
 
     /// The head with what its CA says now, where that had to be asked. A head that another run works on is not waited for.
@@ -67,35 +84,43 @@ impl Advisor {
         now: Timestamp,
         cancel: &CancellationToken,
     ) -> Result<Head, StoreError> {
-        let Some((version, ari_id)) = worth_asking(&head, now) else {
-            return Ok(head);
-        };
         let asking = async {
+            let (version, ari_id) = worth_asking(&head, now)?;
             let client = self.client(&version.directory).await;
             let thumbprint = self.thumbprint(&head).await;
             let last = head.renewal.advice.as_ref();
-            match client {
+            Some(match client {
                 Some(client) => ask(&client, ari_id, &thumbprint, last, now).await,
                 None => nothing(ari_id, last, now, true),
-            }
+            })
         };
-        let advice = tokio::select! {
-            advice = asking => advice,
+        let looking = async {
+            let (version, url) = worth_looking(&head, now)?;
+            Some(self.lists.look(&head, version, url, now).await)
+        };
+        let (advice, looked) = tokio::select! {
+            answers = future::join(asking, looking) => answers,
             () = cancel.cancelled() => return Ok(head),
         };
-        explain(
-            &advice,
-            last_explanation(&head),
-            &self.events.for_certificate(&head.id),
-        );
-        self.keep(head, advice, cancel).await
+        if let Some(advice) = &advice {
+            explain(
+                advice,
+                last_explanation(&head),
+                &self.events.for_certificate(&head.id),
+            );
+        }
+        match (&advice, &looked) {
+            (None, None) => Ok(head),
+            _ => self.keep(head, advice, looked, cancel).await,
+        }
     }
 
-    /// Writes the answer into the head, unless another run works on it; that one asks for itself.
+    /// Writes the answers into the head, unless another run works on it; that one asks for itself.
     async fn keep(
         &self,
         mut head: Head,
-        advice: Advice,
+        advice: Option<Advice>,
+        looked: Option<Looked>,
         cancel: &CancellationToken,
     ) -> Result<Head, StoreError> {
         let patience = Patience {
@@ -103,11 +128,30 @@ impl Advisor {
             at_most: Duration::ZERO,
             on_wait: &|_| {},
         };
+        // Whoever makes the next version must not use this key again.
+        if let Some(mark) = looked.as_ref().and_then(|l| l.compromised.as_ref()) {
+            mark.save(&*self.store).await?;
+        }
+        let note = |head: &mut Head| {
+            let Some(current) = &head.current else {
+                return;
+            };
+            if let Some(advice) = advice
+                && current.ari_id.as_ref() == Some(&advice.certificate)
+            {
+                head.renewal.advice = Some(advice);
+            }
+            if let Some(Looked { listing, .. }) = looked
+                && current.serial == listing.serial
+            {
+                head.renewal.listing = Some(listing);
+            }
+        };
         let name = LockName::certificate(&head.id);
         let _lock = match self.store.lock(&name, patience).await {
             Ok(lock) => lock,
             Err(StoreError::Locked { .. } | StoreError::Cancelled { .. }) => {
-                head.renewal.advice = Some(advice);
+                note(&mut head);
                 return Ok(head);
             }
             Err(error) => return Err(error),
@@ -116,14 +160,7 @@ impl Advisor {
             return Ok(head);
         };
         let session = HeadSession::new(self.store.clone(), fresh, Some(tag));
-        session
-            .update(|head| {
-                let current = head.current.as_ref().and_then(|v| v.ari_id.as_deref());
-                if current == Some(advice.certificate.as_str()) {
-                    head.renewal.advice = Some(advice);
-                }
-            })
-            .await?;
+        session.update(note).await?;
         Ok(session.head().await)
     }
 

@@ -36,12 +36,17 @@ impl fmt::Display for RenewBefore {
         match self {
             Self::Share(millionths) => write!(f, "{}%", f64::from(*millionths) / 10_000.0),
             Self::Time(time) => {
-                let (days, seconds) = (time.as_secs() / DAY, time.as_secs() % DAY);
-                match (days, seconds) {
-                    (0, seconds) => write!(f, "{seconds}s"),
-                    (days, 0) => write!(f, "{days}d"),
-                    (days, seconds) => write!(f, "{days}d {seconds}s"),
+                let mut rest = time.as_secs();
+                let mut space = "";
+                for (unit, seconds) in [("d", DAY), ("h", 3600), ("m", 60), ("s", 1)] {
+                    let (count, left) = (rest / seconds, rest % seconds);
+                    if count > 0 {
+                        write!(f, "{space}{count}{unit}")?;
+                        space = " ";
+                    }
+                    rest = left;
                 }
+                Ok(())
             }
         }
     }
@@ -154,6 +159,8 @@ mod tests {
             );
             assert_eq!(before.to_string().parse(), Ok(before), "{text}");
         }
+        let odd: RenewBefore = "36h 61s".parse().unwrap();
+        assert_eq!(odd.to_string(), "1d 12h 1m 1s");
         for text in [
             "",
             "0",

@@ -7,6 +7,7 @@
 mod advisor;
 mod backoff;
 mod before;
+mod listing;
 
 use std::fmt;
 
@@ -23,6 +24,7 @@ pub use before::RenewBeforeError;
 
 use crate::store::Failure;
 use crate::store::Head;
+use crate::store::Version;
 use crate::store::Wanted;
 use crate::store::Window;
 
@@ -42,9 +44,22 @@ pub struct Due {
     pub reason: Reason,
     /// Tries for it that have failed, after which it is left alone for a while.
     pub held: Option<Failure>,
+    /// What was decided, where it is passed over because the certificate does not live that long.
+    pub passed_over: Option<RenewBefore>,
 }
 
 impl Due {
+    /// What to say of a decision that is passed over, and what to do about it.
+    pub fn warning(&self, version: &Version) -> Option<(String, String)> {
+        let before = self.passed_over?;
+        let message = format!(
+            "`renew-before: {before}` is passed over: the certificate lives for {}, and would be due again at once",
+            RenewBefore::Time(version.lifetime())
+        );
+        let hint = "write a share of the lifetime, such as `1/3`, or a shorter time".to_owned();
+        Some((message, hint))
+    }
+
     /// When the next try is to be made: not while it is left alone after a failure.
     pub fn next(&self) -> Timestamp {
         match &self.held {
@@ -120,6 +135,10 @@ pub fn due(head: &Head, wanted: &Wanted, now: Timestamp, policy: &Policy) -> Due
         at,
         reason,
         held: held.filter(|failure| wanted.same_names(&failure.names)),
+        passed_over: policy.before.filter(|before| {
+            let version = head.current.as_ref();
+            version.is_some_and(|version| before.of(version.lifetime()).is_none())
+        }),
     }
 }
 
@@ -143,7 +162,7 @@ fn by_rule(head: &Head, wanted: &Wanted, now: Timestamp, policy: &Policy) -> (Ti
         return (now, Reason::Revoked);
     }
 
-    let lifetime = version.not_after.duration_since(version.not_before);
+    let lifetime = version.lifetime();
     let decided = policy.before.and_then(|before| {
         let left = before.of(lifetime)?;
         Some((version.not_after.checked_sub(left).ok()?, Reason::Before))

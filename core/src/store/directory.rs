@@ -65,6 +65,21 @@ impl DirectoryStore {
         Ok(())
     }
 
+    /// What is under `key`, as far as it can be told without reading it; for many keys, one after the other.
+    pub(crate) fn glance(&self, key: &Key) -> Option<Glance> {
+        let mut path = self.path().to_owned();
+        path.extend(key.components());
+        Glance::at(&path)
+    }
+
+    /// The content under `key`, for whoever can wait.
+    pub(crate) fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        match existing_parent(&self.root, key)? {
+            Some((dir, name)) => Ok(dir.read(name)?),
+            None => Ok(None),
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.root.path()
@@ -96,6 +111,17 @@ impl Store for DirectoryStore {
             }))
         })
         .await
+    }
+
+    async fn get_each(&self, keys: Vec<Key>) -> Vec<Result<Option<Vec<u8>>, StoreError>> {
+        let reading = self.blocking(move |root| {
+            let read = |key: &Key| match existing_parent(root, key)? {
+                Some((dir, name)) => Ok(dir.read(name)?),
+                None => Ok(None),
+            };
+            Ok(keys.iter().map(read).collect())
+        });
+        reading.await.unwrap_or_else(|error| vec![Err(error)])
     }
 
     async fn put_if_absent(&self, key: &Key, content: Vec<u8>) -> Result<Tag, StoreError> {
@@ -131,18 +157,6 @@ impl Store for DirectoryStore {
                     key: key.to_string(),
                 }),
             }
-        })
-        .await
-    }
-
-    async fn glance(&self, keys: Vec<Key>) -> Result<Vec<Option<Glance>>, StoreError> {
-        self.blocking(move |root| {
-            let path = |key: &Key| {
-                let mut path = root.path().to_owned();
-                path.extend(key.components());
-                path
-            };
-            Ok(keys.iter().map(|key| Glance::at(&path(key))).collect())
         })
         .await
     }

@@ -87,13 +87,16 @@ impl Head {
     pub async fn load(store: &dyn Store, id: &CertId) -> Result<Option<(Self, Tag)>, StoreError> {
         let key = Key::head(id);
         match store.get(&key).await? {
-            Some((content, tag)) => {
-                let head: Self = from_json(&key, &content)?;
-                of_its_name(&key, &head.id, id)?;
-                Ok(Some((head, tag)))
-            }
+            Some((content, tag)) => Ok(Some((Self::of(id, &content)?, tag))),
             None => Ok(None),
         }
+    }
+
+    fn of(id: &CertId, content: &[u8]) -> Result<Self, StoreError> {
+        let key = Key::head(id);
+        let head: Self = from_json(&key, content)?;
+        of_its_name(&key, &head.id, id)?;
+        Ok(head)
     }
 }
 
@@ -110,29 +113,49 @@ pub async fn heads_as<T>(
     mut needed: impl FnMut(CertId, Result<Head, StoreError>) -> T + Send,
 ) -> Result<Vec<T>, StoreError> {
     let names = store.names(&Key::certificates()).await?;
-    let ids = names
-        .into_iter()
-        .filter_map(|name| name.parse::<CertId>().ok());
-    let mut heads = stream::iter(ids)
-        .map(|id| async move {
-            let head = Head::load(store, &id).await;
-            (id, head)
-        })
+    let ids: Vec<CertId> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    let goes: Vec<Vec<CertId>> = ids.chunks(HEADS_A_READ).map(<[_]>::to_vec).collect();
+    let mut read = stream::iter(goes)
+        .map(|ids| several(store, ids))
         .buffered(CONCURRENT_READS);
     let mut found = Vec::new();
-    while let Some((id, head)) = heads.next().await {
-        match head {
-            Ok(Some((head, _))) => found.push(needed(id, Ok(head))),
-            // Only versions or temporary files, which `tidy` sees to.
-            Ok(None) => {}
-            Err(error) => found.push(needed(id, Err(error))),
+    while let Some(heads) = read.next().await {
+        for (id, head) in heads {
+            match head {
+                Ok(Some(head)) => found.push(needed(id, Ok(head))),
+                // Only versions or temporary files, which `tidy` sees to.
+                Ok(None) => {}
+                Err(error) => found.push(needed(id, Err(error))),
+            }
         }
     }
     Ok(found)
 }
 
+/// The heads of these certificates, read and understood beside whoever waits for them.
+async fn several(
+    store: &dyn Store,
+    ids: Vec<CertId>,
+) -> Vec<(CertId, Result<Option<Head>, StoreError>)> {
+    let contents = store.get_each(ids.iter().map(Key::head).collect()).await;
+    let understood = tokio::task::spawn_blocking(move || {
+        let heads = ids.into_iter().zip(contents).map(|(id, content)| {
+            let understood = |content: Vec<u8>| Head::of(&id, &content);
+            let head = content.and_then(|content| content.map(understood).transpose());
+            (id, head)
+        });
+        heads.collect()
+    });
+    match understood.await {
+        Ok(heads) => heads,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// How many heads are read in one go: enough that the way to them costs little, and few enough to hold.
+const HEADS_A_READ: usize = 64;
 /// Reads under way at once.
-const CONCURRENT_READS: usize = 32;
+const CONCURRENT_READS: usize = 4;
 
 /// What a certificate should be.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

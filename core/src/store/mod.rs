@@ -37,6 +37,7 @@ pub(crate) use dir::Kind;
 pub use dir::Mode;
 pub(crate) use dir::Staged;
 pub(crate) use dir::check_program;
+pub use dir::is_same_file;
 pub use directory::DirectoryStore;
 pub(crate) use directory::wait_for_lock;
 pub use head::Head;
@@ -71,15 +72,22 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The content under `key` and its tag.
     async fn get(&self, key: &Key) -> Result<Option<(Vec<u8>, Tag)>, StoreError>;
 
+    /// The contents under many keys, in their order; where there are many it costs less than one after the other.
+    async fn get_each(&self, keys: Vec<Key>) -> Vec<Result<Option<Vec<u8>>, StoreError>> {
+        let mut contents = Vec::with_capacity(keys.len());
+        for key in keys {
+            let found = self.get(&key).await;
+            contents.push(found.map(|found| found.map(|(content, _)| content)));
+        }
+        contents
+    }
+
     /// Writes `content` unless there is something under `key`: then [`StoreError::Changed`].
     async fn put_if_absent(&self, key: &Key, content: Vec<u8>) -> Result<Tag, StoreError>;
 
     /// Writes `content` if what is there still has this tag: else [`StoreError::Changed`].
     async fn put_if_match(&self, key: &Key, content: Vec<u8>, tag: &Tag)
     -> Result<Tag, StoreError>;
-
-    /// What each of these looks like without being read; nothing where nothing is there.
-    async fn glance(&self, keys: Vec<Key>) -> Result<Vec<Option<Glance>>, StoreError>;
 
     /// The keys that begin with `prefix`, in order.
     async fn list(&self, prefix: &Key) -> Result<Vec<Key>, StoreError>;

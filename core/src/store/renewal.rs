@@ -70,7 +70,7 @@ pub struct Listing {
     /// Since when it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Timestamp>,
-    /// From when a newer list is worth reading.
+    /// From when the list is worth reading again.
     pub look_again: Timestamp,
 }
 

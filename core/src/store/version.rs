@@ -88,10 +88,15 @@ impl Version {
         !matches!(self.spec.key, KeyOrigin::Csr { .. })
     }
 
+    /// How long it lives.
+    pub fn lifetime(&self) -> SignedDuration {
+        self.not_after.duration_since(self.not_before)
+    }
+
     /// From when it should be renewed, where the CA does not say: when less is left than 30 days or a third of its
     /// lifetime, whichever is less; a half where it lives shorter than ten days.
     pub fn renew_at(&self) -> Timestamp {
-        let lifetime = self.not_after.duration_since(self.not_before);
+        let lifetime = self.lifetime();
         let left = match lifetime < SHORT_LIVED {
             true => lifetime / 2,
             false => (lifetime / 3).min(RENEW_BEFORE),

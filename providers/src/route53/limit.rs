@@ -2,7 +2,8 @@
 //!
 //! Route 53 counts all requests of an account, other machines' and the console's included, so that the share that is left is
 //! learned from refusals: the first means that others are there, nobody knows how many, and leaves little of the rate; each
-//! further one halves it, and requests that get through bring it back.
+//! further one halves it, and time without one brings it back. That goes slowly, because all who share the account speed up
+//! together, and whoever is refused then must find room a moment later. Below the full rate nothing is saved up for a burst.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -28,6 +29,7 @@ impl Limiter {
                 burst,
                 full_rate: rate,
                 not_before: None,
+                raised: None,
                 rate,
                 refused: None,
                 told: None,
@@ -77,6 +79,7 @@ struct Bucket {
     burst: f64,
     full_rate: f64,
     not_before: Option<Instant>,
+    raised: Option<Instant>,
     rate: f64,
     refused: Option<Instant>,
     told: Option<Instant>,
@@ -92,7 +95,7 @@ impl Bucket {
         }
         let since = self.updated.replace(now).unwrap_or(now);
         let gained = now.saturating_duration_since(since).as_secs_f64() * self.rate;
-        self.tokens = (self.tokens + gained).min(self.burst);
+        self.tokens = (self.tokens + gained).min(self.most());
         if self.tokens >= 1.0 {
             self.tokens -= 1.0;
             return None;
@@ -100,6 +103,15 @@ impl Bucket {
         let wait = Duration::from_secs_f64((1.0 - self.tokens) / self.rate);
         // A wait of nothing would spin for the sake of a rounding error.
         Some(wait.max(Duration::from_millis(1)))
+    }
+
+    /// How many requests may go at once.
+    fn most(&self) -> f64 {
+        if self.rate < self.full_rate {
+            self.rate.max(1.0)
+        } else {
+            self.burst
+        }
     }
 
     fn slow_down(&mut self, now: Instant, jitter: f64) {
@@ -125,8 +137,16 @@ impl Bucket {
     }
 
     fn speed_up(&mut self, now: Instant) {
-        if self.refused.is_some_and(|then| now - then > MEMORY) {
-            self.rate = (self.rate + self.full_rate / 20.0).min(self.full_rate);
+        let Some(from) = self.refused.map(|then| then + MEMORY) else {
+            return;
+        };
+        let since = self.raised.max(Some(from)).unwrap_or(from);
+        // Time in which nothing was asked proves nothing.
+        let quiet = now.saturating_duration_since(since).min(PROVEN);
+        if now > from {
+            let gained = self.full_rate * RECOVERY * quiet.as_secs_f64();
+            self.rate = (self.rate + gained).min(self.full_rate);
+            self.raised = Some(now);
         }
     }
 }
@@ -135,6 +155,10 @@ impl Bucket {
 const NOTICED: Duration = Duration::from_millis(500);
 /// For how long a refusal keeps the rate down.
 const MEMORY: Duration = Duration::from_secs(5);
+/// How much of the full rate comes back each second.
+const RECOVERY: f64 = 0.01;
+/// For how long before it a request that was taken speaks.
+const PROVEN: Duration = Duration::from_secs(2);
 /// What is left of the rate after a refusal, so that whatever is refused gets through the next time.
 const SHARE: f64 = 0.1;
 /// A wait is told again after this long.
@@ -177,11 +201,28 @@ mod tests {
             (11.0..12.5).contains(&took),
             "one pause and a tenth of the rate: {took}"
         );
-        tokio::time::sleep(MEMORY).await;
-        for _ in 0..20 {
+        let began = Instant::now();
+        while limiter.with(|bucket| bucket.rate) < 10.0 {
+            limiter.acquire("the API", &Events::silent()).await;
             limiter.taken();
         }
-        let rate = limiter.with(|bucket| bucket.rate);
-        assert!((rate - 10.0).abs() < 1e-9, "{rate}");
+        let took = began.elapsed().as_secs_f64();
+        assert!(
+            (60.0..120.0).contains(&took),
+            "a hundredth a second: {took}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_saved_up_while_others_are_there() {
+        let limiter = Limiter::new(10, 50);
+        limiter.refused();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let began = Instant::now();
+        for _ in 0..5 {
+            limiter.acquire("the API", &Events::silent()).await;
+        }
+        let took = began.elapsed().as_secs_f64();
+        assert!((3.9..4.2).contains(&took), "one at once: {took}");
     }
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Ca, StartError,
     issue::{self, Hierarchy, ServerIdentity},
+    route,
     server::{self, Inner},
 };
 
@@ -47,6 +48,7 @@ pub(super) struct Config {
     pub(super) authz_lifetime: Duration,
     pub(super) intermediates: usize,
     pub(super) alternates: usize,
+    pub(super) revocation_list: bool,
     pub(super) blocked: Vec<String>,
     pub(super) terms: Terms,
     pub(super) retry_after: Option<RetryAfter>,
@@ -102,6 +104,7 @@ impl Default for CaBuilder {
                 authz_lifetime: Duration::from_secs(24 * 3600),
                 intermediates: 1,
                 alternates: 0,
+                revocation_list: false,
                 blocked: Vec::new(),
                 terms: Terms::Own,
                 retry_after: None,
@@ -219,6 +222,12 @@ impl CaBuilder {
         self
     }
 
+    /// Whether certificates say where the list of revoked ones is (RFC 5280 section 4.2.1.13). Default false.
+    pub fn revocation_list(mut self, published: bool) -> Self {
+        self.config.revocation_list = published;
+        self
+    }
+
     /// Domains for which, and for all names below which, nothing is issued.
     pub fn blocked_domains<D: Into<String>>(
         mut self,
@@ -288,13 +297,18 @@ impl CaBuilder {
         };
         let identity = ServerIdentity::generate(&issue::server_hosts(&host, address.ip()))?;
         let tls_root_pem = identity.root_pem.clone();
-        let hierarchy =
-            Hierarchy::generate((config.clock)(), config.intermediates, config.alternates)?;
         let authority = if host.contains(':') {
             format!("[{host}]:{}", address.port())
         } else {
             format!("{host}:{}", address.port())
         };
+        let crl_url = format!("https://{authority}/{}", route::CRL);
+        let hierarchy = Hierarchy::generate(
+            (config.clock)(),
+            config.intermediates,
+            config.alternates,
+            config.revocation_list.then_some(crl_url),
+        )?;
         let stop = CancellationToken::new();
         let inner = Arc::new(Inner::new(
             config,

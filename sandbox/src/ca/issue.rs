@@ -9,8 +9,9 @@ use std::{fmt, net::IpAddr};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SubjectPublicKeyInfo,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CrlDistributionPoint, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    SubjectPublicKeyInfo,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
@@ -28,7 +29,7 @@ use super::{
     problem::{ErrorKind, Problem},
 };
 
-type Issuer = CertifiedIssuer<'static, KeyPair>;
+pub(super) type Issuer = CertifiedIssuer<'static, KeyPair>;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -83,6 +84,8 @@ pub(super) struct Hierarchy {
     /// From the one that signs leaves up to the one below the root.
     intermediates: Vec<Issuer>,
     alternates: Vec<Alternate>,
+    /// Where the list of revoked certificates is, if it stands in certificates.
+    crl_url: Option<String>,
     key_id: Vec<u8>,
 }
 
@@ -107,6 +110,7 @@ impl Hierarchy {
         now: Timestamp,
         intermediates: usize,
         alternates: usize,
+        crl_url: Option<String>,
     ) -> Result<Self, StartError> {
         let life = SignedDuration::from_hours(24 * 3650);
         let root = Issuer::self_signed(
@@ -149,6 +153,7 @@ impl Hierarchy {
             root,
             intermediates: downwards,
             alternates: others,
+            crl_url,
             key_id,
         })
     }
@@ -159,6 +164,15 @@ impl Hierarchy {
 
     pub(super) fn alternate_root_pems(&self) -> Vec<String> {
         self.alternates.iter().map(|a| a.root_pem.clone()).collect()
+    }
+
+    pub(super) fn crl_url(&self) -> Option<&str> {
+        self.crl_url.as_deref()
+    }
+
+    /// Who signs leaves.
+    pub(super) fn issuer(&self) -> Option<&Issuer> {
+        self.intermediates.first()
     }
 
     pub(super) fn alternates(&self) -> usize {
@@ -201,7 +215,14 @@ impl Hierarchy {
         let serial = serial();
         let number = serial.to_bytes();
         params.serial_number = Some(serial);
-        let Some(issuer) = self.intermediates.first() else {
+        params.crl_distribution_points = self
+            .crl_url
+            .iter()
+            .map(|url| CrlDistributionPoint {
+                uris: vec![url.clone()],
+            })
+            .collect();
+        let Some(issuer) = self.issuer() else {
             return Err(rcgen::Error::CouldNotParseCertificate);
         };
         let certificate = params.signed_by(key, issuer)?;
@@ -368,7 +389,7 @@ fn offset(at: Timestamp) -> Result<OffsetDateTime, StartError> {
     whole_seconds(at).map_err(StartError::from)
 }
 
-fn whole_seconds(at: Timestamp) -> Result<OffsetDateTime, rcgen::Error> {
+pub(super) fn whole_seconds(at: Timestamp) -> Result<OffsetDateTime, rcgen::Error> {
     OffsetDateTime::from_unix_timestamp(at.as_second()).map_err(|_| rcgen::Error::Time)
 }
 

@@ -37,6 +37,7 @@ mod account;
 mod authorization;
 mod builder;
 mod certificate;
+mod crl;
 mod fault;
 mod identifier;
 mod issue;
@@ -206,6 +207,22 @@ impl Ca {
             end,
             explanation: explanation_url.map(str::to_owned),
         });
+        true
+    }
+
+    /// Revokes a certificate as a CA does on its own account, with a reason code of RFC 5280 section 5.3.1. Returns whether there is
+    /// such a certificate.
+    pub fn revoke(&self, serial: &[u8], reason: Option<u8>) -> bool {
+        let at = self.inner.now();
+        let mut state = self.inner.state();
+        let Some(entry) = state
+            .certificates
+            .values_mut()
+            .find(|entry| entry.serial == serial)
+        else {
+            return false;
+        };
+        entry.revoked = Some(Revocation { at, reason });
         true
     }
 

@@ -23,6 +23,8 @@ pub enum Resource {
     Orders,
     /// RFC 9773.
     RenewalInfo,
+    /// The list of revoked certificates (RFC 5280 section 5).
+    RevocationList,
     Revoke,
     /// The page with the terms of service.
     Terms,
@@ -44,6 +46,7 @@ pub(super) enum Route<'a> {
     Order(u64),
     Orders(u64),
     RenewalInfo(&'a str),
+    RevocationList,
     Revoke,
     Terms,
 }
@@ -54,6 +57,7 @@ impl<'a> Route<'a> {
         Some(match parts[..] {
             ["directory"] => Self::Directory,
             ["terms"] => Self::Terms,
+            [CRL] => Self::RevocationList,
             ["acme", "new-nonce"] => Self::NewNonce,
             ["acme", "new-account"] => Self::NewAccount,
             ["acme", "new-order"] => Self::NewOrder,
@@ -96,11 +100,15 @@ impl<'a> Route<'a> {
             Self::Order(_) => Resource::Order,
             Self::Orders(_) => Resource::Orders,
             Self::RenewalInfo(_) => Resource::RenewalInfo,
+            Self::RevocationList => Resource::RevocationList,
             Self::Revoke => Resource::Revoke,
             Self::Terms => Resource::Terms,
         }
     }
 }
+
+/// Where the list of revoked certificates is.
+pub(super) const CRL: &str = "ca.crl";
 
 /// Only the way we write a number is its path; `07` and `+7` are not.
 pub(super) fn number(text: &str) -> Option<u64> {

@@ -196,6 +196,7 @@ impl Inner {
             (&Method::HEAD, Route::NewNonce) => Ok(Reply::empty(StatusCode::OK)),
             (&Method::GET, Route::NewNonce) => Ok(Reply::empty(StatusCode::NO_CONTENT)),
             (&Method::GET, Route::RenewalInfo(cert_id)) => self.renewal_info(cert_id),
+            (&Method::GET, Route::RevocationList) => self.revocation_list(),
             (&Method::GET, Route::Terms) => {
                 let mut reply = Reply::empty(StatusCode::OK)
                     .with_header("content-type", "text/plain; charset=utf-8");
@@ -203,7 +204,7 @@ impl Inner {
                     Bytes::from_static(b"This CA is a sandbox. Trust nothing that it signs.\n");
                 Ok(reply)
             }
-            (&Method::POST, Route::RenewalInfo(_) | Route::Terms)
+            (&Method::POST, Route::RenewalInfo(_) | Route::RevocationList | Route::Terms)
             | (&Method::GET | &Method::HEAD, _) => Err(method_not_allowed(&parts.method)),
             (&Method::POST, _) => {
                 let content_type = parts.headers.get(header::CONTENT_TYPE);
@@ -318,7 +319,9 @@ impl Inner {
                 post_as_get(&jws)?;
                 self.certificate(account, id, chain)
             }
-            (Route::RenewalInfo(_) | Route::Terms, _) => Err(method_not_allowed(&Method::POST)),
+            (Route::RenewalInfo(_) | Route::RevocationList | Route::Terms, _) => {
+                Err(method_not_allowed(&Method::POST))
+            }
         }
     }
 

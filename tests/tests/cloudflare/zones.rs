@@ -73,6 +73,22 @@ async fn the_deepest_active_zone_is_found_and_remembered() {
     assert_eq!(fake.requests().len(), 3);
 }
 
+/// What the core compares with the delegation, to warn of a zone that nobody is delegated to.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_servers_of_a_zone_are_told_without_asking_again() {
+    let fake = fake(CloudflareOptions::new([ZONE, "other.test"], TOKEN)).await;
+    let provider = provider(&fake);
+    for (owner, server) in [
+        (OWNER, "ns1.example.test"),
+        ("_acme-challenge.other.test", "ns1.other.test"),
+    ] {
+        let zone = provider.zone_of(&name(owner)).await.unwrap();
+        let servers = provider.name_servers(&zone).await.unwrap();
+        assert_eq!(servers, [name(server)]);
+    }
+    assert_eq!(fake.requests().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_with_very_many_zones_is_asked_by_name() {
     let mut options = CloudflareOptions::new([ZONE], TOKEN);

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use dnseal_core::deploy::Standing as TargetStanding;
 use dnseal_core::notify::expiring;
 use dnseal_core::notify::expiring_changes;
+use dnseal_core::renew::Advisor;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
 use dnseal_core::store::Version;
@@ -229,7 +230,7 @@ async fn settle(
             next = next.min(expiring_changes(version, now).unwrap_or(Timestamp::MAX));
         }
         match (standing, seen.targets) {
-            (Ok(standing), Some(targets)) if has_to_be_deployed(targets, standing) => {
+            (Ok(standing), Some(targets)) if undeployed(targets, standing) > 0 => {
                 let worked = tried.deployments.contains(id);
                 let longest = longest_pause(version);
                 let again = patience.deployments.try_again(id, worked, longest, now);
@@ -251,6 +252,10 @@ async fn settle(
             (_, Ok(standing)) => state(head.as_ref(), standing.due.next(), at, now),
             (_, Err(_)) => state(head.as_ref(), at, at, now),
         };
+        let undeployed = match (standing, seen.targets) {
+            (Ok(standing), Some(targets)) => undeployed(targets, standing),
+            _ => before.get(id).map_or(0, |before| before.undeployed),
+        };
         let stored = failure.map_or(0, |failure| failure.times);
         let failures = stored.max(patience.renewals.times(id));
         if tried.failed.contains(id) {
@@ -269,7 +274,12 @@ async fn settle(
             );
             say(app, work, id, &achieved);
         }
-        states.insert(id.clone(), Certificate { failures, ..state });
+        let state = Certificate {
+            failures,
+            undeployed,
+            ..state
+        };
+        states.insert(id.clone(), state);
     }
     let certificates = states.len();
     metrics.set_certificates(states);
@@ -415,17 +425,11 @@ fn look_at(standing: &Standing, now: Timestamp) -> Timestamp {
         true => rests_until(standing),
         false => standing.due.next(),
     };
-    let head = standing.head.as_ref();
-    let current = head.and_then(|head| head.current.as_ref());
-    let advice = head.and_then(|head| head.renewal.advice.as_ref());
-    let (Some(version), Some(advice)) = (current, advice) else {
-        return due;
-    };
-    match version.ari_id.as_ref() == Some(&advice.certificate) {
-        true if advice.ask_again > now => due.min(advice.ask_again),
+    match standing.head.as_ref().and_then(Advisor::asks_from) {
+        Some(at) if at > now => due.min(at),
         // It could not be asked now.
-        true => due.min(now + ASK_LATER),
-        false => due,
+        Some(_) => due.min(now + ASK_LATER),
+        None => due,
     }
 }
 
@@ -434,15 +438,19 @@ fn rests_until(standing: &Standing) -> Timestamp {
     held.map_or(Timestamp::MIN, |failure| failure.again)
 }
 
-fn has_to_be_deployed(targets: &Targets<'_>, standing: &Standing) -> bool {
+/// How many targets do not have the version in force; one where that cannot be told.
+fn undeployed(targets: &Targets<'_>, standing: &Standing) -> u32 {
     let Some(head) = &standing.head else {
-        return false;
+        return 0;
     };
     match targets.of(head) {
-        Ok(states) => states
-            .iter()
-            .any(|state| state.standing != TargetStanding::Deployed),
-        Err(_) => true,
+        Ok(states) => {
+            let lacking = states
+                .iter()
+                .filter(|state| state.standing != TargetStanding::Deployed);
+            u32::try_from(lacking.count()).unwrap_or(u32::MAX)
+        }
+        Err(_) => 1,
     }
 }
 
@@ -462,6 +470,7 @@ fn state(head: Option<&Head>, due: Timestamp, at: Timestamp, now: Timestamp) -> 
         next_renewal: (next < Timestamp::MAX).then_some(next),
         failures: failure.map_or(0, |failure| failure.times),
         expiring: version.is_some_and(|version| expiring(version, now).is_some()),
+        undeployed: 0,
     }
 }
 

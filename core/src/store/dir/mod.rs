@@ -19,12 +19,16 @@ pub(crate) use portable::Dir;
 pub(crate) use portable::Staged;
 #[cfg(not(unix))]
 pub(crate) use portable::check_program;
+#[cfg(not(unix))]
+pub use portable::is_same_file;
 #[cfg(unix)]
 pub(crate) use unix::Dir;
 #[cfg(unix)]
 pub(crate) use unix::Staged;
 #[cfg(unix)]
 pub(crate) use unix::check_program;
+#[cfg(unix)]
+pub use unix::is_same_file;
 
 /// The mode of what is written; on systems without modes, nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]

@@ -315,6 +315,12 @@ pub(crate) fn check_program(path: &Path) -> Result<bool, FileError> {
     Ok(path.is_file())
 }
 
+/// Whether both are one file under two names; on systems without inodes, names that differ in case alone.
+pub fn is_same_file(path: &Path, other: &Path) -> bool {
+    let folded = |path: &Path| path.to_string_lossy().to_lowercase();
+    folded(path) == folded(other)
+}
+
 fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -524,6 +524,16 @@ pub(crate) fn check_program(path: &Path) -> Result<bool, FileError> {
     Ok(plain && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
 }
 
+/// Whether both are one file under two names, as where the file system makes nothing of case. Hard links are not: replacing
+/// the one leaves the other.
+pub fn is_same_file(path: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| {
+        let stat = rustix::fs::lstat(path).ok()?;
+        (stat.st_nlink == 1).then_some((stat.st_dev, stat.st_ino))
+    };
+    path == other || identity(path).is_some_and(|found| Some(found) == identity(other))
+}
+
 fn check_stat(
     path: &Path,
     owner: u32,
