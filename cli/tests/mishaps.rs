@@ -409,7 +409,13 @@ certificates:
     );
     fs::write(shop.path().join("tsig"), key).unwrap();
     configure(&shop, &config);
-    let variables = [("DNSEAL_CONFIG", "dnseal.yaml"), ("DNSEAL_PROVIDER", "")];
+    let variables = [
+        ("DNSEAL_CONFIG", "dnseal.yaml"),
+        ("DNSEAL_PROVIDER", ""),
+        ("RFC2136_TSIG_ALGORITHM", ""),
+        ("RFC2136_TSIG_KEY", ""),
+        ("RFC2136_TSIG_SECRET", ""),
+    ];
     let issued = shop.run_with(&["issue", "--agree-tos"], &variables).await;
     assert_eq!(issued.code, Some(3), "{issued:?}");
     assert!(issued.stdout.contains("issued one"), "{issued:?}");
