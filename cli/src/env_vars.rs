@@ -5,6 +5,10 @@
 
 /// `--account`.
 pub(crate) const ACCOUNT: &str = "DNSEAL_ACCOUNT";
+/// The private key of the account: PEM, a JWK, or PKCS#8 in base64.
+pub(crate) const ACCOUNT_KEY: &str = "DNSEAL_ACCOUNT_KEY";
+/// A file that holds it.
+pub(crate) const ACCOUNT_KEY_FILE: &str = "DNSEAL_ACCOUNT_KEY_FILE";
 /// `--agree-tos`: `1`, `true` or `yes`.
 pub(crate) const AGREE_TOS: &str = "DNSEAL_AGREE_TOS";
 /// `--ca`.
@@ -79,6 +83,14 @@ pub(crate) const SETTLE: &str = "DNSEAL_SETTLE";
 pub(crate) const STAGING: &str = "DNSEAL_STAGING";
 /// `--store`.
 pub(crate) const STORE: &str = "DNSEAL_STORE";
+/// The key or passphrase of an encrypted store.
+pub(crate) const STORE_KEY: &str = "DNSEAL_STORE_KEY";
+/// A file that holds it.
+pub(crate) const STORE_KEY_FILE: &str = "DNSEAL_STORE_KEY_FILE";
+/// The one that an encrypted store is to get.
+pub(crate) const STORE_NEW_KEY: &str = "DNSEAL_STORE_NEW_KEY";
+/// A file that holds that one.
+pub(crate) const STORE_NEW_KEY_FILE: &str = "DNSEAL_STORE_NEW_KEY_FILE";
 
 /// What other ACME clients call [`EAB_HMAC_KEY`].
 pub(crate) const ACME_EAB_HMAC_KEY: &str = "ACME_EAB_HMAC_KEY";

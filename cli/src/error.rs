@@ -373,9 +373,10 @@ fn of_store(error: &StoreError) -> ExitCode {
     match error {
         StoreError::Locked { .. } => ExitCode::LOCKED,
         StoreError::Cancelled { .. } => ExitCode::INTERRUPTED,
-        StoreError::Corrupt { .. } | StoreError::File(_) | StoreError::Newer { .. } => {
-            ExitCode::USAGE
-        }
+        StoreError::Corrupt { .. }
+        | StoreError::File(_)
+        | StoreError::Newer { .. }
+        | StoreError::Sealed { .. } => ExitCode::USAGE,
         _ => ExitCode::UNEXPECTED,
     }
 }

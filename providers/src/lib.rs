@@ -8,6 +8,8 @@
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "more-providers")]
+mod bridge;
 mod cloudflare;
 pub mod conformance;
 mod hosted;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -12,6 +13,10 @@ use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::WriteSafety;
 use dnseal_core::event::Events;
 
+#[cfg(feature = "more-providers")]
+use crate::bridge;
+#[cfg(feature = "more-providers")]
+use crate::bridge::not_served;
 use crate::cloudflare;
 use crate::hosted;
 use crate::plugin;
@@ -25,7 +30,7 @@ use crate::settings::nearest;
 
 /// Every provider there is, in the order of their kinds.
 pub fn kinds() -> &'static [Kind] {
-    KINDS
+    &KINDS
 }
 
 /// The provider called `kind`.
@@ -36,6 +41,7 @@ pub fn kind(kind: &str) -> Result<&'static Kind, UnknownKind> {
         .ok_or_else(|| UnknownKind {
             kind: kind.to_owned(),
             nearest: nearest(kind, KINDS.iter().map(|k| k.kind)),
+            not_served: not_served(kind),
         })
 }
 
@@ -112,6 +118,8 @@ impl Kind {
 pub enum Integration {
     /// By a program that says itself what it is, and has not been asked yet.
     AnyPlugin,
+    /// By the crate `dns-update`.
+    Bridged,
     /// By the contract of another tool: its scripts, its server.
     Hosted,
     /// By this program.
@@ -125,6 +133,7 @@ impl Integration {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AnyPlugin | Self::Plugin(_) => "plugin",
+            Self::Bridged => "bridged",
             Self::Hosted => "hosted",
             Self::Native => "native",
         }
@@ -229,6 +238,8 @@ impl Context {
     pub(crate) fn http(&self) -> &reqwest::Client {
         self.http.get_or_init(|| {
             reqwest::Client::builder()
+                .no_deflate()
+                .no_gzip()
                 // Credentials go to the server they are meant for only.
                 .redirect(reqwest::redirect::Policy::none())
                 .user_agent(concat!("dnseal/", env!("CARGO_PKG_VERSION")))
@@ -293,17 +304,16 @@ impl BuildError {
 pub struct UnknownKind {
     kind: String,
     nearest: Option<&'static str>,
+    not_served: Option<String>,
 }
 
 impl UnknownKind {
-    /// The near miss, or all kinds there are.
+    /// Why it is none although it could be one, the near miss, or where to look.
     pub fn hint(&self) -> String {
-        match self.nearest {
-            Some(nearest) => format!("did you mean `{nearest}`?"),
-            None => {
-                let kinds: Vec<&str> = KINDS.iter().map(|k| k.kind).collect();
-                format!("there is {}", kinds.join(", "))
-            }
+        match (&self.not_served, self.nearest) {
+            (Some(why), _) => why.clone(),
+            (None, Some(nearest)) => format!("did you mean `{nearest}`?"),
+            (None, None) => "`dnseal provider list` has the kinds there are".to_owned(),
         }
     }
 }
@@ -312,7 +322,21 @@ pub(crate) type Build = fn(&Checked, &Context) -> Result<Arc<dyn DnsProvider>, S
 
 static ANY_PLUGIN: Kind = plugin::KIND;
 
-const KINDS: &[Kind] = &[
+static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+    let mut kinds = OWN.to_vec();
+    #[cfg(feature = "more-providers")]
+    kinds.extend(bridge::kinds());
+    kinds.sort_by_key(|kind| kind.kind);
+    kinds
+});
+
+/// Without the table there is nothing to say about what is not in it.
+#[cfg(not(feature = "more-providers"))]
+fn not_served(_: &str) -> Option<String> {
+    None
+}
+
+const OWN: &[Kind] = &[
     hosted::certbot::KIND,
     cloudflare::KIND,
     hosted::dehydrated::KIND,
@@ -334,12 +358,8 @@ mod tests {
             kind("rfc2163").unwrap_err().hint(),
             "did you mean `rfc2136`?"
         );
-        assert!(
-            kind("telepathy")
-                .unwrap_err()
-                .hint()
-                .starts_with("there is certbot-hook, cloudflare, ")
-        );
+        let hint = kind("telepathy").unwrap_err().hint();
+        assert!(hint.contains("provider list"), "{hint}");
     }
 
     #[test]

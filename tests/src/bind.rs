@@ -26,6 +26,8 @@ pub struct BindOptions {
     pub notify: Vec<SocketAddr>,
     /// Where it listens, instead of at a free port. An address that an interface has.
     pub listen: Option<SocketAddr>,
+    /// The name of a key, and what whoever signs with it is shown instead of `zones`.
+    pub inner_view: Option<(String, ZoneSpec)>,
 }
 
 /// Where a secondary transfers its zones from, and how late it may be.
@@ -70,6 +72,7 @@ impl BindOptions {
             secondary_of: None,
             notify: Vec::new(),
             listen: None,
+            inner_view: None,
         }
     }
 
@@ -214,6 +217,17 @@ logging {{
             key.name, key.algorithm, key.secret_base64
         );
     }
+    if let Some((key, zone)) = &options.inner_view {
+        let policy = update_policy(zone);
+        let _ = writeln!(
+            config,
+            "view \"inner\" {{ match-clients {{ key \"{key}\"; }};\n\
+             zone \"{}\" {{ type primary; file \"inner.zone\"; {policy} }}; }};\n\
+             view \"outer\" {{ match-clients {{ any; }};",
+            zone.name
+        );
+        fs::write(dir.path().join("inner.zone"), zone.zone_file(addr)).unwrap();
+    }
     for (number, zone) in options.zones.iter().enumerate() {
         let _ = writeln!(config, r#"zone "{}" {{ file "{number}.zone";"#, zone.name);
         if let Some(SecondaryOf { primary, refresh }) = options.secondary_of {
@@ -227,13 +241,7 @@ logging {{
             continue;
         }
         let _ = writeln!(config, "type primary;");
-        let policy = zone.bind_policy.clone().unwrap_or_else(|| {
-            let grant = |key: &String| format!("grant \"{key}\" zonesub TXT; ");
-            zone.updaters.iter().map(grant).collect()
-        });
-        if !policy.is_empty() {
-            let _ = writeln!(config, "update-policy {{ {policy} }};");
-        }
+        let _ = writeln!(config, "{}", update_policy(zone));
         if !options.notify.is_empty() {
             let secondary = |addr: &SocketAddr| format!("{} port {}; ", addr.ip(), addr.port());
             let secondaries: String = options.notify.iter().map(secondary).collect();
@@ -246,7 +254,21 @@ logging {{
         )
         .unwrap();
     }
+    if options.inner_view.is_some() {
+        let _ = writeln!(config, "}};");
+    }
     fs::write(dir.path().join("named.conf"), config).unwrap();
+}
+
+fn update_policy(zone: &ZoneSpec) -> String {
+    let policy = zone.bind_policy.clone().unwrap_or_else(|| {
+        let grant = |key: &String| format!("grant \"{key}\" zonesub TXT; ");
+        zone.updaters.iter().map(grant).collect()
+    });
+    match policy.is_empty() {
+        true => String::new(),
+        false => format!("update-policy {{ {policy} }};"),
+    }
 }
 
 #[cfg(test)]

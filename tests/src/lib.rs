@@ -42,7 +42,7 @@ pub use loopback::Loopback;
 pub use moto::Moto;
 pub use netns::{Cure, Firewall, Internet, NameServers, Netns};
 pub use pebble::{Eab, LoggedRequest, Pebble, PebbleOptions, Profile};
-pub use peer::{Peer, require};
+pub use peer::{Peer, require, skip};
 pub use plugin::{Misbehaving, PluginDir, build};
 pub use powerdns::{PowerDns, PowerDnsOptions};
 pub use process::{Process, free_addr, wait_until};

@@ -22,6 +22,8 @@ const DAEMON_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Peer {
+    /// `age`, beside which `age-keygen` lies.
+    Age,
     /// BIND's `dnssec-signzone`, beside which `dnssec-keygen` lies.
     DnssecSignzone,
     /// `faketime`, which shows a program another time.
@@ -73,6 +75,7 @@ impl Peer {
 
     fn program(self) -> &'static str {
         match self {
+            Self::Age => "age",
             Self::DnssecSignzone => "dnssec-signzone",
             Self::Faketime => "faketime",
             Self::Ip => "ip",
@@ -93,6 +96,7 @@ impl Peer {
 
     fn variable(self) -> &'static str {
         match self {
+            Self::Age => "DNSEAL_AGE",
             Self::DnssecSignzone => "DNSEAL_DNSSEC_SIGNZONE",
             Self::Faketime => "DNSEAL_FAKETIME",
             Self::Ip => "DNSEAL_IP",
@@ -115,6 +119,7 @@ impl Peer {
 impl Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let package = match self {
+            Self::Age => "age",
             Self::DnssecSignzone => "bind9-utils",
             Self::Faketime => "faketime",
             Self::Ip => "iproute2",
@@ -151,7 +156,7 @@ pub fn require(peer: Peer) -> Option<PathBuf> {
 }
 
 /// Says that a test does without a peer, and why.
-pub(crate) fn skip(reason: &str) {
+pub fn skip(reason: &str) {
     if env::var(REQUIRE_PEERS).is_ok_and(|value| value == "1") {
         panic!("{reason}, and {REQUIRE_PEERS}=1");
     }

@@ -347,6 +347,7 @@ pub const FOREIGN: &str = "foreign";
 pub const SHORT: Timeouts = Timeouts {
     lock: Duration::from_secs(60),
     settling: Duration::from_secs(1),
+    order_look: Duration::from_secs(10),
     validation: Duration::from_secs(2),
     finalization: Duration::from_secs(2),
     withdrawal: Duration::from_secs(3),

@@ -15,6 +15,7 @@ mod renew;
 mod revoke;
 mod run;
 mod spec;
+mod store;
 
 use std::path::PathBuf;
 
@@ -55,6 +56,9 @@ pub(crate) use revoke::RevokeArgs;
 pub(crate) use run::LogFormat;
 pub(crate) use run::RunArgs;
 pub(crate) use spec::SpecArgs;
+pub(crate) use store::RekeyArgs;
+pub(crate) use store::StoreCommand;
+pub(crate) use store::YesArgs;
 
 /// Publicly trusted certificates by the DNS-01 challenge.
 #[derive(Debug, Parser)]
@@ -124,6 +128,8 @@ pub(crate) enum Command {
         after_help = "Example:\n  dnseal run --metrics 127.0.0.1:9311\n\nSIGHUP reads the configuration again, SIGTERM ends it in order."
     )]
     Run(Box<RunArgs>),
+    /// Encrypt the private parts of the store, and say how it is encrypted
+    Store(StoreArgs),
     /// Run a CA and a name server on this machine until Ctrl-C
     #[command(
         after_help = "Example:\n  dnseal sandbox --zone example.test\n\nIt prints the addresses and keys to use. Nobody trusts its certificates."
@@ -203,6 +209,13 @@ pub(crate) struct AccountArgs {
 pub(crate) struct ProviderCommandArgs {
     #[command(subcommand)]
     pub(crate) command: ProviderCommand,
+}
+
+/// Arguments of `store`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StoreArgs {
+    #[command(subcommand)]
+    pub(crate) command: StoreCommand,
 }
 
 /// Arguments of `notify`.

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::args::issue::AtOnceArgs;
+use crate::env_vars;
 
 /// What to renew.
 #[derive(Clone, Debug, Default, Args)]
@@ -26,6 +27,10 @@ pub(crate) struct RenewArgs {
     /// Wait for a random time of at most this first, such as 1h; for machines that all run at the same minute
     #[arg(long, value_name = "DURATION")]
     pub(crate) jitter: Option<String>,
+
+    /// When CAA records stop an order, as for `issue` [default: as it was issued, or as the configuration says]
+    #[arg(long, value_name = "WHEN", env = env_vars::CAA, hide_env_values = true)]
+    pub(crate) caa: Option<String>,
 
     #[command(flatten)]
     pub(crate) at_once: AtOnceArgs,

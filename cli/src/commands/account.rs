@@ -13,6 +13,7 @@ use dnseal_core::acme::KeyType;
 use dnseal_core::acme::SigningKey;
 use dnseal_core::store::AccountId;
 use dnseal_core::store::StoredAccount;
+use dnseal_core::store::WithLentAccounts;
 use serde_json::Value;
 use serde_json::json;
 
@@ -59,16 +60,22 @@ async fn register(app: &App, args: &CaArgs) -> Result<Report, CliError> {
     let contacts = settings::contacts(args, &app.config);
     let work = Work::begin(app)?;
     let terms = issue::terms(args, app, &work.progress);
+    let id = match chosen.account {
+        Some(id) => id,
+        None => AccountId::for_directory(&chosen.ca.url),
+    };
+    let store = WithLentAccounts::new(Arc::new(app.places.open()?));
+    let is_lent = chosen.account_key.is_some();
+    if let Some(key) = &chosen.account_key {
+        store.lend(id.clone(), chosen.ca.url.clone(), key)?;
+    }
     let accounts = Accounts::new(
-        Arc::new(app.places.open()?),
+        Arc::new(store),
         transport(&chosen.roots, &work.events)?,
         work.events.clone(),
     );
     let wish = Wish {
-        id: match chosen.account {
-            Some(id) => id,
-            None => AccountId::for_directory(&chosen.ca.url),
-        },
+        id,
         ca: &chosen.ca,
         contacts: &contacts,
         terms: &terms,
@@ -84,8 +91,14 @@ async fn register(app: &App, args: &CaArgs) -> Result<Report, CliError> {
     };
     let mut text = format!("{how}\n");
     text.push_str(&table(stored)?.render("  "));
+    if is_lent {
+        text.push_str(
+            "  its key was given by the environment, and nothing of it is in the store\n",
+        );
+    }
     let mut document = document(stored);
     document["registered_now"] = json!(obtained.how == How::Registered);
+    document["in_store"] = json!(!is_lent);
     Ok(Report::new(text, document))
 }
 

@@ -71,7 +71,7 @@ fn next_steps(first: &Issued, count: usize, again: &Again) -> String {
         _ => (", for each of them as for the first", "them"),
     };
     let full = first.files.fullchain.display();
-    let key = match first.version.has_key() {
+    let key = match first.version.has_key() && first.files.has_keys {
         true => first.files.privkey.display().to_string(),
         false => "YOUR-KEY".to_owned(),
     };
@@ -118,9 +118,12 @@ pub(super) fn one(issued: &Issued, now: Timestamp) -> String {
         format!("{} ({})", day(until), in_days(now, until)),
     ]);
     table.row(["renew from".to_owned(), day(issued.renew_at)]);
-    let key = match version.has_key() {
-        true => issued.files.privkey.display().to_string(),
-        false => "where the signing request was made".to_owned(),
+    let key = match (version.has_key(), issued.files.has_keys) {
+        (true, true) => issued.files.privkey.display().to_string(),
+        (true, false) => {
+            "in the encrypted store; `--live DIR` and deploy targets get it".to_owned()
+        }
+        (false, _) => "where the signing request was made".to_owned(),
     };
     table.row(["private key".to_owned(), key]);
     table.row([
@@ -139,7 +142,7 @@ pub(super) fn one(issued: &Issued, now: Timestamp) -> String {
 /// Where its files are; the key of a signing request is none of them.
 fn files(issued: &Issued) -> Value {
     let mut files = json!(issued.files);
-    if !issued.version.has_key()
+    if !(issued.version.has_key() && issued.files.has_keys)
         && let Some(files) = files.as_object_mut()
     {
         files.insert("privkey".to_owned(), Value::Null);

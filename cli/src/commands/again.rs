@@ -158,7 +158,8 @@ impl Maker<'_> {
                 .filter(|name| !overruled(name))
                 .filter_map(|name| Some((*name, variable(name)?))),
         );
-        let mut secrets = Vec::new();
+        let mut secrets = vec![env_vars::ACCOUNT_KEY, env_vars::STORE_KEY];
+        secrets.retain(|name| variable(name).is_some());
         for setting in self.kinds.iter().flat_map(|kind| kind.settings) {
             let used = setting.env.iter().find(|name| {
                 variable(name).is_some() || variable(&format!("{name}_FILE")).is_some()
@@ -225,11 +226,13 @@ const PLACES: &[&str] = &["--config", "--dir", "--live", "--log-file", "--store"
 
 /// The same as variables.
 const PLAIN: &[&str] = &[
+    env_vars::ACCOUNT_KEY_FILE,
     env_vars::CONFIG,
     env_vars::DIR,
     env_vars::LIVE,
     env_vars::LOG_FILE,
     env_vars::STORE,
+    env_vars::STORE_KEY_FILE,
     env_vars::XDG_CONFIG_HOME,
     env_vars::XDG_STATE_HOME,
 ];

@@ -17,6 +17,7 @@ use dnseal_core::issue::Request;
 use dnseal_core::issue::Terms;
 use dnseal_core::issue::Timeouts;
 use dnseal_core::store::CertId;
+use dnseal_core::store::StoreKeeper;
 use serde_json::json;
 
 use crate::args::DemoArgs;
@@ -61,6 +62,8 @@ pub(super) async fn run(
             store: dir.join("store"),
             live: dir.join("live"),
             local: dir.clone(),
+            is_live_apart: false,
+            keeper: StoreKeeper::nobody(),
         },
         printer: Printer {
             verbose: printer.verbose.max(1),
@@ -76,6 +79,7 @@ pub(super) async fn run(
         roots: vec![sandbox.root.clone()],
         other_roots: Vec::new(),
         staging: None,
+        account_key: None,
     };
 
     let server = sandbox.server().to_string();

@@ -2,6 +2,7 @@
 
 mod check;
 mod delegate;
+mod gc;
 
 use dnseal_core::dns::Action;
 use dnseal_core::dns::DomainName;
@@ -9,25 +10,18 @@ use dnseal_core::dns::Place;
 use dnseal_core::dns::TxtChange;
 use dnseal_core::dns::TxtValue;
 use dnseal_core::dns::Zones;
-use dnseal_core::issue::Swept;
-use dnseal_core::store::CertId;
 use serde_json::Value;
 use serde_json::json;
 
 use crate::args::DnsCommand;
-use crate::args::GcArgs;
 use crate::args::OwnerArgs;
 use crate::args::ValueArgs;
 use crate::args::ZoneArgs;
 use crate::commands::App;
-use crate::commands::list;
-use crate::commands::work::Engines;
 use crate::commands::work::Work;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
 use crate::render::Report;
-use crate::render::Table;
-use crate::render::plural;
 use crate::settings;
 
 pub(super) async fn run(app: &App, command: DnsCommand) -> Result<Report, CliError> {
@@ -37,7 +31,7 @@ pub(super) async fn run(app: &App, command: DnsCommand) -> Result<Report, CliErr
         DnsCommand::List(args) => values(app, &args).await,
         DnsCommand::Check(args) => check::run(app, &args).await,
         DnsCommand::Delegate(args) => delegate::run(app, &args).await,
-        DnsCommand::Gc(args) => sweep(app, &args).await,
+        DnsCommand::Gc(args) => gc::run(app, &args).await,
     }
 }
 
@@ -148,67 +142,6 @@ async fn values(app: &App, args: &OwnerArgs) -> Result<Report, CliError> {
         json.insert("stats".into(), stats.json());
     }
     Ok(Report::new(text, json))
-}
-
-async fn sweep(app: &App, args: &GcArgs) -> Result<Report, CliError> {
-    let left: Vec<CertId> = list::heads(app)
-        .await?
-        .into_iter()
-        .filter(|(_, head)| {
-            head.as_ref()
-                .map_or(true, |head| !head.published.is_empty())
-        })
-        .map(|(id, _)| id)
-        .collect();
-    if left.is_empty() {
-        return Ok(Report::new(
-            "nothing is left in DNS\n",
-            json!({ "certificates": [] }),
-        ));
-    }
-    let work = Work::begin(app)?;
-    let zones = zones(app, &work, &args.zone)?;
-    let engine = Engines::new(app, &work, zones)?.trusting(&[])?;
-    let swept = engine.sweep(&left, args.forget, work.cancel()).await;
-    let interrupted = work.interrupted();
-    let stats = work.finish().await;
-    let swept = swept.map_err(|error| CliError::issue(error, interrupted))?;
-    let failed = swept.iter().any(|s| s.left > 0 || s.problem.is_some());
-    Ok(Report {
-        text: swept_text(&swept),
-        json: json!({ "certificates": swept, "stats": stats.json(), "warnings": stats.warnings() }),
-        exit: match (interrupted, failed) {
-            (Some(exit), true) => exit,
-            (None, true) => ExitCode::PROVIDER,
-            (_, false) => ExitCode::DONE,
-        },
-    })
-}
-
-fn swept_text(swept: &[Swept]) -> String {
-    let mut table = Table::untitled();
-    for s in swept {
-        let what = match s {
-            s if s.busy => "a run works on it, nothing was touched".to_owned(),
-            Swept {
-                problem: Some(problem),
-                ..
-            } => problem.clone(),
-            s if s.forgotten > 0 => format!(
-                "{} withdrawn, {} forgotten",
-                plural(s.withdrawn, "value"),
-                s.forgotten
-            ),
-            s if s.left > 0 => format!(
-                "{} withdrawn, {} could not be",
-                plural(s.withdrawn, "value"),
-                s.left
-            ),
-            s => format!("{} withdrawn", plural(s.withdrawn, "value")),
-        };
-        table.row([s.id.to_string(), what]);
-    }
-    table.render("")
 }
 
 fn zones(app: &App, work: &Work, args: &ZoneArgs) -> Result<std::sync::Arc<Zones>, CliError> {

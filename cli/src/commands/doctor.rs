@@ -49,7 +49,7 @@ pub(super) async fn run(app: &App, args: &DoctorArgs) -> Result<Report, CliError
     };
     let orders = orders
         .into_iter()
-        .map(|order| Ok((engines.trusting(&order.roots)?, order.request)))
+        .map(|order| engines.ready(order))
         .collect::<Result<Vec<_>, CliError>>()?;
     let cancel = work.cancel().clone();
     let examining = orders.iter().map(|(engine, request)| {

@@ -122,6 +122,7 @@ async fn plan(
 ) -> Result<Report, CliError> {
     let mut plans = Vec::new();
     for order in &orders {
+        engines.lend(order)?;
         let engine = engines.trusting(&order.roots)?;
         let cancel = work.cancel().clone();
         tokio::select! {

@@ -6,8 +6,8 @@ use dnseal_core::deploy::Material;
 use dnseal_core::dns::Identifier;
 use dnseal_core::renew::Due;
 use dnseal_core::store::CertId;
-use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Head;
+use dnseal_core::store::SealedStore;
 use dnseal_core::store::StoreError;
 use dnseal_core::store::heads_as;
 use jiff::Timestamp;
@@ -184,7 +184,7 @@ impl<'a> Listing<'a> {
 /// What is lost or damaged of certificates, as far as size and time of files raise a doubt.
 pub(super) struct Damages {
     live: Live,
-    store: Option<DirectoryStore>,
+    store: Option<SealedStore>,
 }
 
 impl Damages {
@@ -334,7 +334,7 @@ pub(super) fn summary(app: &App, head: &Head) -> Value {
 pub(super) fn files(app: &App, id: &CertId, has_key: bool) -> Value {
     let dir = app.places.live.join(id.as_str());
     json!({
-        "privkey": has_key.then(|| dir.join("privkey.pem")),
+        "privkey": (has_key && app.places.has_live_keys().unwrap_or(true)).then(|| dir.join("privkey.pem")),
         "cert": dir.join("cert.pem"),
         "chain": dir.join("chain.pem"),
         "fullchain": dir.join("fullchain.pem"),

@@ -91,6 +91,12 @@ Settings of the provider as \fB\-\-set\fR takes them, one a line.
 \fBDNSEAL_EAB_KID\fR, \fBDNSEAL_EAB_HMAC_KEY\fR, \fBDNSEAL_EAB_HMAC_KEY_FILE\fR
 The external account at the CA; also \fBACME_EAB_KID\fR and \fBACME_EAB_HMAC_KEY\fR.
 .TP
+\fBDNSEAL_ACCOUNT_KEY\fR, \fBDNSEAL_ACCOUNT_KEY_FILE\fR
+The private key of the account, for runs whose store has none; it is written nowhere.
+.TP
+\fBDNSEAL_STORE_KEY\fR, \fBDNSEAL_STORE_KEY_FILE\fR
+The age identity or passphrase of an encrypted store.
+.TP
 \fBDNSEAL_LOG\fR
 What the libraries underneath trace on standard error, such as \fBdebug\fR.
 .TP

@@ -27,6 +27,7 @@ mod sandbox;
 mod schema;
 mod show;
 mod standing;
+mod store;
 pub(crate) mod work;
 
 use dnseal_core::deploy::Live;
@@ -69,6 +70,9 @@ impl App {
     /// The files that servers read.
     fn live(&self) -> Result<Live, CliError> {
         let mut live = Live::new(&self.places.live)?.with_access(self.config.access.clone());
+        if !self.places.has_live_keys()? {
+            live = live.without_keys();
+        }
         if self.places.live == self.places.local.join("live") {
             live = live.within(&self.places.local);
         }
@@ -106,6 +110,7 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
         },
         Command::Report => report::run(&cli.global, printer).await,
         Command::Run(args) => run::run(&cli.global, printer, &args).await,
+        Command::Store(args) => store::run(&app()?, args.command).await,
         Command::Sandbox(args) => sandbox::run(printer, &args).await,
         Command::Completions(args) => Ok(completions::run(args.shell)),
         Command::Man(args) => man::run(args.dir.as_deref()),

@@ -131,6 +131,12 @@ fn text(kind: &Kind) -> String {
     if !kind.docs.is_empty() {
         let _ = writeln!(text, "Documentation: {}", kind.docs);
     }
+    if let Integration::Bridged = kind.integration {
+        let _ = writeln!(
+            text,
+            "Served through the crate dns-update: every value is read back after it is written"
+        );
+    }
     if let Integration::Plugin(about) = kind.integration {
         let version = match about.version() {
             "" => String::new(),

@@ -11,6 +11,8 @@ use std::time::Duration;
 use dnseal_core::account::Accounts;
 use dnseal_core::issue::Renewing;
 use dnseal_core::store::DirectoryStore;
+use dnseal_core::store::SealedStore;
+use dnseal_core::store::StoreKeeper;
 use serde_json::Value;
 use serde_json::json;
 use tempfile::TempDir;
@@ -50,6 +52,8 @@ impl Stage {
             store: dir.path().join("store"),
             live: dir.path().join("live"),
             local: dir.path().join("local.json"),
+            is_live_apart: false,
+            keeper: StoreKeeper::nobody(),
         };
         Ok(Self {
             app: App {
@@ -136,7 +140,10 @@ impl Stage {
         let store = match places.open_existing()? {
             Some(store) => store,
             // There is none, and it is not made for this.
-            None => DirectoryStore::open(&self.dir.path().join("nothing"))?,
+            None => {
+                let nothing = DirectoryStore::open(&self.dir.path().join("nothing"))?;
+                SealedStore::new(nothing, StoreKeeper::nobody())
+            }
         };
         let ids = jobs.iter().map(|job| &job.id);
         let state = self.app.places.state();
@@ -203,6 +210,8 @@ pub(super) fn rehearsed(order: Order) -> Result<Order, CliError> {
         roots: order.roots,
         other_roots: Vec::new(),
         staging: None,
+        // Accounts of a dry run are ended with it.
+        account_key: None,
     })
 }
 

@@ -59,7 +59,7 @@ pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError>
     jitter(args, &work).await?;
 
     let now = Timestamp::now();
-    let recipes = Recipes::new(&app.config)?;
+    let recipes = Recipes::new(&app.config)?.with_caa(args.caa.as_deref());
     let found = standings(app, &recipes, &only, args.force || args.dry_run, now).await?;
     if args.dry_run {
         return rehearse(app, args, &recipes, found, work).await;
@@ -292,7 +292,8 @@ pub(super) fn jobs(
             true => order.and_then(rehearsed),
             false => order,
         };
-        let key = serde_json::to_string(&(&asked.provider, &asked.probe)).unwrap_or_default();
+        let key = serde_json::to_string(&(&asked.provider, &asked.probe, &asked.ca.caa))
+            .unwrap_or_default();
         let (_, orders) = alike.entry(key).or_insert_with(|| (asked, Vec::new()));
         orders.push((id.clone(), order));
     }

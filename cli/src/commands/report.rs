@@ -294,6 +294,7 @@ const PARTS: &[&str] = &[
 ];
 /// Variables of ours that never hold a secret.
 const SHOWN: &[&str] = &[
+    env_vars::ACCOUNT_KEY_FILE,
     env_vars::AGREE_TOS,
     env_vars::CA,
     env_vars::CA_ROOT,
@@ -315,6 +316,7 @@ const SHOWN: &[&str] = &[
     env_vars::RESOLVER,
     env_vars::SETTLE,
     env_vars::STORE,
+    env_vars::STORE_KEY_FILE,
 ];
 /// What HTTP clients go by.
 const PROXIES: &[&str] = &[

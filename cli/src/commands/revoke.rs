@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dnseal_core::account::Accounts;
 use dnseal_core::account::Foreign;
 use dnseal_core::acme::Ca;
 use dnseal_core::acme::KeyType;
@@ -21,7 +22,9 @@ use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
 use dnseal_core::store::Store;
 use dnseal_core::store::StoredAccount;
+use dnseal_core::store::WithLentAccounts;
 use serde_json::json;
+use url::Url;
 
 use crate::args::DeleteArgs;
 use crate::args::NamedArgs;
@@ -35,6 +38,7 @@ use crate::error::CliError;
 use crate::input;
 use crate::render::Report;
 use crate::render::confirm;
+use crate::settings;
 
 pub(super) async fn run(app: &App, args: &RevokeArgs) -> Result<Report, CliError> {
     let reason: RevocationReason = args.reason.parse()?;
@@ -46,12 +50,12 @@ pub(super) async fn run(app: &App, args: &RevokeArgs) -> Result<Report, CliError
         Some(id) => Some(id.parse()?),
         None => None,
     };
-    let store = app.places.open()?;
-    let subject = subject(app, args, account.as_ref(), &store).await?;
+    let store = Arc::new(WithLentAccounts::new(Arc::new(app.places.open()?)));
+    let subject = subject(app, args, account.as_ref(), &*store).await?;
     let directory = match &subject {
         Subject::Certificate { directory, .. } => directory.to_string(),
         Subject::Stored { id, .. } => {
-            let head = Head::load(&store, id).await?;
+            let head = Head::load(&*store, id).await?;
             let (head, _) = head.ok_or_else(|| CliError::NoCertificate(id.clone()))?;
             head.current.map(|v| v.directory).unwrap_or_default()
         }
@@ -66,7 +70,24 @@ pub(super) async fn run(app: &App, args: &RevokeArgs) -> Result<Report, CliError
     let work = Work::begin(app)?;
     let roots = roots_for(app, &args.reach.ca_root, &directory);
     let transport = transport(&roots, &work.events)?;
-    let revoker = Revoker::new(Arc::new(store), transport, work.events.clone());
+    if let Some(key) = settings::account_key()?
+        && let Ok(directory) = directory.parse::<Url>()
+    {
+        let id = match &account {
+            Some(id) => id.clone(),
+            None => AccountId::for_directory(&directory),
+        };
+        store.lend(id.clone(), directory, &key)?;
+        let accounts = Accounts::new(store.clone(), transport.clone(), work.events.clone());
+        // What it cannot tell is told by the revocation, which may need no account.
+        if let Err(error) = accounts.find(&id, work.cancel()).await {
+            work.events.warn(
+                format!("cannot find the account of the key that was given: {error}"),
+                error.hint(),
+            );
+        }
+    }
+    let revoker = Revoker::new(store, transport, work.events.clone());
     let request = Request {
         subject,
         reason,

@@ -175,6 +175,10 @@ fn text(app: &App, head: &Head, due: &Due, provider: Option<&str>, now: Timestam
             }
             let dir = app.places.live.join(head.id.as_str());
             table.row(["files", &dir.display().to_string()]);
+            if version.has_key() && !app.places.has_live_keys().unwrap_or(true) {
+                let where_to = "in the encrypted store; `--live DIR` and deploy targets get it";
+                table.row(["private key", where_to]);
+            }
         }
         None => table.row(["version", "never issued"]),
     }

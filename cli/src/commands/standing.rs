@@ -16,8 +16,8 @@ use dnseal_core::renew::Policy;
 use dnseal_core::renew::Reason;
 use dnseal_core::renew::due;
 use dnseal_core::store::CertId;
-use dnseal_core::store::DirectoryStore;
 use dnseal_core::store::Head;
+use dnseal_core::store::SealedStore;
 use dnseal_core::store::StoreError;
 use dnseal_core::store::heads_as;
 use futures::StreamExt;
@@ -197,7 +197,7 @@ pub(super) async fn standings(
 async fn look_for_damage(
     app: &App,
     recipes: &Recipes<'_>,
-    store: &DirectoryStore,
+    store: &SealedStore,
     found: &mut BTreeMap<CertId, Result<Standing, (CertId, CliError)>>,
     now: Timestamp,
 ) -> Result<(), CliError> {
@@ -233,7 +233,7 @@ pub(super) async fn ask(
     now: Timestamp,
 ) -> Result<Standings, CliError> {
     let mut advisors: BTreeMap<Vec<PathBuf>, Arc<Advisor>> = BTreeMap::new();
-    let mut store: Option<Arc<DirectoryStore>> = None;
+    let mut store: Option<Arc<SealedStore>> = None;
     for standing in standings
         .iter()
         .flatten()

@@ -25,7 +25,10 @@ use dnseal_core::issue::CaaPolicy;
 use dnseal_core::issue::Engine;
 use dnseal_core::issue::Request;
 use dnseal_core::store::DirectoryStore;
+use dnseal_core::store::SealedStore;
 use dnseal_core::store::Store;
+use dnseal_core::store::StoreKeeper;
+use dnseal_core::store::WithLentAccounts;
 use dnseal_providers::Context;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -175,7 +178,7 @@ pub(super) struct Engines {
     made: BTreeMap<Vec<PathBuf>, Arc<Engine>>,
     /// An empty store for who only looks; goes away with this.
     _nothing: Option<TempDir>,
-    store: Arc<dyn Store>,
+    store: Arc<WithLentAccounts>,
     zones: Arc<Zones>,
 }
 
@@ -193,11 +196,12 @@ impl Engines {
         let nothing = tempfile::tempdir()
             .map_err(CliError::io("make a directory in", std::env::temp_dir()))?;
         let store = DirectoryStore::open(nothing.path())?;
+        let store = SealedStore::new(store, StoreKeeper::nobody());
         Self::over(store, Some(nothing), app, work, zones)
     }
 
     fn over(
-        store: DirectoryStore,
+        store: SealedStore,
         nothing: Option<TempDir>,
         app: &App,
         work: &Work,
@@ -211,7 +215,7 @@ impl Engines {
             live: app.live()?,
             made: BTreeMap::new(),
             _nothing: nothing,
-            store: Arc::new(store),
+            store: Arc::new(WithLentAccounts::new(Arc::new(store))),
             zones,
         })
     }
@@ -224,6 +228,7 @@ impl Engines {
 
     /// The engine for an order, and its request with the ways to its other CAs.
     pub(super) fn ready(&mut self, order: Order) -> Result<(Arc<Engine>, Request), CliError> {
+        self.lend(&order)?;
         let mut request = order.request;
         let others = request.options.other_cas.iter_mut();
         for (other, roots) in others.zip(&order.other_roots) {
@@ -232,6 +237,16 @@ impl Engines {
             }
         }
         Ok((self.trusting(&order.roots)?, request))
+    }
+
+    /// Lets them find the account of an order whose key is not in the store.
+    pub(super) fn lend(&self, order: &Order) -> Result<(), CliError> {
+        let Some(key) = &order.account_key else {
+            return Ok(());
+        };
+        let request = &order.request;
+        let directory = request.ca.url.clone();
+        Ok(self.store.lend(request.account_id(), directory, key)?)
     }
 
     /// The store they all work on.

@@ -144,6 +144,10 @@ pub(super) fn check(source: Source, raw: raw::Config) -> Result<Config, ConfigEr
             ..Spec::default()
         },
         store: raw.store.map(|path| source.resolve(&path)),
+        store_key: raw
+            .store_key
+            .map(|key| checker.secret(&top("store-key"), key))
+            .transpose()?,
         zones,
         source: Some(source),
     })

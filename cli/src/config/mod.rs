@@ -89,6 +89,8 @@ pub(crate) struct Config {
     pub(crate) renew_before: Option<RenewBefore>,
     pub(crate) spec: Spec,
     pub(crate) store: Option<PathBuf>,
+    /// What opens the store, where it is encrypted.
+    pub(crate) store_key: Option<Secret>,
     pub(crate) zones: Vec<Zone>,
 }
 
@@ -138,6 +140,7 @@ impl Config {
         let of_cas = self.ca.iter().chain(&self.other_cas).chain(of_certificates);
         of_cas
             .filter_map(|ca| ca.eab.as_ref().map(|eab| &eab.hmac_key))
+            .chain(&self.store_key)
             .chain(
                 self.providers
                     .iter()

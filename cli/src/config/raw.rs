@@ -72,6 +72,8 @@ pub(crate) struct Config {
     pub(crate) reuse_key: Option<bool>,
     /// Where the store is, if not in `store` below `dir`.
     pub(crate) store: Option<String>,
+    /// The key or passphrase of the store, where it is encrypted.
+    pub(crate) store_key: Option<Secret>,
     /// Which provider serves which zone; the longest suffix of the final owner name wins.
     pub(crate) zones: Table<Zone>,
 }

@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
+use dnseal_core::acme::AccountKey;
 use dnseal_core::acme::Ca;
 use dnseal_core::acme::ExternalAccount;
 use dnseal_core::acme::KeyType;
+use dnseal_core::acme::SigningKey;
 use dnseal_core::issue::CaaPolicy;
 use dnseal_core::store::AccountId;
+use secrecy::ExposeSecret;
 use secrecy::SecretString;
 
 use crate::args::CaArgs;
@@ -21,6 +24,8 @@ use crate::error::CliError;
 #[derive(Debug)]
 pub(crate) struct ChosenCa {
     pub(crate) account: Option<AccountId>,
+    /// The key of the account there, where it is not the store that keeps it.
+    pub(crate) account_key: Option<AccountKey>,
     pub(crate) ca: Ca,
     pub(crate) roots: Vec<PathBuf>,
     pub(crate) external_account: Option<ExternalAccount>,
@@ -59,7 +64,54 @@ pub(crate) fn ca(
     if let Some(id) = args.account.as_deref().filter(|id| !id.is_empty()) {
         chosen.account = Some(id.parse()?);
     }
+    if secrets == Secrets::Read {
+        chosen.account_key = account_key()?;
+    }
     Ok(chosen)
+}
+
+/// The key that the environment has for the account at the first CA; nothing writes it down.
+pub(crate) fn account_key() -> Result<Option<AccountKey>, CliError> {
+    let (variable, text) = match env_vars::get(env_vars::ACCOUNT_KEY) {
+        Some(text) => (env_vars::ACCOUNT_KEY, SecretString::from(text)),
+        None => match env_vars::get(env_vars::ACCOUNT_KEY_FILE) {
+            Some(path) => {
+                let secret = Secret::File(path.into()).resolve();
+                let text = secret.map_err(|source| CliError::Secret {
+                    what: "the account".to_owned(),
+                    source,
+                })?;
+                (env_vars::ACCOUNT_KEY_FILE, text)
+            }
+            None => return Ok(None),
+        },
+    };
+    let key = SigningKey::parse(&with_lines(text)).map_err(|error| {
+        CliError::usage(
+            format!("{variable} holds no key of an account: {error}"),
+            "`dnseal account export` prints one where the account is, `openssl genpkey -algorithm EC \
+             -pkeyopt ec_paramgen_curve:P-256` makes one for a new account",
+        )
+    })?;
+    match key.to_account_key() {
+        Some(key) => Ok(Some(key)),
+        None => Err(CliError::usage(
+            format!(
+                "{variable} holds a key of the kind {}, and dnseal signs for accounts with ECDSA P-256",
+                key.kind()
+            ),
+            "`dnseal account import FILE` gives its account such a key, and `dnseal account export` prints that one",
+        )),
+    }
+}
+
+/// PEM whose line ends were written as `\n`, because the place it was pasted into takes one line only.
+fn with_lines(text: SecretString) -> SecretString {
+    let is_pem = text.expose_secret().trim_start().starts_with("-----BEGIN");
+    match is_pem && !text.expose_secret().trim().contains('\n') {
+        true => text.expose_secret().replace("\\n", "\n").into(),
+        false => text,
+    }
 }
 
 /// The CAs to ask where the first cannot issue, in order.
@@ -198,6 +250,7 @@ fn choose(
     Ok(ChosenCa {
         staging: staging.map(|ca| Ca::resolve(ca, key_type)).transpose()?,
         account: wanted.configured.and_then(|ca| ca.account.clone()),
+        account_key: None,
         ca,
         roots: match given_roots.is_empty() {
             true => wanted

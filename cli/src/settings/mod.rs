@@ -12,10 +12,12 @@ mod probe;
 mod provider;
 mod recipe;
 mod spec;
+pub(crate) mod store_key;
 
 use std::path::PathBuf;
 
 pub(crate) use ca::Secrets;
+pub(crate) use ca::account_key;
 pub(crate) use ca::ca;
 pub(crate) use ca::caa;
 pub(crate) use ca::contacts;

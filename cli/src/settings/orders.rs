@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use dnseal_core::acme::AccountKey;
 use dnseal_core::acme::Ca;
 use dnseal_core::dns::Identifier;
 use dnseal_core::issue::KeyChoice;
@@ -37,6 +38,8 @@ pub(crate) struct Order {
     pub(crate) other_roots: Vec<Vec<PathBuf>>,
     /// Where a dry run goes, where somebody says so.
     pub(crate) staging: Option<Ca>,
+    /// The key of its account at its first CA, where it is not the store that keeps it.
+    pub(crate) account_key: Option<AccountKey>,
 }
 
 /// The certificates that the command line asks for, or all of the configuration where it names none.
@@ -216,6 +219,7 @@ pub(crate) fn order_of(
         roots: chosen.roots,
         other_roots,
         staging: chosen.staging,
+        account_key: chosen.account_key,
         request: Request {
             id,
             names,

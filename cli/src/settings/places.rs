@@ -4,11 +4,14 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use dnseal_core::store::DirectoryStore;
+use dnseal_core::store::SealedStore;
+use dnseal_core::store::StoreKeeper;
 
 use crate::args::GlobalArgs;
 use crate::config::Config;
 use crate::env_vars;
 use crate::error::CliError;
+use crate::settings::store_key;
 
 /// The two directories that this program keeps.
 #[derive(Clone, Debug)]
@@ -19,6 +22,10 @@ pub(crate) struct Places {
     pub(crate) live: PathBuf,
     /// What concerns this machine only.
     pub(crate) local: PathBuf,
+    /// Whether somebody has said where live files are, so that they do not travel with an encrypted store.
+    pub(crate) is_live_apart: bool,
+    /// Who opens the store where it is encrypted.
+    pub(crate) keeper: StoreKeeper,
 }
 
 impl Places {
@@ -36,8 +43,11 @@ impl Places {
             None if store.is_some() && live.is_some() => PathBuf::new(),
             None => default_dir()?,
         };
+        let is_live_apart = live.is_some();
         let live = absolute(live.unwrap_or_else(|| dir.join("live")))?;
         Ok(Self {
+            is_live_apart,
+            keeper: store_key::keeper(config),
             store: absolute(store.unwrap_or_else(|| dir.join("store")))?,
             // Where both were placed apart, there is no directory of ours around them.
             local: match dir.as_os_str().is_empty() {
@@ -56,16 +66,36 @@ impl Places {
         }
     }
 
-    /// The store, made where it is missing.
-    pub(crate) fn open(&self) -> Result<DirectoryStore, CliError> {
-        let store = DirectoryStore::open(&self.store)?;
-        store.sweep()?;
+    /// The store, made where it is missing. Whoever works with it has its key, where it is encrypted.
+    pub(crate) fn open(&self) -> Result<SealedStore, CliError> {
+        let store = self.make()?;
+        store.check_key_now()?;
         Ok(store)
     }
 
-    /// The store, if there is one.
-    pub(crate) fn open_existing(&self) -> Result<Option<DirectoryStore>, CliError> {
-        Ok(DirectoryStore::open_existing(&self.store)?)
+    /// The store, made where it is missing. Its private parts may be out of reach.
+    pub(crate) fn make(&self) -> Result<SealedStore, CliError> {
+        let store = DirectoryStore::open(&self.store)?;
+        store.sweep()?;
+        Ok(SealedStore::new(store, self.keeper.clone()))
+    }
+
+    /// The store, if there is one. Its private parts may be out of reach.
+    pub(crate) fn open_existing(&self) -> Result<Option<SealedStore>, CliError> {
+        let store = DirectoryStore::open_existing(&self.store)?;
+        Ok(store.map(|store| SealedStore::new(store, self.keeper.clone())))
+    }
+
+    /// Whether private keys stand in `live`: of an encrypted store only where somebody has said where `live` is.
+    pub(crate) fn has_live_keys(&self) -> Result<bool, CliError> {
+        Ok(self.is_live_apart || !self.is_sealed()?)
+    }
+
+    fn is_sealed(&self) -> Result<bool, CliError> {
+        match self.open_existing()? {
+            Some(store) => Ok(store.is_sealed_now()?),
+            None => Ok(false),
+        }
     }
 }
 

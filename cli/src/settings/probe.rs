@@ -21,6 +21,7 @@ use dnseal_core::dns::PropagationPolicy;
 use dnseal_core::dns::Quorum;
 use dnseal_core::dns::Scouting;
 use dnseal_core::dns::Upstream;
+use dnseal_core::dns::ZoneWays;
 
 use crate::args::ProbeArgs;
 use crate::commands::work::resolver_clients;
@@ -70,6 +71,7 @@ pub(crate) fn probing(args: &ProbeArgs, config: &Config) -> Result<Probing, CliE
     let top = flags.over(&base);
     let policy = policy(&top, &clients)?;
     let mut zones = Vec::new();
+    let mut zone_ways = Vec::new();
     for zone in &config.zones {
         let provider = config.provider(&zone.provider).map(|p| &p.propagation);
         let layers: Vec<&config::Propagation> =
@@ -79,7 +81,14 @@ pub(crate) fn probing(args: &ProbeArgs, config: &Config) -> Result<Probing, CliE
                 .collect();
         let merged = flags.over(&layers);
         if merged != top {
-            zones.push((zone.suffix.clone(), self::policy(&merged, &clients)?));
+            let policy = self::policy(&merged, &clients)?;
+            let ways = ZoneWays {
+                encrypted: encrypted(&merged, &clients)?,
+                family: policy.family,
+                scouting: scouting(&merged),
+            };
+            zone_ways.push((zone.suffix.clone(), ways));
+            zones.push((zone.suffix.clone(), policy));
         }
     }
 
@@ -87,11 +96,8 @@ pub(crate) fn probing(args: &ProbeArgs, config: &Config) -> Result<Probing, CliE
         resolvers: top.resolvers.clone(),
         nameservers: top.nameservers.clone(),
         encrypted: encrypted(&top, &clients)?,
-        scouting: match top.mode {
-            Some(Mode::Doh) => Scouting::Always,
-            Some(Mode::Authoritative) => Scouting::Never,
-            _ => Scouting::WhenClosed,
-        },
+        scouting: scouting(&top),
+        zone_ways,
         ..DiscoveryOptions::default()
     };
     for zone in &config.zones {
@@ -101,7 +107,7 @@ pub(crate) fn probing(args: &ProbeArgs, config: &Config) -> Result<Probing, CliE
             let mut lists = layers.into_iter().flatten().map(list);
             lists.find(|list| !list.is_empty()).cloned()
         };
-        if discovery.nameservers.is_empty()
+        if flags.nameservers.is_empty()
             && let Some(servers) = own(|layer| &layer.nameservers)
         {
             discovery
@@ -117,7 +123,11 @@ pub(crate) fn probing(args: &ProbeArgs, config: &Config) -> Result<Probing, CliE
         }
     }
     let asker = AskerOptions {
-        family: policy.family,
+        // Addresses are searched for whatever zone wants some of them.
+        family: match zones.iter().all(|(_, zone)| zone.family == policy.family) {
+            true => policy.family,
+            false => Family::Both,
+        },
         ..AskerOptions::default()
     };
     Ok(Probing {
@@ -212,22 +222,34 @@ fn encrypted(
     Ok(endpoints.into_iter().map(resolver).collect())
 }
 
+/// When resolvers over HTTPS or TLS find zones.
+fn scouting(said: &config::Propagation) -> Scouting {
+    match said.mode {
+        Some(Mode::Doh) => Scouting::Always,
+        Some(Mode::Authoritative) => Scouting::Never,
+        Some(Mode::Auto | Mode::Provider | Mode::Wait) | None => Scouting::WhenClosed,
+    }
+}
+
 fn policy(said: &config::Propagation, clients: &Clients) -> Result<PropagationPolicy, CliError> {
     let default = PropagationPolicy::default();
-    let recursive_too = said.recursive_too.unwrap_or(default.recursive_too);
-    // Resolvers that somebody has named are those that have to agree.
-    let resolvers: Vec<Upstream> = match recursive_too && !said.resolvers.is_empty() {
-        true => said
-            .resolvers
-            .iter()
-            .copied()
-            .map(Upstream::Resolver)
-            .collect(),
-        false => encrypted(said, clients)?
-            .into_iter()
-            .map(Upstream::Encrypted)
-            .collect(),
+    let upstreams = encrypted(said, clients)?.into_iter();
+    let resolvers: Vec<Upstream> = upstreams.map(Upstream::Encrypted).collect();
+    let recursive_too = match said.recursive_too {
+        Some(true) if said.resolvers.is_empty() => resolvers.clone(),
+        // Resolvers that somebody has named are those that have to agree.
+        Some(true) => {
+            let named = said.resolvers.iter().copied();
+            named.map(Upstream::Resolver).collect()
+        }
+        Some(false) | None => Vec::new(),
     };
+    if said.recursive_too == Some(true) && recursive_too.is_empty() {
+        return Err(CliError::usage(
+            "resolvers are to agree (`recursive-too`), and there is none",
+            "name some under `resolvers:`, or over HTTPS or TLS under `doh:` or `dot:`",
+        ));
+    }
     if said.mode == Some(Mode::Doh) && resolvers.is_empty() {
         return Err(CliError::usage(
             "the evidence is to come from resolvers over HTTPS or TLS, and there is none",
@@ -395,6 +417,56 @@ propagation: { timeout: 7s, settle: 1s, doh: ['https://dns.test/q'] }
         assert_eq!(found.zones[0].1.mode, dns::Mode::Doh);
         assert_eq!(found.discovery.scouting, Scouting::Always);
         assert_eq!(found.discovery.encrypted.len(), 1);
+    }
+
+    #[test]
+    fn a_zone_says_how_it_is_found_and_proven() {
+        let config = Config::of(
+            "
+providers:
+  p: { kind: rfc2136, server: 192.0.2.1 }
+zones:
+  a.test: { provider: p, propagation: { mode: doh, doh: ['https://dns.test/q'], family: ipv4 } }
+  b.test: { provider: p, propagation: { mode: authoritative, nameservers: [192.0.2.7] } }
+  c.test: { provider: p, propagation: { recursive-too: true, resolvers: [192.0.2.9] } }
+propagation: { nameservers: [192.0.2.6] }
+",
+        )
+        .unwrap();
+        let found = probing(&ProbeArgs::default(), &config).unwrap();
+        assert_eq!(found.asker.family, Family::Both);
+        assert_eq!(found.discovery.scouting, Scouting::WhenClosed);
+        let of = |zone: &str| {
+            let ways = &found.discovery.zone_ways;
+            let ways = ways.iter().find(|(suffix, _)| suffix.as_str() == zone);
+            ways.unwrap().1.clone()
+        };
+        let a = of("a.test");
+        assert_eq!((a.scouting, a.family), (Scouting::Always, Family::V4));
+        assert_eq!(a.encrypted.len(), 1);
+        assert_eq!(of("b.test").scouting, Scouting::Never);
+        // Servers for one zone go before those for all.
+        let servers: Vec<&str> = found
+            .discovery
+            .zone_nameservers
+            .iter()
+            .map(|(zone, _)| zone.as_str())
+            .collect();
+        assert_eq!(servers, ["b.test"]);
+        let c = found
+            .zones
+            .iter()
+            .find(|(zone, _)| zone.as_str() == "c.test")
+            .unwrap();
+        assert_eq!(c.1.recursive_too[0].to_string(), "192.0.2.9:53");
+        assert!(matches!(c.1.resolvers[0], Upstream::Encrypted(_)));
+
+        let args = ProbeArgs {
+            nameserver: vec!["192.0.2.8".into()],
+            ..ProbeArgs::default()
+        };
+        let found = probing(&args, &config).unwrap();
+        assert!(found.discovery.zone_nameservers.is_empty());
     }
 
     #[test]

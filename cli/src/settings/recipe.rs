@@ -135,6 +135,12 @@ impl<'a> Recipes<'a> {
         Ok(Self::told(config, of_environment_alone()?))
     }
 
+    /// The same, with what a flag says about when CAA records stop an order.
+    pub(crate) fn with_caa(mut self, caa: Option<&str>) -> Self {
+        fill_said(&mut self.environment.ca.caa, caa);
+        self
+    }
+
     /// The same, where the environment is these flags and variables.
     pub(crate) fn told(config: &'a Config, environment: IssueArgs) -> Self {
         Self {
@@ -147,6 +153,22 @@ impl<'a> Recipes<'a> {
     ///
     /// A certificate of the configuration takes from the store only what neither configuration nor environment say.
     pub(crate) fn of(
+        &self,
+        head: Option<&Head>,
+        certificate: Option<&config::Certificate>,
+    ) -> Result<IssueArgs, CliError> {
+        let config = self.config;
+        let said = self.environment.ca.caa.as_deref();
+        let mut args = self.merged(head, certificate)?;
+        // What is said now, then the configuration, then what was said when it was issued.
+        if config.caa.is_some() {
+            args.ca.caa = None;
+        }
+        fill_said(&mut args.ca.caa, said);
+        Ok(args)
+    }
+
+    fn merged(
         &self,
         head: Option<&Head>,
         certificate: Option<&config::Certificate>,
@@ -196,6 +218,7 @@ impl<'a> Recipes<'a> {
             fill(&mut args.ca.eab_hmac_key_file, kept.ca.eab_hmac_key_file);
         }
         args.ca.agree_tos |= kept.ca.agree_tos;
+        fill(&mut args.ca.caa, kept.ca.caa);
         if config.emails.is_empty() && args.ca.email.is_empty() {
             args.ca.email = kept.ca.email;
         }
@@ -223,6 +246,13 @@ fn of_environment_alone() -> Result<IssueArgs, CliError> {
     match cli.command {
         Command::Issue(args) => Ok(*args),
         _ => Ok(IssueArgs::default()),
+    }
+}
+
+/// What is said now goes before what was; an empty word says nothing.
+fn fill_said(slot: &mut Option<String>, said: Option<&str>) {
+    if let Some(said) = said.filter(|said| !said.is_empty()) {
+        *slot = Some(said.to_owned());
     }
 }
 

@@ -120,6 +120,26 @@ impl Accounts {
         or_cancelled(work, cancel).await
     }
 
+    /// Asks the CA for the URL of an account of which only the key is known; whether it knows that key.
+    pub async fn find(
+        &self,
+        id: &AccountId,
+        cancel: &CancellationToken,
+    ) -> Result<bool, AccountsError> {
+        let work = async {
+            let _lock = self.lock(id, cancel).await?;
+            let (mut stored, tag) = self.load(id).await?;
+            if stored.url.is_none() {
+                let client = self.connect(&stored.directory).await?;
+                let key = AccountKey::from_pkcs8(&stored.key)?;
+                stored.url = client.find_account(&key).await?;
+                stored.save(&*self.store, Some(&tag)).await?;
+            }
+            Ok(stored.url.is_some())
+        };
+        or_cancelled(work, cancel).await
+    }
+
     /// Gives an account these contacts instead of those it has.
     pub async fn update_contacts(
         &self,
@@ -201,11 +221,9 @@ impl Accounts {
     ) -> Result<Vec<(AccountId, Result<StoredAccount, StoreError>)>, StoreError> {
         let mut accounts = Vec::new();
         for key in store.list(&Key::accounts()).await? {
-            let [_, file] = key.components() else {
+            let Some(id) = key.account_id() else {
                 continue;
             };
-            let id = file.strip_suffix(".json").map(str::parse::<AccountId>);
-            let Some(Ok(id)) = id else { continue };
             match StoredAccount::load(store, &id).await {
                 Ok(Some((stored, _))) => accounts.push((id, Ok(stored))),
                 Ok(None) => {}

@@ -122,7 +122,8 @@ impl Transport {
 
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static("en"));
-        let mut http = reqwest::Client::builder();
+        // Another crate may have compiled them in, and what is read is bounded as it comes.
+        let mut http = reqwest::Client::builder().no_gzip().no_deflate();
         for (host, addresses) in &options.known_hosts {
             // The port is the URL's.
             let addresses: Vec<SocketAddr> =

@@ -27,6 +27,7 @@ use crate::store::Version;
 pub struct Live {
     access: Access,
     access_of: BTreeMap<CertId, Access>,
+    keys: bool,
     path: PathBuf,
     within: Option<PathBuf>,
 }
@@ -57,6 +58,9 @@ pub struct LiveFiles {
     pub chain: PathBuf,
     /// Certificate and chain.
     pub fullchain: PathBuf,
+    /// Whether the private key is among them, where it is known here.
+    #[serde(skip)]
+    pub has_keys: bool,
 }
 
 impl Live {
@@ -66,6 +70,7 @@ impl Live {
         Ok(Self {
             access: Access::default(),
             access_of: BTreeMap::new(),
+            keys: true,
             path,
             within: None,
         })
@@ -84,6 +89,18 @@ impl Live {
     pub fn with_access_of(mut self, id: &CertId, access: Access) -> Self {
         self.access_of.insert(id.clone(), access);
         self
+    }
+
+    /// No private keys are written here, and those that are here are removed: the store they come from is encrypted.
+    #[must_use]
+    pub fn without_keys(mut self) -> Self {
+        self.keys = false;
+        self
+    }
+
+    /// Whether private keys are written here.
+    pub fn has_keys(&self) -> bool {
+        self.keys
     }
 
     /// Whoever may read files here may pass through this directory too, which is ours.
@@ -107,6 +124,7 @@ impl Live {
             chain: directory.join(CHAIN),
             fullchain: directory.join(FULLCHAIN),
             directory,
+            has_keys: self.keys,
         }
     }
 
@@ -140,7 +158,7 @@ impl Live {
         }
         let since = link.symlink_metadata().and_then(|m| m.modified()).ok();
         let since = since.and_then(|since| Timestamp::try_from(since).ok());
-        let key = version.has_key().then_some(PRIVKEY);
+        let key = (version.has_key() && self.keys).then_some(PRIVKEY);
         let mut files = [CERT, CHAIN, FULLCHAIN].into_iter().chain(key);
         files.all(|file| {
             Glance::at(&self.path.join(&directory).join(file))
@@ -169,7 +187,7 @@ impl Live {
             return Ok(false);
         };
         for (file, wanted) in [
-            (PRIVKEY, bundle.privkey.map(|key| key.expose_secret())),
+            (PRIVKEY, self.key_of(bundle).map(|key| key.expose_secret())),
             (CERT, Some(bundle.cert)),
             (CHAIN, Some(bundle.chain)),
             (FULLCHAIN, Some(bundle.fullchain)),
@@ -180,7 +198,7 @@ impl Live {
         }
         let access = self.access_of(id);
         let Some(there) = dir.file_attributes(PRIVKEY)? else {
-            return Ok(bundle.privkey.is_none());
+            return Ok(self.key_of(bundle).is_none());
         };
         let ids = ids(&access, &dir)?;
         let same = |wanted: Option<u32>, is: Option<u32>| wanted.is_none() || wanted == is;
@@ -233,7 +251,8 @@ impl Live {
         dir.tidy()?;
         let access = self.access_of(id);
         let ids = ids(&access, &dir)?;
-        let key = bundle.privkey.map(|key| key.expose_secret().as_bytes());
+        let key = self.key_of(bundle);
+        let key = key.map(|key| key.expose_secret().as_bytes());
         let mut key_mode = Mode::PRIVATE_FILE;
         for (file, content, usual) in [
             (PRIVKEY, key, Mode::PRIVATE_FILE),
@@ -289,7 +308,50 @@ impl Live {
         }
         live.swap_link(id.as_str(), &format!("{VERSIONS}/{name}"))?;
         prune(&versions, id, version)?;
+        if !self.keys {
+            remove_keys(&versions, id)?;
+        }
         Ok(self.files(id))
+    }
+
+    fn key_of<'b>(&self, bundle: &Bundle<'b>) -> Option<&'b SecretString> {
+        bundle.privkey.filter(|_| self.keys)
+    }
+
+    /// How many private keys of these certificates are here, those of earlier versions included.
+    pub fn count_keys<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a CertId>,
+    ) -> Result<usize, FileError> {
+        let mut count = 0;
+        let Some(versions) = self.versions()? else {
+            return Ok(0);
+        };
+        for id in ids {
+            for (_, name) in versions_of(&versions, id)? {
+                if let Some(dir) = versions.existing(&name)?
+                    && dir.file_attributes(PRIVKEY)?.is_some()
+                {
+                    count += 1;
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Removes the private keys of a certificate, those of earlier versions included.
+    pub fn remove_keys(&self, id: &CertId) -> Result<(), FileError> {
+        match self.versions()? {
+            Some(versions) => remove_keys(&versions, id),
+            None => Ok(()),
+        }
+    }
+
+    fn versions(&self) -> Result<Option<Dir>, FileError> {
+        match Dir::open_existing(&self.path)? {
+            Some(live) => live.existing(VERSIONS),
+            None => Ok(None),
+        }
     }
 
     /// Who may read the key may enter its directory.
@@ -379,6 +441,17 @@ fn ids(access: &Access, dir: &Dir) -> Result<Ids, FileError> {
         let error = std::io::Error::new(std::io::ErrorKind::NotFound, error);
         FileError::io("set the owner of files in", dir.path(), error)
     })
+}
+
+fn remove_keys(versions: &Dir, id: &CertId) -> Result<(), FileError> {
+    for (_, name) in versions_of(versions, id)? {
+        if let Some(dir) = versions.existing(&name)? {
+            dir.remove(PRIVKEY)?;
+            // What a killed run left half-written.
+            dir.tidy()?;
+        }
+    }
+    Ok(())
 }
 
 /// Keeps what servers may still have open.

@@ -7,9 +7,9 @@ use crate::acme::CertificateChain;
 use crate::acme::CertificateKey;
 use crate::deploy::Bundle;
 use crate::store::CertId;
-use crate::store::DirectoryStore;
 use crate::store::Glance;
 use crate::store::Key;
+use crate::store::SealedStore;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Version;
@@ -39,9 +39,10 @@ impl Material {
 
     /// What is wrong with a version in the store; it is read only where its files are not as they were left.
     ///
-    /// A store that was put back from a backup may have new times. Then it is read each time, and is well.
+    /// A store that was put back from a backup may have new times. Then it is read each time, and is well. Of an encrypted key no more
+    /// is looked at than that it is there.
     pub fn damage(
-        store: &DirectoryStore,
+        store: &SealedStore,
         id: &CertId,
         version: &Version,
     ) -> Result<Option<String>, StoreError> {
@@ -49,13 +50,20 @@ impl Material {
             glance
                 .is_some_and(|g| g.size > 0 && g.modified.duration_since(version.issued) < WRITING)
         };
-        if keys(id, version).all(|key| is_as_left(store.glance(&key))) {
+        let files = store.directory();
+        if keys(id, version).all(|key| is_as_left(files.glance(&key))) {
             return Ok(None);
         }
         let mut contents = Vec::new();
         for key in keys(id, version) {
-            let found = store.read(&key)?;
+            let found = files.read(&key)?;
             contents.push((key, found));
+        }
+        let has_all = contents
+            .iter()
+            .all(|(_, found)| found.as_ref().is_some_and(|found| !found.is_empty()));
+        if has_all && store.is_sealed_now()? {
+            contents.truncate(1);
         }
         match Self::of(contents, version) {
             Ok(_) => Ok(None),

@@ -149,7 +149,9 @@ impl Deployer {
         let directory = joined(|f| &f.directory);
         set("DNSEAL_CERT_DIR", directory.clone());
         set("RENEWED_LINEAGE", directory);
-        set("DNSEAL_CERT_PRIVKEY", joined(|f| &f.privkey));
+        if files.iter().all(|files| files.has_keys) {
+            set("DNSEAL_CERT_PRIVKEY", joined(|f| &f.privkey));
+        }
         set("DNSEAL_CERT_FILE", joined(|f| &f.cert));
         set("DNSEAL_CERT_CHAIN", joined(|f| &f.chain));
         set("DNSEAL_CERT_FULLCHAIN", joined(|f| &f.fullchain));

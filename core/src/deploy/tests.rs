@@ -257,6 +257,7 @@ async fn what_somebody_has_done_to_a_file_is_undone() {
 async fn damage_in_the_store_is_told_from_what_is_as_it_was_left() {
     let machine = Machine::new();
     let store = DirectoryStore::open(&machine.path("store")).unwrap();
+    let store = crate::store::SealedStore::new(store, crate::store::StoreKeeper::nobody());
     let version = Version {
         issued: jiff::Timestamp::now(),
         ..machine.version(1).await

@@ -33,6 +33,7 @@ pub use self::zones::ZoneServers;
 use crate::dns::DomainName;
 use crate::dns::query::Asker;
 use crate::dns::query::EncryptedResolver;
+use crate::dns::query::Family;
 use crate::dns::query::Reply;
 
 /// Where to begin, and what not to search for.
@@ -50,6 +51,59 @@ pub struct DiscoveryOptions {
     pub encrypted: Vec<EncryptedResolver>,
     /// When these are asked.
     pub scouting: Scouting,
+    /// Other ways for single zones and what is below them; the longest suffix wins.
+    pub zone_ways: Vec<(DomainName, ZoneWays)>,
+}
+
+/// In which ways the servers of a zone are asked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ZoneWays {
+    /// As [`DiscoveryOptions::encrypted`].
+    pub encrypted: Vec<EncryptedResolver>,
+    /// Which of their addresses are asked, of those that the asker uses.
+    pub family: Family,
+    /// As [`DiscoveryOptions::scouting`].
+    pub scouting: Scouting,
+}
+
+impl DiscoveryOptions {
+    /// What was said of the longest suffix of `name`.
+    fn own_ways(&self, name: &DomainName) -> Option<&(DomainName, ZoneWays)> {
+        let zones = self.zone_ways.iter();
+        let own = zones.filter(|(zone, _)| name.is_within(zone));
+        own.max_by_key(|(zone, _)| zone.label_count())
+    }
+
+    fn scouting_for(&self, name: &DomainName) -> Scouting {
+        let own = self.own_ways(name);
+        own.map_or(self.scouting, |(_, ways)| ways.scouting)
+    }
+
+    fn encrypted_for(&self, name: &DomainName) -> &[EncryptedResolver] {
+        let own = self.own_ways(name);
+        own.map_or(&self.encrypted, |(_, ways)| &ways.encrypted)
+    }
+
+    fn family_for(&self, name: &DomainName) -> Family {
+        let own = self.own_ways(name);
+        own.map_or(Family::Both, |(_, ways)| ways.family)
+    }
+
+    /// The resolvers of its own that a zone above `name` has.
+    fn own_resolvers(&self, name: &DomainName) -> Option<&(DomainName, Vec<SocketAddr>)> {
+        let zones = self.zone_resolvers.iter();
+        let own = zones.filter(|(zone, _)| name.is_within(zone));
+        own.max_by_key(|(zone, _)| zone.label_count())
+    }
+
+    /// What `name` has in common with all that is found through the same resolvers: its top-level domain, or the zone with resolvers
+    /// of its own.
+    fn region(&self, name: &DomainName) -> DomainName {
+        match self.own_resolvers(name) {
+            Some((zone, _)) => zone.clone(),
+            None => name.suffix(1),
+        }
+    }
 }
 
 /// Finds zones and their servers, and follows aliases; cheap to clone, and the clones share what they learn.

@@ -36,6 +36,7 @@ pub use discovery::NameServer;
 pub use discovery::Scouting;
 pub use discovery::Tried;
 pub use discovery::ZoneServers;
+pub use discovery::ZoneWays;
 pub use discovery::system_resolvers;
 pub use dnssec::Dnssec;
 /// The types of DNS records, as the question functions take them.
@@ -64,6 +65,7 @@ pub use provider::Applied;
 pub use provider::Capabilities;
 pub use provider::DnsProvider;
 pub use provider::Handle;
+pub use provider::Marked;
 pub use provider::Origin;
 pub use provider::Outcome;
 pub use provider::ProviderError;

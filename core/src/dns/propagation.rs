@@ -29,6 +29,8 @@ pub use self::ladder::Rung;
 pub use self::report::NameReport;
 pub use self::report::Report;
 pub use self::report::Row;
+use self::verdict::Advice;
+use self::verdict::Asked;
 use self::verdict::Panel;
 pub use self::verdict::Quorum;
 pub use self::verdict::Unusable;
@@ -52,8 +54,8 @@ pub struct PropagationPolicy {
     pub family: Family,
     /// Who is asked where the zone's servers cannot be; resolvers over HTTPS or TLS, mostly.
     pub resolvers: Vec<Upstream>,
-    /// Whether these have to show the values as well where others have.
-    pub recursive_too: bool,
+    /// Resolvers that have to show the values as well where others have.
+    pub recursive_too: Vec<Upstream>,
     /// How long to wait before resolvers are asked, where nobody says that the values are served.
     pub first_look: Duration,
     /// How long to wait where nobody can be asked.
@@ -74,7 +76,7 @@ impl Default for PropagationPolicy {
             mode: Mode::Auto,
             family: Family::Both,
             resolvers: Vec::new(),
-            recursive_too: false,
+            recursive_too: Vec::new(),
             first_look: Duration::from_secs(5),
             fallback_wait: Duration::from_secs(60),
             quorum: Quorum::All,
@@ -190,12 +192,7 @@ impl Propagation {
     /// Whether a look at this owner name of this zone is a question to resolvers, which remember what they say.
     pub(super) fn asks_resolvers(&self, owner: &DomainName, zone: &ZoneServers) -> bool {
         let policy = self.policy_for(owner);
-        !policy.resolvers.is_empty() && (policy.recursive_too || policy.looks_at_resolvers(zone))
-    }
-
-    /// How long it waits at most.
-    pub fn timeout(&self) -> Duration {
-        self.policy.timeout
+        !policy.recursive_too.is_empty() || policy.looks_at_resolvers(zone)
     }
 
     /// Waits until every name is proven, and for the settle time after that.
@@ -277,7 +274,12 @@ impl Propagation {
                 true => Panel::resolvers(&policy.resolvers),
                 false => Panel::servers(&wanted.zone, policy.family),
             };
-            (wanted.clone(), panel, policy.quorum)
+            Asked {
+                wanted: wanted.clone(),
+                panel,
+                quorum: policy.quorum,
+                advice: Advice::Passing,
+            }
         });
         let now = Instant::now();
         let watch = Watch::new(self, panels.collect(), Duration::ZERO, now);

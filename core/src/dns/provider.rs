@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -54,6 +55,22 @@ pub trait DnsProvider: fmt::Debug + Send + Sync {
     ) -> Result<Option<Vec<TxtValue>>, ProviderError> {
         Ok(None)
     }
+
+    /// The values in the zone that carry our mark, whoever of us wrote them; `None` where the provider keeps no mark beside a value.
+    async fn marked(&self, _zone: &Zone) -> Result<Option<Vec<Marked>>, ProviderError> {
+        Ok(None)
+    }
+}
+
+/// A value that says itself that one of us has written it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Marked {
+    /// The owner name.
+    pub owner: DomainName,
+    /// The value.
+    pub value: TxtValue,
+    /// Since when it is there, where the provider knows.
+    pub since: Option<Timestamp>,
 }
 
 /// What a provider can do.

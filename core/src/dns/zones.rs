@@ -263,11 +263,12 @@ impl Zones {
     /// Waits until the provider itself says that a change is served, where it can say that; answers whether it did.
     ///
     /// Its word spares the name servers questions that come too early, and counts where they cannot be asked. So what goes wrong here
-    /// is a warning, and the wait is bounded like theirs.
+    /// is a warning, and the wait is bounded as theirs for the owner names of the change.
     pub async fn await_settled(
         &self,
         provider: &NamedProvider,
         receipt: &Receipt,
+        owners: &BTreeSet<DomainName>,
         cancel: &CancellationToken,
     ) -> Result<bool, PropagationError> {
         if receipt.0.is_empty() || !provider.provider.capabilities().tells_settled {
@@ -313,8 +314,10 @@ impl Zones {
                 tokio::time::sleep(pause).await;
             }
         };
+        let timeouts = owners.iter().map(|owner| self.policy_for(owner).timeout);
+        let timeout = timeouts.max().unwrap_or_default();
         tokio::select! {
-            settled = tokio::time::timeout(self.propagation.timeout(), asking) => {
+            settled = tokio::time::timeout(timeout, asking) => {
                 Ok(settled.unwrap_or(false))
             }
             () = cancel.cancelled() => Err(PropagationError::Cancelled),

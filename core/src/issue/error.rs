@@ -345,6 +345,7 @@ impl IssueError {
             Self::Propagation(_) => ErrorKind::Propagation,
             Self::Store(StoreError::Locked { .. }) => ErrorKind::Locked,
             Self::Store(StoreError::Cancelled { .. }) => ErrorKind::Cancelled,
+            Self::Store(StoreError::Sealed { .. }) => ErrorKind::Usage,
             Self::AccountKey(_)
             | Self::File(_)
             | Self::Store(
@@ -515,6 +516,26 @@ impl IssueError {
                 .any(|(_, problem)| problem.as_ref().is_some_and(secondary))
     }
 
+    /// Whether another job, which shares the account and nothing else, has taken the order that the CA had handed to both: it got the
+    /// certificate for its own key, or gave the order up.
+    pub(super) fn is_taken_by_another(&self) -> bool {
+        match self {
+            Self::Chain { source, .. } => matches!(source, ChainError::OtherKey),
+            Self::Authorization { status, .. } => *status == DEACTIVATED,
+            Self::Order(OrderError::Validation { failures, .. })
+            | Self::Validation {
+                source: OrderError::Validation { failures, .. },
+                ..
+            } => {
+                !failures.is_empty()
+                    && failures
+                        .iter()
+                        .all(|failure| failure.status.to_string() == DEACTIVATED)
+            }
+            _ => false,
+        }
+    }
+
     /// The TTL of the values, where the CA says that it did not find what every authoritative server has.
     pub(super) fn missed_values_ttl(&self) -> Option<u32> {
         match self {
@@ -523,6 +544,9 @@ impl IssueError {
         }
     }
 }
+
+/// RFC 8555 section 7.5.2; whoever does that to an authorization of ours has the key of our account.
+const DEACTIVATED: &str = "deactivated";
 
 fn refused(refusals: &[CaaRefusal]) -> String {
     match refusals {

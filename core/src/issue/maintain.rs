@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,8 @@ pub struct Swept {
     pub left: usize,
     /// Values that could not be withdrawn and are not remembered any more, because that was asked for.
     pub forgotten: usize,
+    /// Values that are not old enough to be withdrawn.
+    pub younger: usize,
     /// A living run works on it, so nothing was touched.
     pub busy: bool,
     /// Why nothing could be done.
@@ -45,6 +48,7 @@ impl Swept {
             withdrawn: 0,
             left: 0,
             forgotten: 0,
+            younger: 0,
             busy: false,
             problem: None,
         }
@@ -55,11 +59,12 @@ pub(super) async fn sweep(
     engine: &Engine,
     ids: &[CertId],
     forget: bool,
+    older_than: Duration,
     cancel: &CancellationToken,
 ) -> Result<Vec<Swept>, IssueError> {
     let mut swept = Vec::new();
     for id in ids {
-        match sweep_one(engine, id, forget, cancel).await {
+        match sweep_one(engine, id, forget, older_than, cancel).await {
             Ok(one) => swept.extend(one),
             Err(IssueError::Store(StoreError::Locked { .. })) => swept.push(Swept {
                 busy: true,
@@ -82,6 +87,7 @@ async fn sweep_one(
     engine: &Engine,
     id: &CertId,
     forget: bool,
+    older_than: Duration,
     cancel: &CancellationToken,
 ) -> Result<Option<Swept>, IssueError> {
     let events = engine.events.for_certificate(id);
@@ -91,11 +97,20 @@ async fn sweep_one(
         return Ok(None);
     };
     let _order_lock = lock_order_of(engine, &head, Duration::ZERO, &events, cancel).await?;
-    let values = head.published.clone();
+    let (values, younger): (Vec<_>, Vec<_>) = head
+        .published
+        .clone()
+        .into_iter()
+        .partition(|published| is_older(published.since, older_than));
     if values.is_empty() {
-        return Ok(None);
+        let younger = younger.len();
+        return Ok((younger > 0).then(|| Swept {
+            younger,
+            ..Swept::nothing(id)
+        }));
     }
     let total = values.len();
+    let swept_values = values.clone();
     let session = HeadSession::new(engine.store.clone(), head, Some(tag));
     let left = withdraw(engine, &session, values, limit(cancel), &events).await?;
     let forgotten = if forget { left } else { 0 };
@@ -103,7 +118,7 @@ async fn sweep_one(
         .update(|head| {
             head.worker = None;
             if forget {
-                head.published.clear();
+                head.published.retain(|p| !swept_values.contains(p));
             }
         })
         .await?;
@@ -115,6 +130,7 @@ async fn sweep_one(
         withdrawn: total - left,
         left: left - forgotten,
         forgotten,
+        younger: younger.len(),
         ..Swept::nothing(id)
     }))
 }
@@ -149,6 +165,12 @@ pub(super) async fn delete(
     engine.live.remove(id)?;
     engine.store.delete(&Key::certificate(id)).await?;
     Ok(())
+}
+
+/// Whether somebody has written it at least so long ago; a clock that went back makes nothing old.
+fn is_older(since: Timestamp, than: Duration) -> bool {
+    let age = Timestamp::now().duration_since(since);
+    than.is_zero() || Duration::try_from(age).is_ok_and(|age| age >= than)
 }
 
 /// Another certificate with the same names may be working with the same order, and so with the same values.

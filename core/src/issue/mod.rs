@@ -146,7 +146,18 @@ impl Engine {
         forget: bool,
         cancel: &CancellationToken,
     ) -> Result<Vec<Swept>, IssueError> {
-        maintain::sweep(self, ids, forget, cancel).await
+        maintain::sweep(self, ids, forget, Duration::ZERO, cancel).await
+    }
+
+    /// The same for values that were written at least so long ago.
+    pub async fn sweep_older(
+        &self,
+        ids: &[CertId],
+        forget: bool,
+        older_than: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<Swept>, IssueError> {
+        maintain::sweep(self, ids, forget, older_than, cancel).await
     }
 
     /// Removes a certificate from the store and from this machine, after its values are out of DNS.
@@ -313,6 +324,8 @@ pub struct Timeouts {
     pub settling: Duration,
     /// For the CA's verdict about the challenges.
     pub validation: Duration,
+    /// Between looks at the order while values are not seen: another job that shares the account alone may have proven it.
+    pub order_look: Duration,
     /// For the certificate, after the order was finalized.
     pub finalization: Duration,
     /// For values to leave DNS, before they stay in the head for the next run.
@@ -328,6 +341,7 @@ impl Default for Timeouts {
             settling: Duration::from_secs(30),
             // CAs answer within seconds; some queue validations for minutes.
             validation: Duration::from_secs(5 * 60),
+            order_look: Duration::from_secs(10),
             // ZeroSSL and SSL.com may take minutes.
             finalization: Duration::from_secs(10 * 60),
             withdrawal: Duration::from_secs(60),

@@ -24,6 +24,7 @@ use crate::acme::Authorization;
 use crate::acme::AuthorizationStatus;
 use crate::acme::Order;
 use crate::acme::OrderError;
+use crate::acme::OrderStatus;
 use crate::acme::Pairing;
 use crate::acme::Wait;
 use crate::dns::Announcement;
@@ -158,6 +159,7 @@ impl Walk<'_> {
         }
 
         self.withdraw_stale(&targets).await?;
+        let mut proven_elsewhere = false;
         if targets.is_empty() {
             drop(announcement);
         } else {
@@ -172,15 +174,21 @@ impl Walk<'_> {
             )
             .await?;
             self.engine.reached(Checkpoint::DnsWritten).await;
-            deadline.ends(self.propagate(&targets, receipts)).await?;
+            let propagation = deadline.ends(self.propagate(&targets, receipts));
+            tokio::select! {
+                visible = propagation => visible?,
+                () = self.until_proven_elsewhere(account, &order.url) => proven_elsewhere = true,
+            }
             self.engine.reached(Checkpoint::Propagated).await;
         }
 
         self.events.stage(Stage::Validate);
-        let challenges: Vec<_> = targets.iter().map(|t| t.challenge.clone()).collect();
-        account.answer(&challenges, self.cancel).await?;
-        for target in &targets {
-            self.progress(&target.identifier, Step::Answered);
+        if !proven_elsewhere {
+            let challenges: Vec<_> = targets.iter().map(|t| t.challenge.clone()).collect();
+            account.answer(&challenges, self.cancel).await?;
+            for target in &targets {
+                self.progress(&target.identifier, Step::Answered);
+            }
         }
         self.engine.reached(Checkpoint::Answered).await;
         let wait = Wait {
@@ -205,6 +213,22 @@ impl Walk<'_> {
                 }
                 let ttl = targets.iter().map(|t| t.place.ttl()).max();
                 Err(IssueError::Validation { source, ttl })
+            }
+        }
+    }
+
+    /// Comes back when the CA waits for no proof of the order any more.
+    ///
+    /// A CA hands the same pending order to jobs that share an account, and jobs without a disk in common have no lock in
+    /// common. The other one answers, and withdraws the value that both have written: then nobody will ever see it again.
+    async fn until_proven_elsewhere(&self, account: &Account, order: &str) {
+        loop {
+            tokio::time::sleep(self.request.timeouts.order_look).await;
+            // What cannot be asked is asked again; the wait for the value has its own end.
+            if let Ok(order) = account.order(order).await
+                && order.status != OrderStatus::Pending
+            {
+                return;
             }
         }
     }
@@ -275,9 +299,10 @@ impl Walk<'_> {
             names.push(target.identifier.clone());
         }
         let words = settling.iter().map(|change| {
+            let (receipt, owners) = (&change.receipt, &change.owners);
             self.engine
                 .zones
-                .await_settled(&change.provider, &change.receipt, self.cancel)
+                .await_settled(&change.provider, receipt, owners, self.cancel)
         });
         let words = futures::future::try_join_all(words).await?;
         let vouched = settling

@@ -324,9 +324,10 @@ impl Engine {
         cancel: &CancellationToken,
     ) -> Option<Report> {
         let words = join_all(settling.iter().map(|change| async move {
+            let (receipt, owners) = (&change.receipt, &change.owners);
             let settled = self
                 .zones
-                .await_settled(&change.provider, &change.receipt, cancel);
+                .await_settled(&change.provider, receipt, owners, cancel);
             // A change that takes longer is looked for without the provider's word.
             match timeout(NOWHERE, settled).await {
                 Ok(Ok(true)) => change.owners.clone(),

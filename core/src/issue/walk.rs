@@ -216,6 +216,7 @@ impl Walk<'_> {
         };
         let mut tried_again = false;
         let mut registered_again = false;
+        let mut taken = 0;
         let (version, announcement) = loop {
             let was_resumed = resumed.is_some();
             let announced = announcement
@@ -246,6 +247,14 @@ impl Walk<'_> {
                 // The lock is over orders of the old account.
                 drop(order_lock);
                 (account, resumed, order_lock) = self.prepare().await?;
+                continue;
+            }
+            if error.is_taken_by_another() && taken < TAKEN_TRIES {
+                taken += 1;
+                self.events.warn(
+                    "another job has the same account, and took the order that the CA had given to both; ordering again".to_owned(),
+                    None,
+                );
                 continue;
             }
             if error.is_seen_by_some()
@@ -576,6 +585,8 @@ pub(super) fn order_fingerprint(account_url: &str, wanted: &Wanted) -> String {
 const ADVICE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an interruption waits for the answer to a new order, which mostly comes at once.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
+/// Of several jobs that are handed the same order one gets it; the next order is for those that are left.
+const TAKEN_TRIES: u32 = 8;
 /// The least to wait before the CA is asked to look once more.
 const SECOND_TRY: Duration = Duration::from_secs(2);
 /// No CA's resolver is known to remember for longer (Let's Encrypt caps at 60 s).

@@ -20,10 +20,7 @@ pub async fn find(store: &dyn Store, leaf: &Leaf) -> Result<Option<(CertId, Vers
                 let Ok(id) = id.parse::<CertId>() else {
                     continue;
                 };
-                let head = match Head::load(store, &id).await {
-                    Ok(head) => head,
-                    Err(_) => None,
-                };
+                let head = Head::load(store, &id).await.unwrap_or_default();
                 if let Some(current) = head.and_then(|(head, _)| head.current)
                     && is_it(&current)
                 {

@@ -85,6 +85,11 @@ impl DirectoryStore {
         self.root.path()
     }
 
+    /// The content under `key` and its tag, for whoever cannot wait.
+    pub(super) fn get_now(&self, key: &Key) -> Result<Option<(Vec<u8>, Tag)>, StoreError> {
+        read(&self.root, key)
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Dir) -> Result<T, StoreError> + Send + 'static,
@@ -101,16 +106,7 @@ impl DirectoryStore {
 impl Store for DirectoryStore {
     async fn get(&self, key: &Key) -> Result<Option<(Vec<u8>, Tag)>, StoreError> {
         let key = key.clone();
-        self.blocking(move |root| {
-            let Some((dir, name)) = existing_parent(root, &key)? else {
-                return Ok(None);
-            };
-            Ok(dir.read(name)?.map(|content| {
-                let tag = tag(&content);
-                (content, tag)
-            }))
-        })
-        .await
+        self.blocking(move |root| read(root, &key)).await
     }
 
     async fn get_each(&self, keys: Vec<Key>) -> Vec<Result<Option<Vec<u8>>, StoreError>> {
@@ -306,6 +302,16 @@ struct OsLock {
 }
 
 impl LockGuard for OsLock {}
+
+fn read(root: &Dir, key: &Key) -> Result<Option<(Vec<u8>, Tag)>, StoreError> {
+    let Some((dir, name)) = existing_parent(root, key)? else {
+        return Ok(None);
+    };
+    Ok(dir.read(name)?.map(|content| {
+        let tag = tag(&content);
+        (content, tag)
+    }))
+}
 
 fn parent<'k>(root: &Dir, key: &'k Key) -> Result<(Dir, &'k str), StoreError> {
     let (name, dirs) = split(key)?;

@@ -11,7 +11,9 @@ mod compromised;
 mod dir;
 mod directory;
 mod head;
+mod lent;
 mod renewal;
+mod sealed;
 mod spec;
 mod version;
 mod zone;
@@ -48,11 +50,21 @@ pub use head::Wanted;
 pub use head::Worker;
 pub use head::heads;
 pub use head::heads_as;
+pub use lent::WithLentAccounts;
 pub use renewal::Advice;
 pub use renewal::Failure;
 pub use renewal::Listing;
 pub use renewal::Renewal;
 pub use renewal::Window;
+pub use sealed::Resealed;
+pub use sealed::SealProblem;
+pub use sealed::SealState;
+pub use sealed::SealStatus;
+pub use sealed::SealedStore;
+pub use sealed::StoreKeeper;
+pub use sealed::StoreKey;
+pub use sealed::StoreKeyError;
+pub use sealed::StoreKeyKind;
 pub use spec::Difference;
 pub use spec::KeyOrigin;
 pub use spec::LeftOut;
@@ -178,9 +190,37 @@ impl Key {
         Self(vec!["accounts".into(), format!("{id}.json")])
     }
 
+    /// The account whose record is here.
+    pub(crate) fn account_id(&self) -> Option<AccountId> {
+        match self.0.as_slice() {
+            [kind, file] if kind == "accounts" => file.strip_suffix(".json")?.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// All accounts.
     pub fn accounts() -> Self {
         Self(vec!["accounts".into()])
+    }
+
+    /// Whether the record of an account is here.
+    fn is_account(&self) -> bool {
+        self.account_id().is_some()
+    }
+
+    /// Whether something is here that an encrypted store encrypts.
+    fn is_private(&self) -> bool {
+        match self.0.as_slice() {
+            [kind, _, versions, file] if kind == "certificates" && versions == "versions" => file
+                .split_once('.')
+                .is_some_and(|(_, suffix)| suffix == VersionFile::Key.suffix()),
+            _ => self.is_account(),
+        }
+    }
+
+    /// What says how the store is encrypted.
+    fn seal() -> Self {
+        Self(vec!["seal.json".into()])
     }
 
     /// Everything about the certificate `id`.
@@ -267,6 +307,11 @@ impl LockName {
         Self(format!("order-{fingerprint}"))
     }
 
+    /// Over how the store is encrypted.
+    fn seal() -> Self {
+        Self("seal".to_owned())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -324,6 +369,12 @@ pub enum StoreError {
         /// The newest format this program knows.
         known: u32,
     },
+    /// The store is encrypted, and cannot be read.
+    #[error("the store is encrypted, and its keys cannot be read: {problem}")]
+    Sealed {
+        /// Why.
+        problem: SealProblem,
+    },
 }
 
 impl StoreError {
@@ -340,6 +391,7 @@ impl StoreError {
             )),
             Self::File(error) => error.hint(),
             Self::Locked { .. } => Some("wait for the other run to end, or stop it".to_owned()),
+            Self::Sealed { problem } => problem.hint(),
             Self::Newer { .. } => Some("use the newer dnseal; nothing was touched".to_owned()),
             Self::Cancelled { .. } | Self::Changed { .. } => None,
         }

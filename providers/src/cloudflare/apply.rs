@@ -439,7 +439,7 @@ fn numbers(text: &str) -> Vec<usize> {
 }
 
 /// What people see beside the record, wherever they look at the zone.
-const COMMENT: &str = "dnseal";
+pub(super) const COMMENT: &str = "dnseal";
 /// Refusals that have nothing to do with the changes.
 const AUTHENTICATION: &[i64] = &[1000, 6003, 6103, 6111, 9103, 9106, 9109, 10000];
 /// How often a batch is sent again after reading, before its changes go one by one.

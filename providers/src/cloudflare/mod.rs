@@ -27,6 +27,7 @@ use dnseal_core::dns::Applied;
 use dnseal_core::dns::Capabilities;
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::DomainName;
+use dnseal_core::dns::Marked;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::TxtChange;
 use dnseal_core::dns::TxtValue;
@@ -92,6 +93,16 @@ impl DnsProvider for Cloudflare {
         let owners = BTreeSet::from([owner.clone()]);
         match records::read(&self.records, zone, &owners).await {
             Ok(records) => Ok(Some(records.into_values(owner))),
+            Err(error) => Err(self
+                .records
+                .explain(error, Doing::Records(&zone.name))
+                .await),
+        }
+    }
+
+    async fn marked(&self, zone: &Zone) -> Result<Option<Vec<Marked>>, ProviderError> {
+        match records::commented(&self.records, zone, apply::COMMENT).await {
+            Ok(marked) => Ok(Some(marked)),
             Err(error) => Err(self
                 .records
                 .explain(error, Doing::Records(&zone.name))

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 
 use dnseal_core::dns::DomainName;
+use dnseal_core::dns::Marked;
 use dnseal_core::dns::TxtValue;
 use dnseal_core::dns::Zone;
 use serde::Deserialize;
@@ -115,6 +116,47 @@ pub(super) async fn read(
     Ok(records)
 }
 
+/// The TXT records of a zone whose comment is exactly this one.
+pub(super) async fn commented(
+    api: &Api,
+    zone: &Zone,
+    comment: &str,
+) -> Result<Vec<Marked>, CallError> {
+    let mut marked = Vec::new();
+    let mut number = 1;
+    loop {
+        let text = number.to_string();
+        let query = [
+            ("type", "TXT"),
+            ("comment.exact", comment),
+            ("per_page", PER_PAGE),
+            ("page", &text),
+        ];
+        let page = api
+            .get::<Vec<Found>>(&["zones", &zone.id, "dns_records"], &query)
+            .await?;
+        let pages = page.pages;
+        for record in page.result {
+            // Whoever asks removes them: the filter of the API, which knows no case, is not enough.
+            if record.kind == "TXT"
+                && record.comment.as_deref() == Some(comment)
+                && let Ok(owner) = record.name.parse::<DomainName>()
+                && let Some(value) = content::value(&record.content)
+            {
+                marked.push(Marked {
+                    owner,
+                    value,
+                    since: record.created_on.and_then(|at| at.parse().ok()),
+                });
+            }
+        }
+        if number >= pages {
+            return Ok(marked);
+        }
+        number += 1;
+    }
+}
+
 #[derive(Debug)]
 struct Record {
     id: String,
@@ -124,7 +166,11 @@ struct Record {
 #[derive(Debug, Deserialize)]
 struct Found {
     #[serde(default)]
+    comment: Option<String>,
+    #[serde(default)]
     content: String,
+    #[serde(default)]
+    created_on: Option<String>,
     id: String,
     name: String,
     #[serde(rename = "type")]

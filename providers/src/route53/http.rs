@@ -28,6 +28,8 @@ impl Http {
     pub(super) fn new(outer: reqwest::Client) -> Self {
         Self {
             direct: reqwest::Client::builder()
+                .no_deflate()
+                .no_gzip()
                 .no_proxy()
                 .build()
                 .unwrap_or_else(|_| outer.clone()),

@@ -18,7 +18,8 @@ struct Behind {
 }
 
 impl Behind {
-    fn start(cloud: fn(std::net::IpAddr) -> Cloud) -> Option<Self> {
+    /// All of it, with this firewall between once everything has started.
+    fn start(cloud: fn(std::net::IpAddr) -> Cloud, firewall: Firewall) -> Option<Self> {
         let internet = Internet::start()?.with_proxy()?;
         let address = internet.cloud_address();
         let cloud = internet.outside().within(|| cloud(address));
@@ -29,6 +30,7 @@ impl Behind {
         let resolvers = (0..3)
             .map(|number| internet.doh(number, stubs.to_vec()))
             .collect::<Option<Vec<_>>>()?;
+        internet.firewall(firewall);
         Some(Self {
             cloud,
             ca,
@@ -71,10 +73,19 @@ impl Behind {
         self.command(&args).run()
     }
 
-    fn doh(&self, count: usize) -> Vec<String> {
-        (0..count)
-            .flat_map(|number| ["--doh".to_owned(), self.internet.doh_url(number)])
-            .collect()
+    fn doctor(&self, name: &str, more: &[&str]) -> Run {
+        self.command(&[&["doctor", name], more].concat()).run()
+    }
+
+    /// The same, told of all resolvers.
+    fn issue_over_https(&self, names: &[&str], more: &[&str]) -> Run {
+        let doh = self.doh();
+        self.issue(names, &[&strings(&doh)[..], more].concat())
+    }
+
+    fn doh(&self) -> Vec<String> {
+        let urls = (0..self.resolvers.len()).map(|number| self.internet.doh_url(number));
+        urls.flat_map(|url| ["--doh".to_owned(), url]).collect()
     }
 
     /// How often each resolver was asked about an owner name.
@@ -99,6 +110,16 @@ fn rungs(document: &Value) -> Vec<String> {
     rungs
 }
 
+/// Whether a doctor has found this.
+fn says(examined: &Value, check: &str, severity: &str, words: &str) -> bool {
+    let findings = examined["findings"].as_array().unwrap();
+    findings.iter().any(|finding| {
+        finding["check"] == check
+            && finding["severity"] == severity
+            && finding["message"].as_str().unwrap().contains(words)
+    })
+}
+
 fn locating(document: &Value) -> Duration {
     Duration::from_millis(
         document["stats"]["milliseconds"]["locate"]
@@ -116,12 +137,10 @@ const OWNER: &str = "_acme-challenge.example.test";
 
 #[test]
 fn port_53_dropped_cloudflare_over_https() {
-    let Some(behind) = Behind::start(Cloud::cloudflare_at) else {
+    let Some(behind) = Behind::start(Cloud::cloudflare_at, Firewall::ProxyOnly(Cure::Drop)) else {
         return;
     };
-    behind.internet.firewall(Firewall::ProxyOnly(Cure::Drop));
-    let doh = behind.doh(3);
-    let run = behind.issue(&NAMES, &strings(&doh)).success();
+    let run = behind.issue_over_https(&NAMES, &[]).success();
     let document = run.json();
     assert_eq!(rungs(&document), ["doh"]);
     let lost = locating(&document);
@@ -158,39 +177,27 @@ fn port_53_dropped_cloudflare_over_https() {
 
 #[test]
 fn renew_and_doctor_trust_whom_issue_trusts() {
-    let Some(behind) = Behind::start(Cloud::cloudflare_at) else {
+    let Some(behind) = Behind::start(Cloud::cloudflare_at, Firewall::ProxyOnly(Cure::Reject))
+    else {
         return;
     };
-    behind.internet.firewall(Firewall::ProxyOnly(Cure::Reject));
-    let doh = behind.doh(3);
-    let _issued = behind.issue(&NAMES, &strings(&doh)).success();
-    // The doctor goes by the same evidence, of a name that resolvers were just asked about and of one that they were not.
-    for name in ["example.test", "examined.example.test"] {
-        let examine = [&["doctor", name], &strings(&doh)[..]].concat();
-        let examined = behind.command(&examine).run().success().json();
-        assert_eq!(examined["would_work"], true, "{examined:#}");
-        let says = |check: &str, severity: &str, words: &str| {
-            let findings = examined["findings"].as_array().unwrap();
-            findings.iter().any(|f| {
-                f["check"] == check
-                    && f["severity"] == severity
-                    && f["message"].as_str().unwrap().contains(words)
-            })
-        };
-        assert!(
-            says("probe", "ok", "proven by resolvers over HTTPS or TLS"),
-            "{examined:#}"
-        );
-        assert!(
-            says(
+    let doh = behind.doh();
+    let _issued = behind.issue_over_https(&NAMES, &[]).success();
+    // The doctor goes by the same evidence, of a name that resolvers were just asked about (by it, too) and of one
+    // that they were not.
+    for name in ["example.test", "example.test", "examined.example.test"] {
+        let examined = behind.doctor(name, &strings(&doh)).success().json();
+        for (check, severity, words) in [
+            ("probe", "ok", "proven by resolvers over HTTPS or TLS"),
+            (
                 "servers",
                 "warning",
-                "no name server can be asked from here"
+                "no name server can be asked from here",
             ),
-            "{examined:#}"
-        );
-        assert!(says("dnssec", "ok", "not signed"), "{examined:#}");
-        // A second one in the same minute meets what resolvers remember of the first.
+            ("dnssec", "ok", "not signed"),
+        ] {
+            assert!(says(&examined, check, severity, words), "{examined:#}");
+        }
         println!("examining {name} took {} ms", examined["elapsed_ms"]);
     }
 
@@ -212,12 +219,11 @@ fn renew_and_doctor_trust_whom_issue_trusts() {
 
 #[test]
 fn port_53_rejected_cloudflare_over_https() {
-    let Some(behind) = Behind::start(Cloud::cloudflare_at) else {
+    let Some(behind) = Behind::start(Cloud::cloudflare_at, Firewall::ProxyOnly(Cure::Reject))
+    else {
         return;
     };
-    behind.internet.firewall(Firewall::ProxyOnly(Cure::Reject));
-    let doh = behind.doh(3);
-    let run = behind.issue(&NAMES, &strings(&doh)).success();
+    let run = behind.issue_over_https(&NAMES, &[]).success();
     let document = run.json();
     assert_eq!(rungs(&document), ["doh"]);
     let lost = locating(&document);
@@ -230,20 +236,21 @@ fn port_53_rejected_cloudflare_over_https() {
 
 #[test]
 fn port_53_dropped_route_53_by_word_and_over_https() {
-    let Some(behind) = Behind::start(Cloud::route53_at) else {
+    let Some(behind) = Behind::start(Cloud::route53_at, Firewall::ProxyOnly(Cure::Drop)) else {
         return;
     };
-    behind.internet.firewall(Firewall::ProxyOnly(Cure::Drop));
-    let doh = behind.doh(3);
-
     // The provider says INSYNC, and that is better than what a resolver may remember.
-    let run = behind.issue(&NAMES, &strings(&doh)).success();
-    assert_eq!(rungs(&run.json()), ["provider"]);
+    let run = behind.issue_over_https(&NAMES, &[]).success();
+    let document = run.json();
+    assert_eq!(rungs(&document), ["provider"]);
+    let lost = locating(&document);
+    assert!(lost < Duration::from_secs(4), "{lost:?}\n{}", run.stderr);
     assert_eq!(behind.asked(OWNER)[1..], [0, 0]);
 
     // Resolvers can be asked for instead.
-    let forced = [strings(&doh), vec!["--propagation", "doh"]].concat();
-    let run = behind.issue(&["a.example.test"], &forced).success();
+    let run = behind
+        .issue_over_https(&["a.example.test"], &["--propagation", "doh"])
+        .success();
     assert_eq!(rungs(&run.json()), ["doh"]);
 
     // And there need not be any.
@@ -265,15 +272,54 @@ fn port_53_dropped_route_53_by_word_and_over_https() {
         run.stderr
     );
     assert_eq!(behind.asked("_acme-challenge.b.example.test"), [0, 0, 0]);
+
+    let examined = behind.doctor("c.example.test", &["--doh", "none"]);
+    let examined = examined.success().json();
+    assert!(
+        says(&examined, "probe", "ok", "proven by the provider's word"),
+        "{examined:#}"
+    );
+}
+
+/// Over TLS, and over HTTPS by GET. TLS on port 853 goes directly, so here only port 53 is closed.
+#[test]
+fn port_53_dropped_over_tls_and_by_get() {
+    let Some(behind) = Behind::start(Cloud::cloudflare_at, Firewall::NoDns(Cure::Drop)) else {
+        return;
+    };
+    let tls = |number: usize| {
+        let url = behind.internet.doh_url(number);
+        let host = url
+            .strip_prefix("https://")
+            .and_then(|u| u.strip_suffix("/dns-query"));
+        format!("tls://{}", host.unwrap())
+    };
+    let get = |number: usize| format!("{}{{?dns}}", behind.internet.doh_url(number));
+    let ways: [(&str, Vec<String>); 2] = [
+        ("tls", (0..3).map(tls).collect()),
+        ("https", (0..3).map(get).collect()),
+    ];
+    for (transport, resolvers) in ways {
+        let name = format!("{transport}.example.test");
+        let doh: Vec<&str> = resolvers.iter().flat_map(|url| ["--doh", url]).collect();
+        let run = behind.issue(&[&name], &doh).success();
+        assert_eq!(rungs(&run.json()), ["doh"]);
+        let log = std::fs::read_to_string(behind.home.path().join("log")).unwrap();
+        for resolver in &resolvers {
+            assert!(log.contains(resolver.as_str()), "{resolver}\n{log}");
+        }
+        let asked = behind.asked(&format!("_acme-challenge.{name}"));
+        assert!(asked.iter().all(|&times| times > 0), "{asked:?}");
+    }
 }
 
 /// No resolver, no word: what is left is a wait, and that is said.
 #[test]
 fn nobody_can_be_asked() {
-    let Some(behind) = Behind::start(Cloud::cloudflare_at) else {
+    let Some(behind) = Behind::start(Cloud::cloudflare_at, Firewall::ProxyOnly(Cure::Reject))
+    else {
         return;
     };
-    behind.internet.firewall(Firewall::ProxyOnly(Cure::Reject));
     let run = behind
         .issue(&NAMES, &["--doh", "none", "--fallback-wait", "3s"])
         .success();
@@ -290,4 +336,18 @@ fn nobody_can_be_asked() {
         "{}",
         run.stdout
     );
+
+    // The doctor says so, and does not wait for the sake of waiting.
+    let none = ["--doh", "none"];
+    let examined = behind.doctor("d.example.test", &none).success();
+    println!("{}", examined.stdout);
+    assert!(
+        says(&examined.json(), "probe", "warning", "an order waits 60 s"),
+        "{}",
+        examined.stdout
+    );
+    let alone = [&none[..], &["--propagation", "authoritative"]].concat();
+    let examined = behind.doctor("e.example.test", &alone);
+    assert_ne!(examined.code(), 0);
+    assert_eq!(examined.json()["would_work"], false, "{}", examined.stdout);
 }

@@ -8,3 +8,4 @@
 mod behind;
 mod environment;
 mod open;
+mod zones;

@@ -9,18 +9,18 @@ use dnseal_tests::{Dnseal, Internet, NameServer, NameServers, Pebble, Run, Unbou
 use tempfile::TempDir;
 
 /// Three name servers in both families, a resolver in front of them that the CA uses as well, and a client with its own configuration.
-struct Open {
+pub(crate) struct Open {
     // In the order in which they have to go.
-    ca: Pebble,
-    resolver: Unbound,
-    servers: NameServers,
-    home: TempDir,
+    pub(crate) ca: Pebble,
+    pub(crate) resolver: Unbound,
+    pub(crate) servers: NameServers,
+    pub(crate) home: TempDir,
     key: TsigKey,
-    internet: Internet,
+    pub(crate) internet: Internet,
 }
 
 impl Open {
-    fn start(zone: Zone) -> Option<Self> {
+    pub(crate) fn start(zone: Zone) -> Option<Self> {
         let internet = Internet::start()?;
         let key = TsigKey::generate("acme-key").unwrap();
         let signed = key.clone();
@@ -34,7 +34,10 @@ impl Open {
             },
             Duration::from_millis(500),
         );
-        let resolver = internet.resolver(servers.stubs())?;
+        let mut stubs = servers.stubs();
+        // A zone that only this resolver knows, where a test puts one there.
+        stubs.push(("inner.test".to_owned(), vec![servers.all[0].addr()]));
+        let resolver = internet.resolver(stubs)?;
         let ca = internet.ca(resolver.addr())?;
         let open = Self {
             ca,
@@ -44,20 +47,34 @@ impl Open {
             key,
             internet,
         };
-        let config = format!(
-            "providers:\n  ours: {{ kind: rfc2136, server: 192.0.2.11, tsig: {{ name: {}, algorithm: {}, secret: {{ file: tsig }} }} }}\n\
-             zones:\n  example.test: {{ provider: ours }}\n",
-            open.key.name(),
-            open.key.algorithm().as_str(),
-        );
-        fs::write(open.home.path().join("dnseal.yaml"), config).unwrap();
+        open.configure_zone("");
         let secret = open.home.path().join("tsig");
         fs::write(&secret, open.key.secret_base64()).unwrap();
         fs::set_permissions(secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         Some(open)
     }
 
-    fn issue(&self, names: &[&str], more: &[&str]) -> Run {
+    /// The configuration with these settings of propagation for the zone.
+    pub(crate) fn configure_zone(&self, propagation: &str) {
+        self.write_config(propagation, "");
+    }
+
+    /// The configuration with more lines at its end, which may go on with zones.
+    pub(crate) fn configure(&self, more: &str) {
+        self.write_config("", more);
+    }
+
+    fn write_config(&self, propagation: &str, more: &str) {
+        let config = format!(
+            "providers:\n  ours: {{ kind: rfc2136, server: 192.0.2.11, tsig: {{ name: {}, algorithm: {}, secret: {{ file: tsig }} }} }}\n\
+             zones:\n  example.test: {{ provider: ours, propagation: {{ {propagation} }} }}\n{more}",
+            self.key.name(),
+            self.key.algorithm().as_str(),
+        );
+        fs::write(self.home.path().join("dnseal.yaml"), config).unwrap();
+    }
+
+    pub(crate) fn issue(&self, names: &[&str], more: &[&str]) -> Run {
         let root = self.ca.ca_pem_path();
         let command: Dnseal = self
             .internet

@@ -39,6 +39,7 @@ pub(super) async fn export(app: &App, args: &ExportArgs) -> Result<Report, CliEr
     let id = select::select(app, args.account.as_deref(), args.ca.as_deref()).await?;
     let missing = || CliError::Accounts(AccountsError::NoSuchAccount { id: id.clone() });
     let store = app.places.open_existing()?.ok_or_else(missing)?;
+    store.check_key().await?;
     let (stored, _) = StoredAccount::load(&store, &id)
         .await?
         .ok_or_else(missing)?;

@@ -135,9 +135,7 @@ impl Discovery {
     }
 
     fn resolvers_for(&self, name: &DomainName) -> Result<Vec<SocketAddr>, DiscoveryError> {
-        let zones = self.inner.options.zone_resolvers.iter();
-        let own = zones.filter(|(zone, _)| name.is_within(zone));
-        match own.max_by_key(|(zone, _)| zone.label_count()) {
+        match self.inner.options.own_resolvers(name) {
             Some((_, resolvers)) => Ok(resolvers.clone()),
             None => self.resolvers(),
         }

@@ -24,6 +24,7 @@ use super::zones::Servers;
 use super::zones::lock;
 use crate::dns::DomainName;
 use crate::dns::Rung;
+use crate::dns::query::EncryptedResolver;
 use crate::dns::query::Reply;
 use crate::dns::query::Upstream;
 use crate::event::What;
@@ -43,25 +44,24 @@ pub enum Scouting {
 /// What was learned about ways that are closed.
 #[derive(Debug, Default)]
 pub(super) struct Ways {
-    /// Top-level domains below which no server can be asked, and why.
+    /// Top-level domains (or zones with resolvers of their own) below which no server can be asked, and why.
     closed: Mutex<HashMap<DomainName, String>>,
-    /// The same where no encrypted resolver answers either.
-    blind: Mutex<HashMap<DomainName, DiscoveryError>>,
-    /// Top-level domains below which some server has answered.
+    /// The same where no encrypted resolver answers either, by those that were asked.
+    blind: Mutex<HashMap<(DomainName, Vec<EncryptedResolver>), DiscoveryError>>,
+    /// The same below which some server has answered.
     heard: Mutex<HashSet<DomainName>>,
     /// The encrypted resolver that answered last.
     scout: AtomicUsize,
     zones: Mutex<HashMap<DomainName, Arc<Known>>>,
 }
 
-impl Ways {
+impl Discovery {
     /// Notes that a server that is no resolver has answered.
     pub(super) fn hear(&self, name: &DomainName) {
-        lock(&self.heard).insert(name.suffix(1));
+        let region = self.inner.options.region(name);
+        lock(&self.inner.ways.heard).insert(region);
     }
-}
 
-impl Discovery {
     /// Asks the zone that holds `name`, finding it first, in whatever way is open; see [`Self::walk_servers`].
     pub(in crate::dns) async fn walk(
         &self,
@@ -69,7 +69,7 @@ impl Discovery {
         rtype: RecordType,
     ) -> Result<(Arc<Known>, Reply), DiscoveryError> {
         let given = || self.nearest(name).is_some_and(|known| known.given);
-        match self.inner.options.scouting {
+        match self.inner.options.scouting_for(name) {
             Scouting::Always if !given() => self.walk_scouted(name, rtype).await,
             Scouting::WhenClosed if !given() => self.walk_either(name, rtype).await,
             _ => self.walk_servers(name, rtype).await,
@@ -79,12 +79,14 @@ impl Discovery {
     /// The encrypted resolvers, where they are asked about `name` instead of servers on port 53.
     pub(in crate::dns) fn scouts(&self, name: &DomainName) -> Option<Vec<Upstream>> {
         let options = &self.inner.options;
-        let scouted = match options.scouting {
+        let scouted = match options.scouting_for(name) {
             Scouting::Always => true,
             Scouting::Never => false,
-            Scouting::WhenClosed => lock(&self.inner.ways.closed).contains_key(&name.suffix(1)),
+            Scouting::WhenClosed => {
+                lock(&self.inner.ways.closed).contains_key(&options.region(name))
+            }
         };
-        let resolvers = options.encrypted.iter().cloned();
+        let resolvers = options.encrypted_for(name).iter().cloned();
         scouted.then(|| resolvers.map(Upstream::Encrypted).collect())
     }
 
@@ -93,9 +95,10 @@ impl Discovery {
         name: &DomainName,
         rtype: RecordType,
     ) -> Result<(Arc<Known>, Reply), DiscoveryError> {
-        let ways = &self.inner.ways;
-        let top = name.suffix(1);
-        if let Some(error) = lock(&ways.blind).get(&top).cloned() {
+        let (ways, options) = (&self.inner.ways, &self.inner.options);
+        let top = options.region(name);
+        let asked = (top.clone(), options.encrypted_for(name).to_vec());
+        if let Some(error) = lock(&ways.blind).get(&asked).cloned() {
             return Err(error);
         }
         if lock(&ways.closed).contains_key(&top) {
@@ -147,7 +150,7 @@ impl Discovery {
                     tried,
                     why,
                 };
-                lock(&ways.blind).insert(top, error.clone());
+                lock(&ways.blind).insert(asked, error.clone());
                 Err(error)
             }
             Err(_) => Err(error),
@@ -190,7 +193,7 @@ impl Discovery {
         name: &DomainName,
         rtype: RecordType,
     ) -> Result<Reply, DiscoveryError> {
-        let resolvers = &self.inner.options.encrypted;
+        let resolvers = self.inner.options.encrypted_for(name);
         let first = self.inner.ways.scout.load(Ordering::Relaxed);
         let mut tried = Vec::new();
         for step in 0..resolvers.len() {

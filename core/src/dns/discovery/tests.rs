@@ -556,7 +556,7 @@ async fn one_family_is_asked_for_its_own_addresses_only() {
     };
     let asker = Asker::new(
         crate::dns::AskerOptions {
-            family: crate::dns::Family::V4,
+            family: Family::V4,
             port: net.port,
             ..crate::dns::AskerOptions::default()
         },

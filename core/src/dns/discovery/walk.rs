@@ -137,12 +137,15 @@ impl Discovery {
         let port = self.inner.asker.options().port;
         let family = self.inner.asker.options().family;
         let mut addresses = known.addresses();
-        addresses.retain(|address| known.given || family.allows(address.ip()));
+        let own = self.inner.options.family_for(name);
+        addresses.retain(|address| {
+            known.given || (family.allows(address.ip()) && own.allows(address.ip()))
+        });
         let asked = race(&addresses, pace, |address| async move {
             let reply = self.inner.asker.ask(address, name, rtype).await;
             let reply = reply.map_err(|error| Tried::silent(address, &error))?;
             if reply.authoritative || reply.rcode == ResponseCode::NoError {
-                self.inner.ways.hear(name);
+                self.hear(name);
             }
             let answer = judge(reply, known, name, port, family)?;
             Ok((address, answer))
@@ -262,9 +265,8 @@ impl Discovery {
 
     /// How many labels the zone has that resolvers of its own were given for.
     fn own_top(&self, name: &DomainName) -> Option<usize> {
-        let zones = self.inner.options.zone_resolvers.iter();
-        let own = zones.filter(|(zone, _)| name.is_within(zone));
-        own.map(|(zone, _)| zone.label_count()).max()
+        let own = self.inner.options.own_resolvers(name);
+        own.map(|(zone, _)| zone.label_count())
     }
 
     /// The first zone above `owner`, with at least `from` labels, that the resolver knows reachable servers of.

@@ -24,6 +24,8 @@ use super::PropagationPolicy;
 use super::Proven;
 use super::Row;
 use super::Wanted;
+use super::verdict::Advice;
+use super::verdict::Asked;
 use super::verdict::Panel;
 use super::watch::End;
 use super::watch::Watch;
@@ -140,10 +142,7 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
             }
             Mode::Wait => self.wait(names, None).await,
         };
-        match self.policy.recursive_too {
-            true => self.recursive_too(landed).await,
-            false => landed,
-        }
+        self.recursive_too(landed).await
     }
 
     /// The rungs below the authoritative servers.
@@ -190,13 +189,13 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
             .into_iter()
             .map(|(index, wanted)| {
                 let panel = Panel::servers(&wanted.zone, family);
-                (index, wanted, panel)
+                (index, self.asked(wanted, panel))
             })
             .collect();
         let descends = self.policy.mode == Mode::Auto && !named;
         let unheard = descends.then_some(self.started);
-        self.watch(asked, Rung::Authoritative, self.started, unheard, None)
-            .await
+        let rung = Some(Rung::Authoritative);
+        self.watch(asked, rung, self.started, unheard, None).await
     }
 
     /// Resolvers show the values. What comes back as left are names that no resolver has said anything about.
@@ -221,12 +220,13 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
         let asked = names
             .into_iter()
             .map(|(index, wanted)| {
-                let panel = Panel::resolvers(&self.fresh(&wanted));
-                (index, wanted, panel)
+                let panel = Panel::resolvers(&fresh(&self.policy.resolvers, &wanted));
+                (index, self.asked(wanted, panel))
             })
             .collect();
         let unheard = Some(began + UNHEARD);
-        self.watch(asked, Rung::Doh, began, unheard, why).await
+        self.watch(asked, Some(Rung::Doh), began, unheard, why)
+            .await
     }
 
     /// Asks one resolver after the other about one of the names, each later than the one before, until one shows the values; false
@@ -236,7 +236,7 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
             return true;
         };
         let mut pause = self.policy.first_look.max(SHORTEST_LOOK);
-        let fresh = self.fresh(first);
+        let fresh = fresh(&self.policy.resolvers, first);
         for (nth, resolver) in fresh.iter().enumerate() {
             if nth + 1 == fresh.len() {
                 break;
@@ -261,20 +261,6 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
             pause *= 2;
         }
         true
-    }
-
-    /// The resolvers that have not heard of a name before there was a value; all where there is none such.
-    fn fresh(&self, wanted: &Wanted) -> Vec<Upstream> {
-        let all = &self.policy.resolvers;
-        let is_fresh = |upstream: &&Upstream| match upstream {
-            Upstream::Encrypted(resolver) => resolver.remembers_absence(&wanted.owner).is_none(),
-            _ => true,
-        };
-        let fresh: Vec<Upstream> = all.iter().filter(is_fresh).cloned().collect();
-        match fresh.is_empty() {
-            true => all.clone(),
-            false => fresh,
-        }
     }
 
     async fn wait(&self, names: Climbers, why: Option<&str>) -> Landed {
@@ -310,25 +296,27 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
     /// After the evidence is there, resolvers have to show the values as well.
     async fn recursive_too(&self, landed: Landed) -> Landed {
         let missing = landed.names.iter().any(|(_, name)| !name.proven);
-        if missing || landed.cancelled || self.policy.resolvers.is_empty() {
+        let resolvers = &self.policy.recursive_too;
+        if missing || landed.cancelled || resolvers.is_empty() {
             return landed;
         }
-        let names = landed
+        let asked: Vec<(usize, Asked)> = landed
             .names
             .iter()
-            .filter(|(_, name)| name.rung != Some(Rung::Doh));
-        let asked: Vec<(usize, Wanted, Panel)> = names
+            .filter(|(_, name)| name.rung != Some(Rung::Doh) || self.policy.resolvers != *resolvers)
             .filter_map(|(index, _)| {
                 let wanted = self.on.wanted_at(*index)?;
-                let panel = Panel::resolvers(&self.fresh(&wanted));
-                Some((*index, wanted, panel))
+                let panel = Panel::resolvers(&fresh(resolvers, &wanted));
+                let asked = self.asked(wanted, panel);
+                let advice = Advice::Binding;
+                Some((*index, Asked { advice, ..asked }))
             })
             .collect();
         if asked.is_empty() {
             return landed;
         }
         let began = Instant::now();
-        let seen = self.watch(asked, Rung::Doh, began, None, None).await;
+        let seen = self.watch(asked, None, began, None, None).await;
         let failed: Vec<usize> = seen
             .names
             .iter()
@@ -346,11 +334,21 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
         kept
     }
 
-    /// Asks until the quorum is reached, the time is up or, from `unheard` on, nobody answers at all.
+    fn asked(&self, wanted: Wanted, panel: Panel) -> Asked {
+        Asked {
+            wanted,
+            panel,
+            quorum: self.policy.quorum,
+            advice: Advice::Passing,
+        }
+    }
+
+    /// Asks until the quorum is reached, the time is up or, from `unheard` on, nobody answers at all. What is proven is told, unless
+    /// it is no `rung` and only agrees with one.
     async fn watch(
         &self,
-        asked: Vec<(usize, Wanted, Panel)>,
-        rung: Rung,
+        asked: Vec<(usize, Asked)>,
+        rung: Option<Rung>,
         began: Instant,
         unheard: Option<Instant>,
         why: Option<&str>,
@@ -360,11 +358,11 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
         }
         let mut indices = Vec::new();
         let mut names = Vec::new();
-        for (index, wanted, panel) in asked {
+        for (index, asked) in asked {
             indices.push(index);
-            names.push((wanted, panel, self.policy.quorum));
+            names.push(asked);
         }
-        let wanted: Vec<Wanted> = names.iter().map(|(wanted, ..)| wanted.clone()).collect();
+        let wanted: Vec<Wanted> = names.iter().map(|asked| asked.wanted.clone()).collect();
         let grace = match self.on.hurry {
             Some(_) => Duration::ZERO,
             None => self.policy.grace,
@@ -378,7 +376,7 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
         };
         let deadline = self.deadline();
         let on_proven = |proven: Proven| {
-            if let Some(&index) = indices.get(proven.index) {
+            if let (Some(&index), Some(rung)) = (indices.get(proven.index), rung) {
                 self.tell(index, &proven.owner, rung, why);
             }
         };
@@ -395,7 +393,7 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
         let mut landed = Landed::default();
         let reports = watch.report().names.into_iter();
         for ((index, wanted), mut report) in indices.iter().zip(wanted).zip(reports) {
-            report.rung = Some(rung);
+            report.rung = Some(rung.unwrap_or(Rung::Doh));
             match end == End::Unheard && !report.proven {
                 true => landed.left.push((*index, wanted)),
                 false => landed.names.push((*index, report)),
@@ -464,6 +462,19 @@ impl<F: FnMut(Proven) + Send> Ladder<'_, F> {
             () = self.cancel.cancelled() => false,
             () = sleep(at_most) => true,
         }
+    }
+}
+
+/// The resolvers that have not heard of a name before there was a value; all where there is none such.
+fn fresh(all: &[Upstream], wanted: &Wanted) -> Vec<Upstream> {
+    let is_fresh = |upstream: &&Upstream| match upstream {
+        Upstream::Encrypted(resolver) => resolver.remembers_absence(&wanted.owner).is_none(),
+        _ => true,
+    };
+    let fresh: Vec<Upstream> = all.iter().filter(is_fresh).cloned().collect();
+    match fresh.is_empty() {
+        true => all.to_vec(),
+        false => fresh,
     }
 }
 

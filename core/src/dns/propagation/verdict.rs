@@ -158,6 +158,25 @@ pub(super) struct NameState {
     pub(super) cells: Vec<Cell>,
     pub(super) proven: bool,
     quorum: Quorum,
+    advice: Advice,
+}
+
+/// What is looked for, at whom, and what is enough.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) wanted: Wanted,
+    pub(super) panel: Panel,
+    pub(super) quorum: Quorum,
+    pub(super) advice: Advice,
+}
+
+/// What a resolver's word counts that may only remember that there is nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Advice {
+    /// It says so to whoever asks: the values are not there.
+    Binding,
+    /// After the grace others are enough.
+    Passing,
 }
 
 /// One server address for one owner name.
@@ -189,15 +208,8 @@ pub(super) enum Standing {
 }
 
 impl Board {
-    pub(super) fn new(
-        wanted: Vec<(Wanted, Panel, Quorum)>,
-        grace: Duration,
-        started: Instant,
-    ) -> Self {
-        let names = wanted
-            .into_iter()
-            .map(|(wanted, panel, quorum)| NameState::new(wanted, panel, quorum))
-            .collect();
+    pub(super) fn new(asked: Vec<Asked>, grace: Duration, started: Instant) -> Self {
+        let names = asked.into_iter().map(NameState::new).collect();
         Self {
             names,
             serials: HashMap::new(),
@@ -288,7 +300,7 @@ impl Board {
         let lacking: BTreeSet<usize> = state
             .cells
             .iter()
-            .filter(|cell| cell.still_lacks(now, self.grace))
+            .filter(|cell| cell.still_lacks(state.advice, now, self.grace))
             .map(|cell| cell.server)
             .collect();
 
@@ -355,7 +367,13 @@ impl Panel {
 }
 
 impl NameState {
-    fn new(wanted: Wanted, panel: Panel, quorum: Quorum) -> Self {
+    fn new(asked: Asked) -> Self {
+        let Asked {
+            wanted,
+            panel,
+            quorum,
+            advice,
+        } = asked;
         let mut seen = BTreeSet::new();
         let mut cells = Vec::new();
         for (server, member) in panel.0.iter().enumerate() {
@@ -377,6 +395,7 @@ impl NameState {
             cells,
             proven: false,
             quorum,
+            advice,
         }
     }
 
@@ -402,11 +421,12 @@ impl Cell {
 
     /// Whether it lacks a value as far as anybody knows: a server that did and then falls silent for a moment has not
     /// come to have it.
-    fn still_lacks(&self, now: Instant, grace: Duration) -> bool {
+    fn still_lacks(&self, advice: Advice, now: Instant, grace: Duration) -> bool {
         match &self.seen {
             Some(seen) => match seen.verdict {
                 Verdict::HasIt { .. } => false,
                 Verdict::LacksIt { .. } => true,
+                Verdict::Unusable(Unusable::Remembered(_)) if advice == Advice::Binding => true,
                 Verdict::Unusable(_) => self.lacked && now.duration_since(seen.since) < grace,
             },
             None => false,
@@ -457,7 +477,13 @@ mod tests {
         };
         let now = Instant::now();
         let panel = Panel::servers(&wanted.zone, Family::Both);
-        let board = Board::new(vec![(wanted, panel, quorum)], GRACE, now);
+        let asked = Asked {
+            wanted,
+            panel,
+            quorum,
+            advice: Advice::Passing,
+        };
+        let board = Board::new(vec![asked], GRACE, now);
         (board, now)
     }
 
@@ -511,6 +537,21 @@ mod tests {
         assert_eq!(proof(All, &[1, 0], &[has()]), (false, true));
         assert_eq!(proof(All, &[0], &[]), (false, false));
         assert_eq!(proof(All, &[], &[]), (false, false));
+    }
+
+    #[test]
+    fn what_a_resolver_remembers_holds_up_those_who_want_its_agreement() {
+        for (advice, proven) in [(Advice::Passing, true), (Advice::Binding, false)] {
+            let (mut board, start) = board(Quorum::All, &[1, 1]);
+            board.names[0].advice = advice;
+            let remembered = Unusable::Remembered("NXDOMAIN".to_owned());
+            board.record((0, 0), has(), Transport::Tls, start);
+            board.record((0, 1), Verdict::Unusable(remembered), Transport::Tls, start);
+            assert!(!is_proven(&board, start));
+            assert_eq!(is_proven(&board, start + GRACE), proven, "{advice:?}");
+            board.record((0, 1), silent(), Transport::Tls, start);
+            assert!(is_proven(&board, start + GRACE), "{advice:?}");
+        }
     }
 
     #[test]

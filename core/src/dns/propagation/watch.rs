@@ -19,15 +19,13 @@ use tokio::time::sleep_until;
 
 use super::Propagation;
 use super::Proven;
-use super::Wanted;
 use super::probe::probe;
 use super::report::NameReport;
 use super::report::Report;
 use super::report::Row;
+use super::verdict::Asked;
 use super::verdict::Board;
 use super::verdict::NameState;
-use super::verdict::Panel;
-use super::verdict::Quorum;
 use super::verdict::Standing;
 use super::verdict::Unusable;
 use super::verdict::Verdict;
@@ -48,12 +46,12 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     pub(super) fn new(
         on: &'a Propagation,
-        wanted: Vec<(Wanted, Panel, Quorum)>,
+        asked: Vec<Asked>,
         grace: Duration,
         started: Instant,
     ) -> Self {
         Self {
-            board: Mutex::new(Board::new(wanted, grace, started)),
+            board: Mutex::new(Board::new(asked, grace, started)),
             changed: Notify::new(),
             shown: watch::Sender::new(None),
             on,

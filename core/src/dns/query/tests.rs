@@ -1,3 +1,5 @@
+use hickory_proto::op::MessageType;
+use hickory_proto::rr::Name;
 use proptest::prelude::*;
 
 use super::*;

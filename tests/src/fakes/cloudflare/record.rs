@@ -1,6 +1,7 @@
 //! One record: what of it is refused, how it is shown, and what it is in DNS.
 
 use dnseal_sandbox::dns::Record as DnsRecord;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::server::Problem;
@@ -13,6 +14,8 @@ pub struct Record {
     pub comment: Option<String>,
     /// As it was sent.
     pub content: String,
+    /// Since when it is there.
+    pub created: Timestamp,
     /// 32 hexadecimal digits.
     pub id: String,
     /// `A`, `CNAME`, `TXT`, …
@@ -95,6 +98,7 @@ impl Record {
         };
         Ok(Self {
             comment,
+            created: base.map_or_else(Timestamp::now, |b| b.created),
             content,
             id: id.to_owned(),
             kind,
@@ -129,8 +133,8 @@ impl Record {
             "meta": {},
             "comment": self.comment,
             "tags": [],
-            "created_on": "2026-01-01T05:20:00.12345Z",
-            "modified_on": "2026-01-01T05:20:00.12345Z",
+            "created_on": self.created,
+            "modified_on": self.created,
         })
     }
 

@@ -289,6 +289,7 @@ impl Store {
         let records = (0..count).map(|n| Record {
             comment: None,
             content: "\"filler\"".to_owned(),
+            created: jiff::Timestamp::now(),
             id: format!("{:032x}", rand::random::<u128>()),
             kind: "TXT".to_owned(),
             name: format!("{prefix}{n}.{zone}"),
