@@ -16,6 +16,7 @@ use dnseal_core::acme::ReasonError;
 use dnseal_core::acme::TransportError;
 use dnseal_core::deploy::HookKind;
 use dnseal_core::deploy::TargetError;
+use dnseal_core::dns::ByHand;
 use dnseal_core::dns::DiscoveryError;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::NameError;
@@ -273,6 +274,7 @@ impl CliError {
                 ErrorKind::Cancelled => ExitCode::INTERRUPTED,
                 ErrorKind::Locked => ExitCode::LOCKED,
                 ErrorKind::NotInPlace => ExitCode::DEPLOY,
+                ErrorKind::Person => ExitCode::PERSON,
                 ErrorKind::Propagation => ExitCode::NOT_PROPAGATED,
                 ErrorKind::Provider => ExitCode::PROVIDER,
                 ErrorKind::RateLimited => ExitCode::LATER,
@@ -280,6 +282,7 @@ impl CliError {
                 ErrorKind::Usage => ExitCode::USAGE,
             },
             Self::Place { source, .. } => match source {
+                PlaceError::AliasWanted { .. } => ExitCode::PERSON,
                 PlaceError::Route(_) => ExitCode::USAGE,
                 PlaceError::Provider(ProviderError::RateLimited { .. }) => ExitCode::LATER,
                 _ => ExitCode::PROVIDER,
@@ -309,6 +312,11 @@ impl CliError {
                 PropagationError::NotVisible { report, .. } => Some(report.to_string()),
                 _ => None,
             },
+            Self::Issue(error) if !error.records().is_empty() => {
+                let lines = error.records().into_iter();
+                let lines: Vec<String> = lines.map(|record| format!("  {record}")).collect();
+                Some(lines.join("\n"))
+            }
             Self::Issue(IssueError::Write { errors }) if errors.len() > 1 => {
                 let lines: Vec<String> = errors
                     .iter()
@@ -319,6 +327,14 @@ impl CliError {
             Self::Hook { source, .. } => source.output().map(indented),
             Self::Target { source, .. } => source.output().map(indented),
             _ => None,
+        }
+    }
+
+    /// The records that somebody has to set.
+    pub(crate) fn records(&self) -> Vec<ByHand> {
+        match self {
+            Self::Issue(error) => error.records(),
+            _ => Vec::new(),
         }
     }
 

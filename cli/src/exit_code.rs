@@ -32,6 +32,8 @@ impl ExitCode {
     pub(crate) const DEPLOY: Self = Self(8);
     /// Another run holds the lock.
     pub(crate) const LOCKED: Self = Self(9);
+    /// A person has to set a record first.
+    pub(crate) const PERSON: Self = Self(10);
     /// Stopped because the terminal or session went away.
     pub(crate) const HUNG_UP: Self = Self(129);
     /// Stopped by Ctrl-C.

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::dns::ByHand;
 use crate::dns::DomainName;
 use crate::dns::Identifier;
 use crate::dns::Rung;
@@ -35,6 +36,16 @@ pub struct Event {
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum What {
+    /// A person has to set records, or may remove them.
+    ByHand {
+        /// All of them.
+        records: Vec<ByHand>,
+        /// Whether they may be removed.
+        remove: bool,
+        /// How long it is waited for them at most.
+        #[serde(serialize_with = "as_optional_millis")]
+        at_most: Option<Duration>,
+    },
     /// A request to the CA was answered, or failed.
     AcmeRequest {
         /// `GET`, `HEAD` or `POST`.
@@ -182,6 +193,15 @@ pub enum What {
         /// How long at most, where that is known.
         #[serde(serialize_with = "as_optional_millis")]
         at_most: Option<Duration>,
+    },
+    /// Not all values fit beside each other, and the next part of the challenges is being answered.
+    Wave {
+        /// Which, from 1.
+        number: usize,
+        /// Of how many.
+        of: usize,
+        /// The challenges in it.
+        values: usize,
     },
     /// Something that does not stop the run but that somebody should know.
     Warning {

@@ -29,12 +29,33 @@ pub async fn run(provider: &dyn DnsProvider, options: &Options<'_>) -> Vec<CaseR
 pub async fn run_each(
     provider: &dyn DnsProvider,
     options: &Options<'_>,
+    tell: impl FnMut(&CaseResult) -> ControlFlow<()>,
+) -> Vec<CaseResult> {
+    play(provider, options, &Peculiar::default(), &Case::ALL, tell).await
+}
+
+/// The same with what not every provider has, and with the cases that need it.
+pub async fn run_with(
+    provider: &dyn DnsProvider,
+    options: &Options<'_>,
+    peculiar: &Peculiar<'_>,
+    tell: impl FnMut(&CaseResult) -> ControlFlow<()>,
+) -> Vec<CaseResult> {
+    let cases: Vec<Case> = Case::ALL.into_iter().chain(Case::OF_FAILURE).collect();
+    play(provider, options, peculiar, &cases, tell).await
+}
+
+async fn play(
+    provider: &dyn DnsProvider,
+    options: &Options<'_>,
+    peculiar: &Peculiar<'_>,
+    cases: &[Case],
     mut tell: impl FnMut(&CaseResult) -> ControlFlow<()>,
 ) -> Vec<CaseResult> {
-    let mut results = Vec::with_capacity(Case::ALL.len());
-    for case in Case::ALL {
+    let mut results = Vec::with_capacity(cases.len());
+    for &case in cases {
         let began = Instant::now();
-        let mut bench = Bench::new(provider, options, case);
+        let mut bench = Bench::new(provider, options, peculiar, case);
         let verdict = match bench.play(case).await {
             Ok(()) => bench.clean().await,
             Err(verdict) => {
@@ -63,7 +84,10 @@ pub async fn run_each(
 
 /// The names of all cases, in the order they run.
 pub fn cases() -> impl Iterator<Item = &'static str> {
-    Case::ALL.into_iter().map(Case::name)
+    Case::ALL
+        .into_iter()
+        .chain(Case::OF_FAILURE)
+        .map(Case::name)
 }
 
 /// Where to write, and how to look.
@@ -94,6 +118,17 @@ impl fmt::Debug for Options<'_> {
             .field("patience", &self.patience)
             .finish_non_exhaustive()
     }
+}
+
+/// What is peculiar to a provider, or to where it is tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Peculiar<'a> {
+    /// The one name that it writes, where it writes no other.
+    pub only: Option<&'a DomainName>,
+    /// The same provider at a service that never answers.
+    pub silent: Option<&'a dyn DnsProvider>,
+    /// The same provider at a service that has had too many requests.
+    pub throttled: Option<&'a dyn DnsProvider>,
 }
 
 /// Reads the TXT values at a name; none where there is no such name.
@@ -135,9 +170,11 @@ enum Case {
     ManyNames,
     OneRefused,
     OwnWord,
+    RateLimit,
     RemoveAbsent,
     RemoveOneOfTwo,
     SixteenWriters,
+    TimeOut,
     TwoValues,
     UnknownZone,
 }
@@ -161,6 +198,9 @@ impl Case {
         Self::BadCredentials,
     ];
 
+    /// What a service has to be made to fail for.
+    const OF_FAILURE: [Self; 2] = [Self::RateLimit, Self::TimeOut];
+
     fn name(self) -> &'static str {
         match self {
             Self::AddTwice => "add-twice",
@@ -172,9 +212,11 @@ impl Case {
             Self::ManyNames => "many-names-in-one-call",
             Self::OneRefused => "one-refused-among-good",
             Self::OwnWord => "own-word-agrees",
+            Self::RateLimit => "rate-limit",
             Self::RemoveAbsent => "remove-what-is-not-there",
             Self::RemoveOneOfTwo => "remove-one-of-two",
             Self::SixteenWriters => "sixteen-writers-at-one-name",
+            Self::TimeOut => "time-out",
             Self::TwoValues => "two-values-at-one-name",
             Self::UnknownZone => "unknown-zone",
         }

@@ -13,6 +13,7 @@ mod bridge;
 mod cloudflare;
 pub mod conformance;
 mod hosted;
+mod manual;
 pub mod plugin;
 mod program;
 mod registry;
@@ -22,6 +23,7 @@ mod route53;
 mod settings;
 mod single;
 
+pub use hosted::acmesh;
 pub use registry::BuildError;
 pub use registry::Context;
 pub use registry::Form;

@@ -10,8 +10,10 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use dnseal_core::dns::DnsProvider;
+use dnseal_core::dns::Onlooker;
 use dnseal_core::dns::WriteSafety;
 use dnseal_core::event::Events;
+use dnseal_core::store::Memory;
 
 #[cfg(feature = "more-providers")]
 use crate::bridge;
@@ -19,6 +21,7 @@ use crate::bridge;
 use crate::bridge::not_served;
 use crate::cloudflare;
 use crate::hosted;
+use crate::manual;
 use crate::plugin;
 use crate::rfc2136;
 #[cfg(feature = "route53")]
@@ -96,7 +99,7 @@ impl Kind {
     ) -> Result<Arc<dyn DnsProvider>, BuildError> {
         settings
             .check(self)
-            .and_then(|settings| (self.build)(&settings, context))
+            .and_then(|settings| (self.build)(&settings.named(name), context))
             .map_err(|source| BuildError::Settings {
                 kind: self.kind,
                 name: name.to_owned(),
@@ -118,6 +121,8 @@ impl Kind {
 pub enum Integration {
     /// By a program that says itself what it is, and has not been asked yet.
     AnyPlugin,
+    /// By a script whose header says what it is, and has not been read yet.
+    AnyScript,
     /// By the crate `dns-update`.
     Bridged,
     /// By the contract of another tool: its scripts, its server.
@@ -133,8 +138,8 @@ impl Integration {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AnyPlugin | Self::Plugin(_) => "plugin",
+            Self::AnyScript | Self::Hosted => "hosted",
             Self::Bridged => "bridged",
-            Self::Hosted => "hosted",
             Self::Native => "native",
         }
     }
@@ -207,6 +212,8 @@ pub struct Context {
     events: Events,
     /// Made with the first use: reading the system's roots takes a while, and not every provider speaks HTTP.
     http: Arc<OnceLock<reqwest::Client>>,
+    memory: Option<Memory>,
+    onlooker: Option<Onlooker>,
 }
 
 impl Context {
@@ -229,6 +236,28 @@ impl Context {
     pub fn with_http(mut self, http: reqwest::Client) -> Self {
         self.http = Arc::new(OnceLock::from(http));
         self
+    }
+
+    /// The same, with a way to see what stands at a name, for what may remove more than it is told to.
+    #[must_use]
+    pub fn with_onlooker(mut self, onlooker: Onlooker) -> Self {
+        self.onlooker = Some(onlooker);
+        self
+    }
+
+    pub(crate) fn onlooker(&self) -> Option<&Onlooker> {
+        self.onlooker.as_ref()
+    }
+
+    /// The same, with a place for what a provider remembers from one run to the next.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    pub(crate) fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
     }
 
     pub(crate) fn events(&self) -> &Events {
@@ -259,6 +288,8 @@ impl Default for Context {
             clock: Arc::new(SystemTime::now),
             events: Events::silent(),
             http: Arc::default(),
+            memory: None,
+            onlooker: None,
         }
     }
 }
@@ -337,11 +368,14 @@ fn not_served(_: &str) -> Option<String> {
 }
 
 const OWN: &[Kind] = &[
+    hosted::acme_dns::KIND,
+    hosted::acmesh::KIND,
     hosted::certbot::KIND,
     cloudflare::KIND,
     hosted::dehydrated::KIND,
     hosted::exec::KIND,
     hosted::httpreq::KIND,
+    manual::KIND,
     plugin::KIND,
     rfc2136::KIND,
     #[cfg(feature = "route53")]

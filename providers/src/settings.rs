@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -113,15 +114,35 @@ impl Settings {
         let mut changed = false;
         for (key, value) in &mut bad.values {
             // Whether a variable of a user's script is a credential, nobody knows.
-            let is_secret = kind
-                .setting(key)
-                .is_some_and(|s| s.form == Form::Secret && !s.is_map());
+            let is_secret = kind.setting(key).is_some_and(|s| {
+                s.form == Form::Secret && !s.is_map() && !s.key.starts_with("env.")
+            });
             if is_secret && let Some(other) = spoiled(value.expose()) {
                 *value = Value::Secret(other.into());
                 changed = true;
             }
         }
         changed.then_some(bad)
+    }
+
+    /// The same for a service at another address, which is waited for briefly; `None` where no setting says where the service is.
+    pub fn pointed_at(&self, kind: &Kind, address: SocketAddr) -> Option<Self> {
+        let at = |key: &str| match key {
+            "server" => Some(address.to_string()),
+            "base-url" | "endpoint" | "url" => Some(format!("http://{address}")),
+            _ => None,
+        };
+        let (key, there) = kind
+            .settings
+            .iter()
+            .filter(|setting| setting.form == Form::Text)
+            .find_map(|setting| Some((setting.key, at(setting.key)?)))?;
+        let mut other = self.clone();
+        other.insert(key, there.into());
+        if kind.setting("timeout").is_some() {
+            other.insert("timeout", "2s".into());
+        }
+        Some(other)
     }
 
     /// Refuses keys that `kind` does not know, and puts aliases under their proper key.
@@ -157,7 +178,12 @@ impl Settings {
         {
             return Err(SettingsError::missing(missing));
         }
-        Ok(Checked { kind, maps, values })
+        Ok(Checked {
+            kind,
+            maps,
+            name: kind.kind.to_owned(),
+            values,
+        })
     }
 }
 
@@ -197,10 +223,24 @@ impl From<String> for Value {
 pub(crate) struct Checked {
     kind: &'static Kind,
     maps: BTreeMap<&'static str, Vec<(String, Value)>>,
+    name: String,
     values: BTreeMap<&'static str, Value>,
 }
 
 impl Checked {
+    /// The same for the provider that is called so.
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..self
+        }
+    }
+
+    /// What the provider is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn kind(&self) -> &'static Kind {
         self.kind
     }

@@ -24,12 +24,37 @@ use dnseal_core::dns::Zone;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::Mutex;
+use tokio::sync::MutexGuard;
 
 /// A contract by which one value is added or removed.
 #[async_trait]
 pub(crate) trait Single: fmt::Debug + Send + Sync {
     /// Where it writes to, as a person would say it.
     fn endpoint(&self) -> String;
+
+    /// What the contract can do; by most nothing but adding and removing.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            by_person: None,
+            exclusive: false,
+            max_values: None,
+            overwrites: false,
+            // The contract has no word for it, so that it is the script's.
+            ttl: 60,
+            settle: Duration::ZERO,
+            tells_settled: false,
+            write_safety: WriteSafety::ReadModifyWrite,
+        }
+    }
+
+    /// Where an alias has to lead from a challenge name; as in [`DnsProvider::alias_for`].
+    async fn alias_for(
+        &self,
+        _asked: &DomainName,
+        _owner: &DomainName,
+    ) -> Result<Option<DomainName>, ProviderError> {
+        Ok(None)
+    }
 
     /// Adds or removes the value; `challenge` is what is known of where it comes from. Gives words to be heard again with the removal.
     async fn write(
@@ -79,19 +104,18 @@ impl<S: Single> OneAtATime<S> {
             turn: Mutex::default(),
         }
     }
+
+    /// The contract, for as long as nobody else uses it.
+    pub(crate) async fn in_turn(&self) -> (&S, MutexGuard<'_, ()>) {
+        let turn = self.turn.lock().await;
+        (&self.contract, turn)
+    }
 }
 
 #[async_trait]
 impl<S: Single> DnsProvider for OneAtATime<S> {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            max_values: None,
-            // The contract has no word for it, so that it is the script's.
-            ttl: 60,
-            settle: Duration::ZERO,
-            tells_settled: false,
-            write_safety: WriteSafety::ReadModifyWrite,
-        }
+        self.contract.capabilities()
     }
 
     fn endpoint(&self) -> String {
@@ -103,6 +127,14 @@ impl<S: Single> DnsProvider for OneAtATime<S> {
             detail: "this contract does not tell zones".to_owned(),
             endpoint: self.endpoint(),
         })
+    }
+
+    async fn alias_for(
+        &self,
+        asked: &DomainName,
+        owner: &DomainName,
+    ) -> Result<Option<DomainName>, ProviderError> {
+        self.contract.alias_for(asked, owner).await
     }
 
     async fn apply(&self, zone: &Zone, changes: &[TxtChange]) -> Result<Applied, ProviderError> {
@@ -133,20 +165,30 @@ impl<S: Single> DnsProvider for OneAtATime<S> {
                         handle: challenge.handle(change.action, said),
                     }
                 }
-                // Nothing is done yet, and nothing else would fare better.
-                Err(error) if !done && is_about_all(&error, changes) => return Err(error),
-                Err(error) if error.is_retryable() => Outcome::Unknown {
-                    reason: error.to_string(),
-                },
-                Err(error) => Outcome::Refused {
-                    reason: error.to_string(),
-                },
+                Err(error) => failed(error, done, changes)?,
             });
         }
         Ok(Applied {
             outcomes,
             receipt: Receipt::default(),
         })
+    }
+}
+
+/// What became of one of `changes`; an error of the whole call where nothing is done yet, and nothing else would fare better.
+pub(crate) fn failed(
+    error: ProviderError,
+    done: bool,
+    changes: &[TxtChange],
+) -> Result<Outcome, ProviderError> {
+    match error {
+        error if !done && is_about_all(&error, changes) => Err(error),
+        error if error.is_retryable() => Ok(Outcome::Unknown {
+            reason: error.to_string(),
+        }),
+        error => Ok(Outcome::Refused {
+            reason: error.to_string(),
+        }),
     }
 }
 
@@ -162,7 +204,8 @@ fn is_about_all(error: &ProviderError, changes: &[TxtChange]) -> bool {
 }
 
 impl Challenge {
-    fn of(change: &TxtChange) -> Self {
+    /// What is known of where a value comes from.
+    pub(crate) fn of(change: &TxtChange) -> Self {
         let kept = change
             .handle
             .as_ref()
@@ -193,7 +236,7 @@ impl Challenge {
     }
 
     /// Kept in the head until the removal, which knows nothing of the challenge otherwise.
-    fn handle(&self, action: Action, said: Option<String>) -> Option<Handle> {
+    pub(crate) fn handle(&self, action: Action, said: Option<String>) -> Option<Handle> {
         if action == Action::Remove {
             return None;
         }

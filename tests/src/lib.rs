@@ -36,22 +36,25 @@ pub use dns::{
     NameServer, TsigKey, ZoneSpec, add_txt, await_soa, await_txt, nsupdate, query, remove_txt,
     txt_values,
 };
+pub use gate::Gate;
 pub use home::Home;
 pub use knot::{Knot, KnotOptions};
 pub use loopback::Loopback;
 pub use moto::Moto;
+pub use narrow::Narrow;
 pub use netns::{Cure, Firewall, Internet, NameServers, Netns};
 pub use pebble::{Eab, LoggedRequest, Pebble, PebbleOptions, Profile};
 pub use peer::{Peer, require, skip};
-pub use plugin::{Misbehaving, PluginDir, build};
+pub use plugin::{Misbehaving, PluginDir, build, build_in};
 pub use powerdns::{PowerDns, PowerDnsOptions};
 pub use process::{Process, free_addr, wait_until};
-pub use provider::{Rfc2136, added, name, reader, removed, value};
+pub use provider::{Rfc2136, added, name, reader, removed, silence, value};
 pub use python::python_with;
 pub use sandbox::{DoAt, FOREIGN, HoldAt, OWNER, SHORT, Sandbox, ZONE, issue, kill_at};
 pub use shop::Shop;
 pub use tinyproxy::{Tinyproxy, TinyproxyOptions};
 pub use unbound::{Unbound, UnboundOptions};
+pub use watch::{Sighted, Watch};
 pub use workbench::{CaSettings, Server, Workbench};
 
 pub mod fakes;
@@ -60,10 +63,12 @@ mod bind;
 mod cloud;
 mod command;
 mod dns;
+mod gate;
 mod home;
 mod knot;
 mod loopback;
 mod moto;
+mod narrow;
 mod netns;
 mod pebble;
 mod peer;
@@ -77,4 +82,5 @@ mod shop;
 mod tinyproxy;
 mod tls;
 mod unbound;
+mod watch;
 mod workbench;

@@ -22,6 +22,10 @@ const DAEMON_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Peer {
+    /// acme.sh with its DNS scripts beside it.
+    AcmeSh,
+    /// curl, which acme.sh's scripts fetch with.
+    Curl,
     /// `age`, beside which `age-keygen` lies.
     Age,
     /// BIND's `dnssec-signzone`, beside which `dnssec-keygen` lies.
@@ -62,8 +66,8 @@ impl Peer {
         if let Some(path) = env::var_os(self.variable()).filter(|path| !path.is_empty()) {
             return Some(PathBuf::from(path)).filter(|path| path.is_file());
         }
-        // What a distribution calls pebble may be years old; only `tests/run` knows a good one.
-        if self == Self::Pebble {
+        // What a distribution calls pebble may be years old, and acme.sh is no program on the PATH; `tests/run` knows both.
+        if matches!(self, Self::AcmeSh | Self::Pebble) {
             return None;
         }
         let path = env::var_os("PATH").unwrap_or_default();
@@ -75,6 +79,8 @@ impl Peer {
 
     fn program(self) -> &'static str {
         match self {
+            Self::AcmeSh => "acme.sh",
+            Self::Curl => "curl",
             Self::Age => "age",
             Self::DnssecSignzone => "dnssec-signzone",
             Self::Faketime => "faketime",
@@ -96,6 +102,8 @@ impl Peer {
 
     fn variable(self) -> &'static str {
         match self {
+            Self::AcmeSh => "DNSEAL_ACME_SH",
+            Self::Curl => "DNSEAL_CURL",
             Self::Age => "DNSEAL_AGE",
             Self::DnssecSignzone => "DNSEAL_DNSSEC_SIGNZONE",
             Self::Faketime => "DNSEAL_FAKETIME",
@@ -119,6 +127,8 @@ impl Peer {
 impl Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let package = match self {
+            Self::AcmeSh => "acme.sh",
+            Self::Curl => "curl",
             Self::Age => "age",
             Self::DnssecSignzone => "bind9-utils",
             Self::Faketime => "faketime",

@@ -176,7 +176,12 @@ pub fn build(kind: &'static Kind, settings: &[(&str, impl Display)]) -> Arc<dyn 
     build_in(kind, settings, &Context::default())
 }
 
-fn build_in(
+/// The same with these surroundings.
+///
+/// # Panics
+///
+/// When the settings are refused.
+pub fn build_in(
     kind: &'static Kind,
     settings: &[(&str, impl Display)],
     context: &Context,

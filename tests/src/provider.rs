@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -102,6 +102,17 @@ pub fn name(text: &str) -> DomainName {
 /// When it is none.
 pub fn value(text: &str) -> TxtValue {
     text.parse().unwrap()
+}
+
+/// A server on this machine that takes connections and never says anything; it is there as long as this is kept.
+///
+/// # Panics
+///
+/// When there is no port for it.
+pub fn silence() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    (listener, addr)
 }
 
 /// Looks at a server from outside, for the conformance suite.

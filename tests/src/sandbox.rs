@@ -15,7 +15,7 @@ use dnseal_sandbox::ca::{AuthorizationStatus, Ca, CaBuilder};
 use dnseal_sandbox::dns::{self, Data, DnsServer, Zone};
 use tokio_util::sync::CancellationToken;
 
-use crate::{CaSettings, Server, TsigKey, Workbench};
+use crate::{CaSettings, Narrow, Server, TsigKey, Workbench};
 
 /// A sandbox, and a workbench that uses it.
 #[derive(Debug)]
@@ -72,6 +72,12 @@ impl Sandbox {
             dns,
             server,
         }
+    }
+
+    /// The same, with a provider that has less to offer.
+    pub fn narrow(mut self, narrow: &Narrow) -> Self {
+        self.workbench = self.workbench.narrow(narrow);
+        self
     }
 
     /// The key that may update the zone.

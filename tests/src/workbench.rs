@@ -19,7 +19,7 @@ use dnseal_providers::{Context, Form, Settings, Value, build};
 use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::TsigKey;
+use crate::{Narrow, TsigKey};
 
 /// A place to issue certificates from: a store, a CA, and name servers that take updates.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub struct Workbench {
     ca: CaSettings,
     events: Mutex<Vec<Event>>,
     more_roots: Vec<Vec<u8>>,
+    narrow: Option<Narrow>,
     patience: Option<Duration>,
     nameservers: Vec<SocketAddr>,
     policy: PropagationPolicy,
@@ -65,6 +66,7 @@ impl Workbench {
             ca,
             events: Mutex::default(),
             more_roots: Vec::new(),
+            narrow: None,
             patience: None,
             nameservers: Vec::new(),
             policy: PropagationPolicy {
@@ -80,6 +82,12 @@ impl Workbench {
     /// The same with name servers that are probed in place of those that take the updates.
     pub fn nameservers(mut self, nameservers: Vec<SocketAddr>) -> Self {
         self.nameservers = nameservers;
+        self
+    }
+
+    /// The same with providers that have less to offer.
+    pub fn narrow(mut self, narrow: &Narrow) -> Self {
+        self.narrow = Some(narrow.clone());
         self
     }
 
@@ -314,6 +322,10 @@ impl Workbench {
             }
             let provider =
                 build("rfc2136", &name, settings, &Context::default()).expect("a provider");
+            let provider = match &self.narrow {
+                Some(narrow) => narrow.over(provider),
+                None => provider,
+            };
             for zone in &server.zones {
                 table.push((zone.parse().unwrap(), name.clone()));
             }

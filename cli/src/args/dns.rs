@@ -31,7 +31,7 @@ pub(crate) enum DnsCommand {
     Check(CheckArgs),
     /// Print the CNAME that delegates the challenges of a name, and check whether it is set
     #[command(
-        after_help = "Example:\n  dnseal dns delegate example.com example-com.acme.example.net\n\nA wildcard and its base name have one challenge name."
+        after_help = "Examples:\n  dnseal dns delegate example.com example-com.acme.example.net\n  dnseal dns delegate example.com --provider acme-dns\n\nA wildcard and its base name have one challenge name."
     )]
     Delegate(DelegateArgs),
     /// Withdraw what killed runs left in DNS
@@ -73,9 +73,9 @@ pub(crate) struct DelegateArgs {
     /// The name that certificates are for
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// The name that the values go to, in a zone that a provider writes
+    /// The name that the values go to, in a zone that a provider writes; acme-dns gives one by itself
     #[arg(value_name = "TARGET")]
-    pub(crate) target: String,
+    pub(crate) target: Option<String>,
     #[command(flatten)]
     pub(crate) zone: ZoneArgs,
 }

@@ -97,8 +97,14 @@ pub(crate) struct ProbeArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProviderCommand {
     /// List the kinds of providers
-    #[command(after_help = "Example:\n  dnseal provider list")]
-    List,
+    #[command(
+        after_help = "Examples:\n  dnseal provider list\n  dnseal provider list --acme.sh\n  dnseal provider list --acme.sh=/home/me/.acme.sh"
+    )]
+    List {
+        /// List the DNS scripts of an acme.sh instead, which `kind: acme.sh` runs; in this directory, or where it usually is
+        #[arg(long = "acme.sh", value_name = "HOME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+        acme_sh: Option<String>,
+    },
     /// Show what a kind of provider needs: settings, variables, permissions
     #[command(
         after_help = "Examples:\n  dnseal provider show rfc2136\n  dnseal provider show plugin --set command=/opt/dns/my-plugin"

@@ -211,6 +211,7 @@ pub(super) fn report(
         (_, [], _) => remarked.unwrap_or(ExitCode::DONE),
         (Some(code), ..) => code,
         (None, [first, rest @ ..], true) if rest.iter().all(|code| code == first) => *first,
+        (None, codes, _) if codes.iter().all(|code| *code == ExitCode::PERSON) => ExitCode::PERSON,
         _ => ExitCode::SOME_FAILED,
     };
     let mut text = after::text(&issued, stats, app.printer, again);

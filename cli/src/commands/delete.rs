@@ -47,15 +47,15 @@ pub(super) async fn run(app: &App, args: &DeleteArgs) -> Result<Report, CliError
     }
     let work = Work::begin(app)?;
     // Nobody is asked for a provider that nothing needs.
+    let probing = settings::probing(&args.probe, &app.config)?;
     let providers = match head.published.is_empty() {
         true => Providers::none(),
-        false => settings::providers(
-            &args.provider,
-            &app.config,
-            &work.context(app.config.roots())?,
-        )?,
+        false => {
+            let context = work.context(app.config.roots())?;
+            let context = context.with_onlooker(work.onlooker(&probing));
+            settings::providers(&args.provider, &app.config, &context)?
+        }
     };
-    let probing = settings::probing(&args.probe, &app.config)?;
     let zones = work.zones(&probing, providers)?;
     let roots = roots(app, &head, args)?;
     let engine = Engines::new(app, &work, zones)?.trusting(&roots)?;

@@ -41,6 +41,13 @@ async fn change(app: &App, args: &ValueArgs, action: Action) -> Result<Report, C
     let work = Work::begin(app)?;
     let zones = zones(app, &work, &args.zone)?;
     let place = place(&zones, &work, owner).await?;
+    if place.provider.provider.capabilities().by_person.is_some() {
+        let owner = &place.location.owner;
+        return Err(CliError::usage(
+            format!("a person changes the values at {owner}, and nothing here does"),
+            format!("`dnseal dns check {owner} --watch --value VALUE` looks for one"),
+        ));
+    }
     let was_there = match action {
         Action::Add => None,
         // Where the provider cannot tell, the removal is what counts.
@@ -146,10 +153,11 @@ async fn values(app: &App, args: &OwnerArgs) -> Result<Report, CliError> {
 
 fn zones(app: &App, work: &Work, args: &ZoneArgs) -> Result<std::sync::Arc<Zones>, CliError> {
     let probing = settings::probing(&args.probe, &app.config)?;
+    let context = work.context(app.config.roots())?;
     let providers = settings::providers(
         &args.provider,
         &app.config,
-        &work.context(app.config.roots())?,
+        &context.with_onlooker(work.onlooker(&probing)),
     )?;
     work.zones(&probing, providers)
 }

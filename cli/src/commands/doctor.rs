@@ -41,7 +41,10 @@ pub(super) async fn run(app: &App, args: &DoctorArgs) -> Result<Report, CliError
     let roots: BTreeSet<&PathBuf> = orders.iter().flat_map(|order| &order.roots).collect();
     let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
     probing.trust(&roots);
-    let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
+    // An account that a provider makes is kept; a doctor makes none.
+    let context = work.looking_context(&roots)?;
+    let context = context.with_onlooker(work.onlooker(&probing));
+    let providers = settings::providers(&args.provider, &app.config, &context)?;
     let zones = work.zones(&probing, providers)?;
     let mut engines = match args.read_only {
         true => Engines::looking(app, &work, zones)?,
@@ -170,6 +173,7 @@ fn exit(diagnosis: &Diagnosis) -> ExitCode {
         None => ExitCode::DONE,
         Some(ErrorKind::Usage) => ExitCode::USAGE,
         Some(ErrorKind::Provider) => ExitCode::PROVIDER,
+        Some(ErrorKind::Person) => ExitCode::PERSON,
         Some(ErrorKind::Propagation) => ExitCode::NOT_PROPAGATED,
         Some(ErrorKind::RateLimited) => ExitCode::LATER,
         Some(ErrorKind::NotInPlace) => ExitCode::DEPLOY,

@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 
 use dnseal_core::doctor::Finding;
 use dnseal_core::doctor::Severity;
+use dnseal_core::issue::Person;
 use dnseal_core::issue::Plan;
 use dnseal_core::issue::Terms;
 use dnseal_core::store::KeyOrigin;
@@ -59,12 +60,19 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
         .collect();
     let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();
     probing.trust(&roots);
-    let providers = settings::providers(&args.provider, &app.config, &work.context(&roots)?)?;
+    let context = match args.plan {
+        true => work.looking_context(&roots)?,
+        false => work.context(&roots)?,
+    };
+    let context = context.with_onlooker(work.onlooker(&probing));
+    let providers = settings::providers(&args.provider, &app.config, &context)?;
     let zones = work.zones(&probing, providers)?;
     if args.dry_run {
         let stage = Stage::new(app, args.run_hooks)?;
         let caa = settings::caa(&args.ca, &app.config)?;
-        let mut engines = Engines::new(&stage.app, &work, zones)?.with_caa(caa);
+        let mut engines = Engines::new(&stage.app, &work, zones)?
+            .with_caa(caa)
+            .with_person(person());
         let orders = orders.into_iter().map(rehearsed);
         let jobs = jobs(&mut engines, orders.collect::<Result<_, _>>()?)?;
         return stage
@@ -75,7 +83,9 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
         true => plan(app, &mut Engines::looking(app, &work, zones)?, orders, work).await,
         false => {
             let caa = settings::caa(&args.ca, &app.config)?;
-            let mut engines = Engines::new(app, &work, zones)?.with_caa(caa);
+            let mut engines = Engines::new(app, &work, zones)?
+                .with_caa(caa)
+                .with_person(person());
             for order in orders.iter().filter(|_| !app.printer.quiet) {
                 // That a new one is ordered surprises nobody; what cannot be read is the end of that certificate alone.
                 if let Ok(Some(why)) = reason::reason(app, &order.request).await
@@ -100,6 +110,14 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
             let again = Again::of_this_process(args.provider.provider.as_deref(), &app.config);
             batch::report(app, ended, interrupted, &stats, Some(&again))
         }
+    }
+}
+
+/// Whoever sits at a terminal is waited for.
+fn person() -> Person {
+    match std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        true => Person::Present,
+        false => Person::Absent,
     }
 }
 

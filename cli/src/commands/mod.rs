@@ -101,7 +101,10 @@ pub(crate) async fn run(cli: Cli, printer: Printer) -> Result<Report, CliError> 
         Command::Dns(args) => dns::run(&app()?, args.command).await,
         Command::Doctor(args) => doctor::run(&app()?, &args).await,
         Command::Provider(args) => match args.command {
-            ProviderCommand::List => provider::list(&cli.global),
+            ProviderCommand::List { acme_sh: None } => provider::list(&cli.global),
+            ProviderCommand::List {
+                acme_sh: Some(home),
+            } => provider::scripts(&home),
             ProviderCommand::Show { kind, set } => provider::show(&cli.global, &kind, &set),
             ProviderCommand::Test(args) => provider::test::run(&app()?, &args).await,
         },

@@ -209,8 +209,13 @@ pub(super) fn of_issued(issued: &Issued) -> Option<Notice> {
 
 /// What a failure deserves; `head` is what is there nevertheless.
 pub(super) fn of_failure(id: &CertId, error: &CliError, head: Option<&Head>) -> Vec<Notice> {
+    // Whoever sets records by hand reads of them there.
+    let records: Vec<String> = error.records().iter().map(ToString::to_string).collect();
     let cause = Some(Cause {
-        message: error.to_string(),
+        message: match records.is_empty() {
+            true => error.to_string(),
+            false => format!("{error}: {}", records.join("; ")),
+        },
         hint: error.hint(),
     });
     let mut failed = Notice::new(NoticeKind::Failed, Some(id.clone()));

@@ -9,6 +9,8 @@ use dnseal_providers::Form;
 use dnseal_providers::Integration;
 use dnseal_providers::Kind;
 use dnseal_providers::Setting;
+use dnseal_providers::acmesh;
+use dnseal_providers::acmesh::Removal;
 use dnseal_providers::plugin::Plugins;
 use serde_json::Value;
 use serde_json::json;
@@ -55,13 +57,49 @@ pub(super) fn list(global: &GlobalArgs) -> Result<Report, CliError> {
     ))
 }
 
+/// The DNS scripts of an acme.sh, by their own headers; none is run.
+pub(super) fn scripts(home: &str) -> Result<Report, CliError> {
+    let home = match home {
+        "" => settings::acme_sh_home(),
+        home => Some(home.to_owned()),
+    };
+    let scripts = acmesh::scripts(home.as_deref()).map_err(settings::acme_sh_error)?;
+    let mut table = Table::new(&["SCRIPT", "REMOVES", "SERVICE", "SITE"]);
+    let mut documents: Vec<Value> = Vec::new();
+    for script in &scripts {
+        let removes = match script.removal {
+            Removal::More => "more",
+            Removal::Nothing => "nothing",
+            Removal::Value => "one value",
+        };
+        table.row([script.name.as_str(), removes, &script.title, &script.site]);
+        documents.push(json!({
+            "script": script.name,
+            "title": script.title,
+            "site": script.site,
+            "docs": script.docs,
+            "variables": script.variables,
+            "removes": removes.replace(' ', "-"),
+        }));
+    }
+    Ok(Report::new(
+        table.render(""),
+        json!({ "scripts": documents }),
+    ))
+}
+
 pub(super) fn show(global: &GlobalArgs, name: &str, set: &[String]) -> Result<Report, CliError> {
     let kind = match dnseal_providers::kind(name) {
         // Needs no configuration, which may be what is being written.
-        Ok(kind) if !is_any_plugin(kind) || set.is_empty() => kind,
+        Ok(kind) if !says_more(kind) || set.is_empty() => kind,
         _ => settings::kind_for(name, set, &settings::config(global)?)?,
     };
     Ok(Report::new(text(kind), json(kind)))
+}
+
+/// Whether what it is depends on its settings.
+fn says_more(kind: &Kind) -> bool {
+    is_any_plugin(kind) || matches!(kind.integration, Integration::AnyScript)
 }
 
 fn is_any_plugin(kind: &Kind) -> bool {

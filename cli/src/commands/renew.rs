@@ -336,7 +336,8 @@ fn engines(
     roots.dedup();
     let probing = settings::probing(&asked.probe, &app.config)?;
     probing.trust(&roots);
-    let providers = settings::providers(&asked.provider, &app.config, &work.context(&roots)?)?;
+    let context = work.context(&roots)?.with_onlooker(work.onlooker(&probing));
+    let providers = settings::providers(&asked.provider, &app.config, &context)?;
     let caa = settings::caa(&asked.ca, &app.config)?;
     Ok(Engines::new(app, work, work.zones(&probing, providers)?)?.with_caa(caa))
 }

@@ -16,6 +16,7 @@ use dnseal_core::dns::Asker;
 use dnseal_core::dns::Clients;
 use dnseal_core::dns::Discovery;
 use dnseal_core::dns::NamedProvider;
+use dnseal_core::dns::Onlooker;
 use dnseal_core::dns::PUBLIC_RESOLVERS;
 use dnseal_core::dns::Propagation;
 use dnseal_core::dns::Routes;
@@ -23,8 +24,11 @@ use dnseal_core::dns::Zones;
 use dnseal_core::event::Events;
 use dnseal_core::issue::CaaPolicy;
 use dnseal_core::issue::Engine;
+use dnseal_core::issue::Person;
 use dnseal_core::issue::Request;
 use dnseal_core::store::DirectoryStore;
+use dnseal_core::store::Memory;
+use dnseal_core::store::MemoryError;
 use dnseal_core::store::SealedStore;
 use dnseal_core::store::Store;
 use dnseal_core::store::StoreKeeper;
@@ -44,6 +48,7 @@ use crate::render::Progress;
 use crate::render::Stats;
 use crate::render::Watcher;
 use crate::settings::Order;
+use crate::settings::Places;
 use crate::settings::Probing;
 use crate::settings::Providers;
 use crate::signals::Signals;
@@ -52,6 +57,7 @@ use crate::signals::Signals;
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) events: Events,
+    places: Places,
     pub(super) progress: Progress,
     signals: Signals,
     watcher: Watcher,
@@ -105,6 +111,7 @@ impl Work {
         let (events, receiver) = Events::channel();
         Ok(Self {
             events,
+            places: app.places.clone(),
             watcher: Watcher::start(receiver, progress.clone(), log, metrics),
             progress,
             signals,
@@ -136,14 +143,40 @@ impl Work {
         (asker, discovery, propagation)
     }
 
-    /// What providers get from a run: where to tell that they wait, and HTTP that trusts these files as well.
+    /// What providers get from a run: where to tell that they wait, what they remember, and HTTP that trusts these files as well.
     pub(super) fn context(&self, roots: &[PathBuf]) -> Result<Context, CliError> {
-        let context = Context::default().with_events(self.events.clone());
+        let places = self.places.clone();
+        self.context_with(
+            roots,
+            Memory::new(move || Ok(Arc::new(places.open().map_err(closed)?))),
+        )
+    }
+
+    /// The same for a run that changes nothing.
+    pub(super) fn looking_context(&self, roots: &[PathBuf]) -> Result<Context, CliError> {
+        let places = self.places.clone();
+        let open = move || match places.open_existing().map_err(closed)? {
+            Some(store) => Ok(Some(Arc::new(store) as Arc<dyn Store>)),
+            None => Ok(None),
+        };
+        self.context_with(roots, Memory::looking(open))
+    }
+
+    fn context_with(&self, roots: &[PathBuf], memory: Memory) -> Result<Context, CliError> {
+        let context = Context::default()
+            .with_events(self.events.clone())
+            .with_memory(memory);
         if roots.is_empty() {
             return Ok(context);
         }
         let transport = transport(roots, &self.events)?;
         Ok(context.with_http(transport.http().clone()))
+    }
+
+    /// A way to see what stands at a name, for providers.
+    pub(super) fn onlooker(&self, probing: &Probing) -> Onlooker {
+        let (asker, discovery, _) = self.look(probing);
+        Onlooker::new(asker, discovery)
     }
 
     /// Zones that these providers write.
@@ -167,6 +200,13 @@ impl Work {
     }
 }
 
+fn closed(error: CliError) -> MemoryError {
+    MemoryError::Closed {
+        message: error.to_string(),
+        hint: error.hint(),
+    }
+}
+
 /// Engines that differ only in whom they trust beside the system's roots.
 #[derive(Debug)]
 pub(super) struct Engines {
@@ -175,6 +215,7 @@ pub(super) struct Engines {
     cancel: CancellationToken,
     events: Events,
     live: Live,
+    person: Person,
     made: BTreeMap<Vec<PathBuf>, Arc<Engine>>,
     /// An empty store for who only looks; goes away with this.
     _nothing: Option<TempDir>,
@@ -213,6 +254,7 @@ impl Engines {
             cancel: work.cancel().clone(),
             events: work.events.clone(),
             live: app.live()?,
+            person: Person::default(),
             made: BTreeMap::new(),
             _nothing: nothing,
             store: Arc::new(WithLentAccounts::new(Arc::new(store))),
@@ -223,6 +265,12 @@ impl Engines {
     /// The same, with CAA records stopping orders when this says so.
     pub(super) fn with_caa(mut self, policy: CaaPolicy) -> Self {
         self.caa = policy;
+        self
+    }
+
+    /// The same, waiting for a person who sets records where one is there.
+    pub(super) fn with_person(mut self, person: Person) -> Self {
+        self.person = person;
         self
     }
 
@@ -266,7 +314,8 @@ impl Engines {
             self.zones.clone(),
             self.events.clone(),
         )
-        .with_caa(self.caa);
+        .with_caa(self.caa)
+        .with_person(self.person);
         #[cfg(debug_assertions)]
         let engine = match crate::pause::asked(&self.cancel) {
             Some(checkpoints) => engine.with_checkpoints(checkpoints),

@@ -42,6 +42,12 @@ pub(super) fn json(error: &CliError) -> Value {
     if let (Some(detail), Some(document)) = (error.detail(), document.as_object_mut()) {
         document.insert("detail".into(), detail.into());
     }
+    let records = error.records();
+    if !records.is_empty()
+        && let Some(document) = document.as_object_mut()
+    {
+        document.insert("records".into(), json!(records));
+    }
     if let Some(config) = error.config()
         && let Some(document) = document.as_object_mut()
     {

@@ -101,6 +101,23 @@ pub(super) fn describe(what: &What) -> (Detail, String) {
             );
             (Detail::Everything, text)
         }
+        What::ByHand {
+            records,
+            remove,
+            at_most,
+        } => {
+            let limit =
+                at_most.map_or_else(String::new, |d| format!(", for at most {}", duration(d)));
+            let first = match remove {
+                true => "these records are not needed any more, and may be removed:".to_owned(),
+                false => format!("set these records; they are looked for{limit}:"),
+            };
+            let lines: Vec<String> = records
+                .iter()
+                .map(|record| format!("\n  {record}"))
+                .collect();
+            (Detail::Warning, format!("{first}\n{}\n", lines.concat()))
+        }
         What::Deployed { version, directory } => (
             Detail::Verbose,
             format!("version {version} is in {directory}"),
@@ -217,6 +234,12 @@ pub(super) fn describe(what: &What) -> (Detail, String) {
             let limit = at_most.map_or_else(String::new, |d| format!(", at most {}", duration(d)));
             (Detail::Normal, format!("waiting: {reason}{limit}"))
         }
+        What::Wave { number, of, values } => (
+            Detail::Normal,
+            format!(
+                "wave {number} of {of}: {values} challenges, because their owner names hold no more values at once"
+            ),
+        ),
         What::Warning { message, hint } => {
             let hint = hint
                 .as_ref()

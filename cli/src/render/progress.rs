@@ -140,6 +140,12 @@ impl Display {
             self.progress.say(&line);
             return;
         }
+        if let What::ByHand { .. } = &event.what {
+            // Without it nothing goes on, so it is said to the quiet, too.
+            let (_, text) = describe(&event.what);
+            self.progress.say(&named(event, &text));
+            return;
+        }
         if self.progress.lines.is_some() {
             self.move_lines(event);
             return;
@@ -239,6 +245,9 @@ impl Display {
                     }
                 }
                 lines.whole.set_message(lines.message());
+            }
+            What::Wave { number, of, .. } => {
+                lines.whole.set_message(format!("wave {number} of {of}"));
             }
             What::Waiting { reason, .. } => lines.whole.set_message(format!("waiting: {reason}")),
             _ => {}

@@ -36,6 +36,8 @@ pub(crate) use probe::Probing;
 pub(crate) use probe::probing;
 pub(crate) use provider::Providers;
 pub(crate) use provider::Tested;
+pub(crate) use provider::acme_sh_error;
+pub(crate) use provider::acme_sh_home;
 pub(crate) use provider::kind_for;
 pub(crate) use provider::one_provider;
 pub(crate) use provider::providers;

@@ -1,5 +1,8 @@
 //! Which DNS providers there are, and which serves what.
 
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +26,7 @@ use dnseal_providers::Setting;
 use dnseal_providers::Settings;
 use dnseal_providers::SettingsError;
 use dnseal_providers::Value;
+use dnseal_providers::acmesh;
 use dnseal_providers::plugin::PluginError;
 use dnseal_providers::plugin::Plugins;
 use dnseal_providers::plugin::describe;
@@ -248,6 +252,14 @@ fn kind_named(
                 )),
             }
         }
+        Ok(kind) if matches!(kind.integration, Integration::AnyScript) => {
+            let said = |key: &str| value_of(key, set).or_else(|| of_environment(kind, key));
+            match said(SCRIPT) {
+                Some(script) => of_script(kind, named, &script, said(HOME).as_deref()),
+                // What it lacks is told where it is made.
+                None => Ok(kind),
+            }
+        }
         Ok(kind) => Ok(kind),
         Err(unknown) => match config.plugins.kind(named) {
             Some(kind) => Ok(kind?),
@@ -271,22 +283,78 @@ fn kind_of(
     if let Some((kind, path)) = &provider.plugin {
         return Plugins::kind_at(kind, path).map_err(|error| in_file(error, "kind"));
     }
+    if matches!(provider.kind.integration, Integration::AnyScript) {
+        let mut said = Vec::new();
+        for key in [SCRIPT, HOME] {
+            if let Some(text) = written(provider, key)? {
+                said.push((key.to_owned(), text));
+            }
+        }
+        said.extend_from_slice(set);
+        return kind_named(config, provider.kind.kind, &said).map_err(|error| match &error {
+            CliError::Build(build) => {
+                in_build(config, provider, provider.kind, build).map_or(error, CliError::Config)
+            }
+            _ => error,
+        });
+    }
     if !matches!(provider.kind.integration, Integration::AnyPlugin) {
         return Ok(provider.kind);
     }
-    let written = provider.settings.iter().find(|(key, _)| key == COMMAND);
-    match (value_of(COMMAND, set), written) {
+    match (value_of(COMMAND, set), written(provider, COMMAND)?) {
         (Some(command), _) => described(&command),
-        (None, Some((_, secret))) => {
-            let command = secret.resolve().map_err(|source| CliError::Secret {
-                what: format!("`{COMMAND}` of provider `{}`", provider.name),
-                source,
-            })?;
-            let words = words(command.expose_secret())?;
+        (None, Some(command)) => {
+            let words = words(&command)?;
             describe(provider.kind.kind, words).map_err(|error| in_file(error, COMMAND))
         }
         (None, None) => kind_named(config, provider.kind.kind, set),
     }
+}
+
+/// What the configuration says for `key`.
+fn written(provider: &Provider, key: &str) -> Result<Option<String>, CliError> {
+    let Some((_, secret)) = provider.settings.iter().find(|(known, _)| known == key) else {
+        return Ok(None);
+    };
+    let text = secret.resolve().map_err(|source| CliError::Secret {
+        what: format!("`{key}` of provider `{}`", provider.name),
+        source,
+    })?;
+    Ok(Some(text.expose_secret().to_owned()))
+}
+
+/// The kind that a script of acme.sh is.
+fn of_script(
+    kind: &'static Kind,
+    name: &str,
+    script: &str,
+    home: Option<&str>,
+) -> Result<&'static Kind, CliError> {
+    acmesh::describe(script, home).map_err(|source| {
+        CliError::Build(BuildError::Settings {
+            kind: kind.kind,
+            name: name.to_owned(),
+            source,
+        })
+    })
+}
+
+/// Where the environment says that acme.sh is.
+pub(crate) fn acme_sh_home() -> Option<String> {
+    of_environment(dnseal_providers::kind(acmesh::KIND_NAME).ok()?, HOME)
+}
+
+/// What is wrong with an acme.sh that no provider is made of.
+pub(crate) fn acme_sh_error(source: SettingsError) -> CliError {
+    CliError::Settings {
+        name: acmesh::KIND_NAME.to_owned(),
+        source,
+    }
+}
+
+fn of_environment(kind: &Kind, key: &str) -> Option<String> {
+    let mut variables = kind.setting(key)?.env.iter();
+    variables.find_map(|name| env_vars::get(name))
 }
 
 fn described(command: &str) -> Result<&'static Kind, CliError> {
@@ -323,7 +391,7 @@ fn build(
     let settings = gather(name, kind, configured, set, warnings)?;
     kind.build(name, settings, context).map_err(|error| {
         configured
-            .and_then(|(config, provider)| in_file(config, provider, kind, &error))
+            .and_then(|(config, provider)| in_build(config, provider, kind, &error))
             .map_or_else(|| error.into(), CliError::Config)
     })
 }
@@ -351,9 +419,21 @@ pub(crate) fn one_provider(
         Some(bad) => Some(kind.build(named, bad, context)?),
         None => None,
     };
+    // A plugin of somebody's may understand the setting in its own way.
+    let silent = match kind.integration {
+        Integration::Native | Integration::Hosted => {
+            let silence = Silence::begin()?;
+            match settings.pointed_at(kind, silence.address) {
+                Some(there) => Some((kind.build(named, there, context)?, silence)),
+                None => None,
+            }
+        }
+        _ => None,
+    };
     Ok(Tested {
         impostor,
         kind,
+        silent,
         provider: build(named, kind, configured, set, context, &mut Vec::new())?,
     })
 }
@@ -363,7 +443,32 @@ pub(crate) fn one_provider(
 pub(crate) struct Tested {
     pub(crate) impostor: Option<Arc<dyn DnsProvider>>,
     pub(crate) kind: &'static Kind,
+    /// The same at a server that never answers, for as long as that is there.
+    pub(crate) silent: Option<(Arc<dyn DnsProvider>, Silence)>,
     pub(crate) provider: Arc<dyn DnsProvider>,
+}
+
+/// A server on this machine that takes connections and never says anything.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    address: SocketAddr,
+    _listener: TcpListener,
+}
+
+impl Silence {
+    fn begin() -> Result<Self, CliError> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let begun = listener.and_then(|listener| {
+            Ok(Self {
+                address: listener.local_addr()?,
+                _listener: listener,
+            })
+        });
+        begun.map_err(|error| CliError::Unexpected {
+            message: format!("cannot listen on this machine: {error}"),
+            hint: None,
+        })
+    }
 }
 
 /// What a provider is told, from all sources.
@@ -476,7 +581,7 @@ fn readable_by_others(_: &Path) -> Option<(String, String)> {
 }
 
 /// The error with its place in the file.
-fn in_file(
+fn in_build(
     config: &Config,
     provider: &Provider,
     kind: &Kind,
@@ -563,3 +668,6 @@ pub(super) fn set_values(args: &ProviderArgs) -> Result<Vec<(String, String)>, C
 
 /// The setting of a plugin that names its program.
 const COMMAND: &str = "command";
+/// The settings that say which script of acme.sh is meant.
+const HOME: &str = "home";
+const SCRIPT: &str = "script";

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
+use super::authorization::Authorization;
 use super::authorization::AuthorizationStatus;
 use super::order::Order;
 use super::order::OrderStatus;
@@ -45,6 +46,47 @@ impl Account {
         let done =
             |order: &Order| order.status == OrderStatus::Valid && order.certificate.is_some();
         self.poll(order_url, wait, done).await
+    }
+
+    /// Waits until the CA has judged these authorizations, of an order that has others beside them.
+    pub async fn await_judged(
+        &self,
+        order_url: &str,
+        authorizations: &[String],
+        wait: &Wait,
+    ) -> Result<(), OrderError> {
+        let account = self.with_cancel(&wait.cancel);
+        let begin = Instant::now();
+        let mut pace = Pace::default();
+        let mut delay = FIRST_LOOK;
+        loop {
+            let left = wait.deadline.saturating_sub(begin.elapsed());
+            account.sleep("order", delay.min(left)).await?;
+            let left = wait.deadline.saturating_sub(begin.elapsed());
+            let failed = match account.authorizations(authorizations).await {
+                Ok(found) => {
+                    let valid = |a: &Authorization| a.status == AuthorizationStatus::Valid;
+                    if found.iter().all(valid) {
+                        return Ok(());
+                    }
+                    delay = pace.next(None, authorizations.len());
+                    found.iter().any(|a| a.failure().is_some())
+                }
+                Err(error) if error.is_retryable() && !left.is_zero() => {
+                    delay = pace.next(error.retry_after(), 0);
+                    false
+                }
+                Err(error) => return Err(error),
+            };
+            // The order of one that has failed has failed, too, and time that is up is told as for all of it.
+            if failed || left.is_zero() {
+                let wait = Wait {
+                    deadline: left,
+                    cancel: wait.cancel.clone(),
+                };
+                return self.await_ready(order_url, &wait).await.map(drop);
+            }
+        }
     }
 
     async fn poll(

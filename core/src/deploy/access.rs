@@ -9,6 +9,7 @@ use std::process::Stdio;
 use serde::Serialize;
 
 use crate::store::Mode;
+use crate::store::UserIds;
 
 /// Owner, group and mode as far as they are wished; what is not said is kept from the file that was there.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
@@ -84,6 +85,25 @@ impl AccessError {
     }
 }
 
+/// The user called `name`, or with that number, and the group that the user is in by default.
+pub fn user_ids(name: &str) -> Result<UserIds, AccessError> {
+    let found = search(Database::User, name, |lines| {
+        lines.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            match fields.as_slice() {
+                [known, _, user, group, ..] if *known == name || *user == name => Some(UserIds {
+                    user: user.parse().ok()?,
+                    group: group.parse().ok()?,
+                }),
+                _ => None,
+            }
+        })
+    });
+    found.ok_or_else(|| AccessError::NoUser {
+        name: name.to_owned(),
+    })
+}
+
 #[derive(Clone, Copy)]
 enum Database {
     Group,
@@ -95,20 +115,7 @@ fn look_up(database: Database, name: Option<&str>) -> Result<Option<u32>, Access
     if let Ok(number) = name.parse() {
         return Ok(Some(number));
     }
-    let (file, word) = match database {
-        Database::Group => ("/etc/group", "group"),
-        Database::User => ("/etc/passwd", "passwd"),
-    };
-    let local = std::fs::read_to_string(file).unwrap_or_default();
-    let found = find(&local, name).or_else(|| {
-        let output = Command::new("getent")
-            .args([word, name])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output()
-            .ok()?;
-        find(&String::from_utf8_lossy(&output.stdout), name)
-    });
+    let found = search(database, name, |lines| find(lines, name));
     let missing = || {
         let name = name.to_owned();
         match database {
@@ -117,6 +124,24 @@ fn look_up(database: Database, name: Option<&str>) -> Result<Option<u32>, Access
         }
     };
     found.map(Some).ok_or_else(missing)
+}
+
+/// What `find` finds in the file of this machine, or in what `getent` says.
+fn search<T>(database: Database, name: &str, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let (file, word) = match database {
+        Database::Group => ("/etc/group", "group"),
+        Database::User => ("/etc/passwd", "passwd"),
+    };
+    let local = std::fs::read_to_string(file).unwrap_or_default();
+    find(&local).or_else(|| {
+        let output = Command::new("getent")
+            .args([word, name])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .ok()?;
+        find(&String::from_utf8_lossy(&output.stdout))
+    })
 }
 
 /// The third field of the line that begins with `name`, which is the number in both files.
@@ -146,5 +171,9 @@ mod tests {
         };
         let error = access.resolve().unwrap_err();
         assert!(matches!(error, AccessError::NoGroup { .. }), "{error}");
+        let root = UserIds { user: 0, group: 0 };
+        assert_eq!(user_ids("root").unwrap(), root);
+        assert_eq!(user_ids("0").unwrap(), root);
+        assert!(user_ids("no such user").is_err());
     }
 }

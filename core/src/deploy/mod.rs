@@ -27,6 +27,7 @@ mod write;
 
 pub use access::Access;
 pub use access::AccessError;
+pub use access::user_ids;
 pub use error::TargetError;
 pub use hook::Hook;
 pub use hook::HookError;

@@ -3,12 +3,14 @@
 //! Everything here speaks of owner names, zones and TXT values; nothing knows ACME beyond the label
 //! `_acme-challenge`. The only write is to add or to remove one value.
 
+mod by_hand;
 mod caa;
 mod delegation;
 mod delegation_rules;
 mod discovery;
 mod dnssec;
 mod name;
+mod onlooker;
 mod propagation;
 mod provider;
 mod query;
@@ -20,6 +22,7 @@ mod testing;
 mod writer;
 mod zones;
 
+pub use by_hand::ByHand;
 pub use caa::CaaApplicant;
 pub use caa::CaaError;
 pub use caa::CaaLookup;
@@ -46,6 +49,8 @@ pub use name::Identifier;
 pub use name::NameError;
 pub use name::TxtValue;
 pub use name::TxtValueError;
+pub use onlooker::Onlooker;
+pub use onlooker::Seen;
 pub(crate) use propagation::Hurry;
 pub use propagation::Mode;
 pub use propagation::NameReport;

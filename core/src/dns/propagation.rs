@@ -175,6 +175,16 @@ impl Propagation {
         longer
     }
 
+    /// The same check, waiting no longer than this and not giving up before.
+    pub fn within(&self, at_most: Duration) -> Self {
+        let mut other = self.clone();
+        other.policy.timeout = at_most;
+        for (_, policy) in Arc::make_mut(&mut other.policies) {
+            policy.timeout = at_most;
+        }
+        other
+    }
+
     /// The same check, with other policies for single zones and what is below them; the longest suffix wins.
     pub fn with_zones(mut self, policies: Vec<(DomainName, PropagationPolicy)>) -> Self {
         self.policies = Arc::new(policies);

@@ -36,6 +36,16 @@ pub trait DnsProvider: fmt::Debug + Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Where an alias has to lead from the challenge name `asked`, which leads to `owner` now, so that this provider can answer
+    /// for it; `None` where it can as it is. May prepare that place at the service.
+    async fn alias_for(
+        &self,
+        _asked: &DomainName,
+        _owner: &DomainName,
+    ) -> Result<Option<DomainName>, ProviderError> {
+        Ok(None)
+    }
+
     /// Adds and removes single TXT values in one zone.
     ///
     /// Answers with one [`Outcome`] for each change, in the order of `changes`. `Err` means that the whole call failed
@@ -76,8 +86,15 @@ pub struct Marked {
 /// What a provider can do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Capabilities {
-    /// The most values it lets one owner name hold, where there is such a limit.
+    /// Where it is a person who makes the changes, when they are told of them: how long to wait for that while nobody is known to watch.
+    pub by_person: Option<Duration>,
+    /// Whether the values at one owner name have to be one run's: from the first that is added until the last is withdrawn, no
+    /// other run writes there. So it is where a removal may take other values with it.
+    pub exclusive: bool,
+    /// The most values it lets one owner name hold, where there is such a limit; challenges beyond it are answered in waves.
     pub max_values: Option<usize>,
+    /// Whether values leave a name only as later ones push them out: a removal is done when nobody needs the value any more.
+    pub overwrites: bool,
     /// The TTL in seconds for challenge values: the smallest it allows unless configured.
     pub ttl: u32,
     /// How long to let a change settle after the evidence is there, for anycast services.
@@ -87,6 +104,17 @@ pub struct Capabilities {
     /// Whether machines that know nothing of each other may write one owner name.
     pub write_safety: WriteSafety,
 }
+
+impl Capabilities {
+    /// Whether runs take turns at an owner name: also where it holds so few values that those of another run would push ours out.
+    pub fn takes_turns(&self) -> bool {
+        self.exclusive || self.max_values.is_some_and(|most| most < FEW)
+    }
+}
+
+/// Where an owner name holds fewer values than this, two orders do not fit beside each other; an order rarely needs more than
+/// two values at one name.
+const FEW: usize = 16;
 
 /// What happens when two machines write one owner name at once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

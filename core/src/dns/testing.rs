@@ -38,7 +38,10 @@ pub(crate) struct MemoryProvider {
 impl DnsProvider for MemoryProvider {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
+            by_person: None,
+            exclusive: false,
             max_values: None,
+            overwrites: false,
             ttl: 1,
             settle: Duration::ZERO,
             tells_settled: false,

@@ -120,6 +120,15 @@ impl Zones {
             (located, _) => located?,
         };
         let provider = self.routes.provider_for(&location.owner)?.clone();
+        let alias = provider.provider.alias_for(owner, &location.owner).await?;
+        if let Some(target) = alias.filter(|target| *target != location.owner) {
+            return Err(PlaceError::AliasWanted {
+                endpoint: provider.provider.endpoint(),
+                owner: owner.clone(),
+                seen: location.is_delegated().then_some(location.owner),
+                target,
+            });
+        }
         let cut = &location.zone.zone;
         let cell: Held = {
             let mut held = self.held.lock().await;
@@ -146,6 +155,12 @@ impl Zones {
             provider,
             zone,
         })
+    }
+
+    /// Where the provider of a challenge name wants an alias of it to lead; none where it has no wish. May prepare that place.
+    pub async fn alias_for(&self, owner: &DomainName) -> Result<Option<DomainName>, PlaceError> {
+        let provider = self.routes.provider_for(owner)?;
+        Ok(provider.provider.alias_for(owner, owner).await?)
     }
 
     /// The place as the provider alone knows it, where nobody can be asked.
@@ -216,17 +231,22 @@ impl Zones {
         self.writers.submit(provider, zone, changes, cancel)
     }
 
-    /// Waits until the values are served, and at least `settle` more; tells each owner as it is proven. Of the owner names in
+    /// Waits until the values are served, and at least so long more as `times` says first, but not longer than it says then; tells each owner as it is proven. Of the owner names in
     /// `vouched` the provider has said that it serves them; see [`Self::await_settled`].
     pub async fn await_visible(
         &self,
         wanted: Vec<Wanted>,
         vouched: BTreeSet<DomainName>,
-        settle: Duration,
+        times: (Duration, Option<Duration>),
         cancel: &CancellationToken,
         on_proven: impl FnMut(Proven) + Send,
     ) -> Result<Report, PropagationError> {
-        self.propagation
+        let (settle, at_most) = times;
+        let propagation = match at_most {
+            Some(at_most) => self.propagation.within(at_most),
+            None => self.propagation.clone(),
+        };
+        propagation
             .settling(settle)
             .vouched(vouched)
             .await_visible_each(wanted, cancel, on_proven)
@@ -479,6 +499,24 @@ impl Place {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlaceError {
+    /// The provider answers for the name where an alias leads to it, and none does.
+    #[error(
+        "{endpoint} answers for {owner} at {target}, {}",
+        match seen {
+            Some(seen) => format!("and {owner} leads to {seen}"),
+            None => format!("and {owner} is no alias of it"),
+        }
+    )]
+    AliasWanted {
+        /// The provider.
+        endpoint: String,
+        /// The challenge name.
+        owner: DomainName,
+        /// Where it leads, if anywhere.
+        seen: Option<DomainName>,
+        /// Where it has to lead.
+        target: DomainName,
+    },
     /// DNS did not say where the name lives.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
@@ -524,7 +562,10 @@ impl PlaceError {
         match self {
             Self::Discovery(error) => error.is_retryable(),
             Self::Provider(error) => error.is_retryable(),
-            Self::NotDelegated { .. } | Self::Route(_) | Self::ZoneMismatch { .. } => false,
+            Self::AliasWanted { .. }
+            | Self::NotDelegated { .. }
+            | Self::Route(_)
+            | Self::ZoneMismatch { .. } => false,
         }
     }
 
@@ -536,12 +577,20 @@ impl PlaceError {
         }
     }
 
+    /// The alias that somebody has to set: from where to where.
+    pub fn alias(&self) -> Option<(&DomainName, &DomainName)> {
+        match self {
+            Self::AliasWanted { owner, target, .. } => Some((owner, target)),
+            _ => None,
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Discovery(error) => error.hint(),
             Self::Provider(error) => error.hint(),
-            Self::NotDelegated { owner, target, .. } => {
+            Self::AliasWanted { owner, target, .. } | Self::NotDelegated { owner, target, .. } => {
                 Some(format!("set `{} CNAME {}`", owner.fqdn(), target.fqdn()))
             }
             Self::Route(error) => error.hint(),

@@ -28,9 +28,33 @@ pub(super) async fn check(
     places: &[Place],
     cancel: &CancellationToken,
 ) -> Vec<Finding> {
+    let by_hand = |place: &&Place| place.provider.provider.capabilities().by_person.is_some();
+    let (persons, places): (Vec<&Place>, Vec<&Place>) = places.iter().partition(by_hand);
+    let places: Vec<Place> = places.into_iter().cloned().collect();
+    let mut found: Vec<Finding> = persons
+        .into_iter()
+        .map(|place| {
+            let owner = &place.location.owner;
+            Finding::ok(
+                Check::Probe,
+                owner,
+                "a person sets the value, so none was tried",
+            )
+        })
+        .collect();
     if places.is_empty() {
-        return Vec::new();
+        return found;
     }
+    found.extend(tried(engine, request, &places, cancel).await);
+    found
+}
+
+async fn tried(
+    engine: &Engine,
+    request: &Request,
+    places: &[Place],
+    cancel: &CancellationToken,
+) -> Vec<Finding> {
     match engine.try_values(request, places, cancel).await {
         Ok(trial) => findings(engine, &trial),
         Err(IssueError::Store(StoreError::Locked { holder, .. })) => vec![Finding::ok(

@@ -1,6 +1,5 @@
 //! The account of an order: found in the store, else by its key at the CA, else registered.
 
-use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
@@ -11,8 +10,6 @@ use crate::account::obtain;
 use crate::acme::Account;
 use crate::acme::Client;
 use crate::event::Events;
-use crate::store::AccountId;
-use crate::store::LockGuard;
 use crate::store::LockName;
 use crate::store::StoredAccount;
 
@@ -24,9 +21,17 @@ pub(super) async fn account(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Account, IssueError> {
-    let turn = Turn::take(engine, request, events, cancel).await?;
+    let id = request.account_id();
+    let _turn = engine
+        .lock_in_turn(
+            &LockName::account(&id),
+            request.timeouts.lock,
+            events,
+            cancel,
+        )
+        .await?;
     let wish = Wish {
-        id: turn.id.clone(),
+        id,
         ca: &request.ca,
         contacts: &request.contacts,
         terms: &request.terms,
@@ -44,8 +49,16 @@ pub(super) async fn forget(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<(), IssueError> {
-    let turn = Turn::take(engine, request, events, cancel).await?;
-    if let Some((mut stored, tag)) = StoredAccount::load(&*engine.store, &turn.id).await?
+    let id = request.account_id();
+    let _turn = engine
+        .lock_in_turn(
+            &LockName::account(&id),
+            request.timeouts.lock,
+            events,
+            cancel,
+        )
+        .await?;
+    if let Some((mut stored, tag)) = StoredAccount::load(&*engine.store, &id).await?
         // Another run may have been quicker.
         && stored.url.as_deref() == Some(url)
     {
@@ -53,32 +66,4 @@ pub(super) async fn forget(
         stored.save(&*engine.store, Some(&tag)).await?;
     }
     Ok(())
-}
-
-/// The account's record is ours: among the orders of this process, and among processes.
-struct Turn {
-    id: AccountId,
-    _lock: Box<dyn LockGuard>,
-    _turn: OwnedMutexGuard<()>,
-}
-
-impl Turn {
-    async fn take(
-        engine: &Engine,
-        request: &Request,
-        events: &Events,
-        cancel: &CancellationToken,
-    ) -> Result<Self, IssueError> {
-        let id = request.account_id();
-        let turn = engine.queue_for(&id).lock_owned().await;
-        let name = LockName::account(&id);
-        let lock = engine
-            .lock(&name, request.timeouts.lock, events, cancel)
-            .await?;
-        Ok(Self {
-            id,
-            _lock: lock,
-            _turn: turn,
-        })
-    }
 }

@@ -14,12 +14,14 @@ use crate::acme::DirectoryError;
 use crate::acme::KeyType;
 use crate::acme::OrderError;
 use crate::acme::Problem;
+use crate::dns::ByHand;
 use crate::dns::CaaError;
 use crate::dns::Identifier;
 use crate::dns::PlaceError;
 use crate::dns::PropagationError;
 use crate::dns::WriteError;
 use crate::issue::CaaRefusal;
+use crate::issue::Misplaced;
 use crate::store::CertId;
 use crate::store::FileError;
 use crate::store::InFlight;
@@ -55,6 +57,16 @@ pub enum IssueError {
         status: String,
         /// Where it is.
         url: String,
+    },
+    /// Records have to be set by hand first. The order stays, and the next run goes on with it.
+    #[error("{}", by_hand(records))]
+    AwaitsPerson {
+        /// Somebody asked to stop, before they were seen.
+        interrupted: bool,
+        /// What was set at a name that is one label off.
+        misplaced: Vec<Misplaced>,
+        /// All that are missing.
+        records: Vec<ByHand>,
     },
     /// The holder of a domain does not let this CA issue for it (RFC 8659).
     #[error("{}", refused(refusals))]
@@ -264,6 +276,8 @@ pub enum ErrorKind {
     Locked,
     /// Issued, but not in place.
     NotInPlace,
+    /// A person has to set a record first.
+    Person,
     /// Not served in time.
     Propagation,
     /// The DNS provider refused or failed.
@@ -300,7 +314,11 @@ impl IssueError {
                 source: OrderError::Request(error),
                 ..
             } => kind_of(error),
-            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Cancelled
+            | Self::AwaitsPerson {
+                interrupted: true, ..
+            } => ErrorKind::Cancelled,
+            Self::AwaitsPerson { .. } => ErrorKind::Person,
             // What the configuration asks for and this CA has not.
             Self::Order(OrderError::UnknownProfile { .. }) => ErrorKind::Usage,
             Self::Expired { .. }
@@ -329,6 +347,7 @@ impl IssueError {
             | Self::Redundant { .. }
             | Self::Validity { .. } => ErrorKind::Usage,
             Self::Place { source, .. } => match source {
+                PlaceError::AliasWanted { .. } => ErrorKind::Person,
                 PlaceError::Route(_) => ErrorKind::Usage,
                 _ => ErrorKind::Provider,
             },
@@ -362,6 +381,22 @@ impl IssueError {
             Self::Account(_) => true,
             Self::Order(error) => error.request().is_some_and(refuses_account),
             _ => false,
+        }
+    }
+
+    /// The records that somebody has to set before anything else can happen.
+    pub fn records(&self) -> Vec<ByHand> {
+        match self {
+            Self::Place { source, others, .. } => {
+                let sources = others.iter().map(|(_, source)| source);
+                let aliases = [source].into_iter().chain(sources);
+                aliases
+                    .filter_map(PlaceError::alias)
+                    .map(|(owner, target)| ByHand::alias(owner, target))
+                    .collect()
+            }
+            Self::AwaitsPerson { records, .. } => records.clone(),
+            _ => Vec::new(),
         }
     }
 
@@ -406,6 +441,13 @@ impl IssueError {
                 Some("`dnseal list` tells which there are".to_owned())
             }
             Self::Order(error) | Self::Validation { source: error, .. } => error.hint(),
+            Self::AwaitsPerson { misplaced, .. } => Some(match misplaced.first() {
+                Some(misplaced) => format!("{misplaced}; {}", misplaced.hint()),
+                None => "set them, and run this again: it goes on with the same order".to_owned(),
+            }),
+            Self::Place { .. } if self.kind() == ErrorKind::Person => {
+                Some("set them, and run this again".to_owned())
+            }
             Self::Place { source, .. } => source.hint(),
             Self::Propagation(error) => error.hint(),
             Self::Redundant { covered, .. } => Some(format!("leave {covered} out")),
@@ -480,6 +522,7 @@ impl IssueError {
     /// Whether `order` is worth finishing by the next run: the CA failed, or has not finished, or nothing is left to prove.
     pub(super) fn leaves_order(&self, order: &InFlight, resumed: bool) -> bool {
         match self {
+            Self::AwaitsPerson { .. } => true,
             _ if self.kind() == ErrorKind::Cancelled => order.version.is_some(),
             // A CA that has not come to an end in two runs has forgotten what it wanted to do.
             Self::Order(OrderError::TimedOut { .. })
@@ -590,6 +633,15 @@ fn is_about_values(error: &OrderError) -> bool {
         && names
             .iter()
             .all(|(_, problem)| problem.as_ref().is_some_and(about_values))
+}
+
+fn by_hand(records: &[ByHand]) -> String {
+    let what = match records {
+        [] => return "what a person has to set is not there yet".to_owned(),
+        [one] => format!("a {} record has", one.record_type),
+        [one, ..] => format!("{} {} records have", records.len(), one.record_type),
+    };
+    format!("{what} to be set by hand")
 }
 
 fn these(before: &str, names: &[Identifier]) -> String {

@@ -63,6 +63,14 @@ impl Deadline {
         }
     }
 
+    /// The same for an error that is known to be late.
+    pub(super) fn named(&self, error: OrderError) -> IssueError {
+        match self.names::<()>(Err(error)) {
+            Err(error) => error,
+            Ok(()) => self.error(),
+        }
+    }
+
     /// Ends what waits and changes nothing.
     pub(super) async fn ends<T>(
         &self,
@@ -77,7 +85,7 @@ impl Deadline {
         }
     }
 
-    fn left(&self) -> Option<Duration> {
+    pub(super) fn left(&self) -> Option<Duration> {
         let left = self.at?.duration_since(Timestamp::now());
         Some(Duration::try_from(left).unwrap_or_default())
     }

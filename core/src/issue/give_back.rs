@@ -42,6 +42,10 @@ impl<'a> Walk<'a> {
 
     /// After a failure: what the CA and DNS hold for us is given back, as far as the time allows.
     pub(super) async fn clean_up(&self, account: &Account, error: &IssueError, resumed: bool) {
+        // Somebody is at it, and the next run goes on from here.
+        if matches!(error, IssueError::AwaitsPerson { .. }) {
+            return;
+        }
         let head = self.session.head().await;
         let order = head
             .order
@@ -150,7 +154,8 @@ impl<'a> Walk<'a> {
 impl Walk<'_> {
     /// What to remember of a failure, so that the next run does not run into it at once; none where nothing has failed but us.
     async fn failed(&self, error: &IssueError) -> Option<Failure> {
-        if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Locked) {
+        let unfailed = [ErrorKind::Cancelled, ErrorKind::Locked, ErrorKind::Person];
+        if unfailed.contains(&error.kind()) {
             return None;
         }
         let head = self.session.head().await;
@@ -229,7 +234,7 @@ async fn abandon(account: &Account, order: &InFlight, limit: Limit<'_>, events: 
 }
 
 /// The values that this run wrote down and the provider refused for good. What an earlier run wrote down may be there.
-fn refused(head: &Head, errors: &[(Identifier, WriteError)]) -> Vec<Published> {
+pub(super) fn refused(head: &Head, errors: &[(Identifier, WriteError)]) -> Vec<Published> {
     let since = head.worker.as_ref().map(|worker| worker.since);
     let is_about = |value: &Published, error: &WriteError| {
         error.value == value.value

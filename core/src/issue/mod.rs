@@ -7,6 +7,7 @@
 //! living one of the same certificate.
 
 mod account;
+mod by_hand;
 mod certificate;
 mod checkpoint;
 mod clients;
@@ -24,18 +25,24 @@ mod publish;
 mod recover;
 mod subset;
 pub(crate) mod trial;
+mod turns;
 mod walk;
+mod waves;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+pub use by_hand::Misplaced;
+pub use by_hand::Person;
 pub use checkpoint::Checkpoint;
 pub use checkpoint::Checkpoints;
 pub use checkpoint::UnknownCheckpoint;
@@ -76,13 +83,14 @@ use crate::store::Version;
 /// Issues certificates; one for all orders of a run.
 #[derive(Debug)]
 pub struct Engine {
-    /// Orders of one run queue here for an account, instead of polling the lock that keeps runs apart.
-    accounts: Mutex<HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>>,
     caa: CaaPolicy,
     checkpoints: Option<Arc<dyn Checkpoints>>,
     clients: clients::Clients,
     events: Events,
     live: Live,
+    person: Person,
+    /// Orders of one run queue here for a lock, instead of polling the file that keeps runs apart.
+    queues: Mutex<HashMap<LockName, Arc<tokio::sync::Mutex<()>>>>,
     store: Arc<dyn Store>,
     transport: Transport,
     zones: Arc<Zones>,
@@ -98,12 +106,13 @@ impl Engine {
         events: Events,
     ) -> Self {
         Self {
-            accounts: Mutex::default(),
             caa: CaaPolicy::default(),
             checkpoints: None,
             clients: clients::Clients::default(),
             events,
             live,
+            person: Person::default(),
+            queues: Mutex::default(),
             store,
             transport,
             zones,
@@ -113,6 +122,12 @@ impl Engine {
     /// When CAA records stop an order; where they certainly forbid it, unless given.
     pub fn with_caa(mut self, policy: CaaPolicy) -> Self {
         self.caa = policy;
+        self
+    }
+
+    /// Whether somebody watches who can set records by hand; nobody, unless given.
+    pub fn with_person(mut self, person: Person) -> Self {
+        self.person = person;
         self
     }
 
@@ -201,9 +216,30 @@ impl Engine {
         self.store.lock(name, patience).await
     }
 
-    fn queue_for(&self, account: &AccountId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        accounts.entry(account.clone()).or_default().clone()
+    /// The lock, for which orders of this run queue before they compete with other runs. How long another run may take is
+    /// bounded; the orders before this one are ours, and come to an end.
+    async fn lock_in_turn(
+        &self,
+        name: &LockName,
+        at_most: Duration,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Turn, StoreError> {
+        let queue = {
+            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            queues.entry(name.clone()).or_default().clone()
+        };
+        let place = tokio::select! {
+            place = queue.lock_owned() => place,
+            () = cancel.cancelled() => return Err(StoreError::Cancelled {
+                what: name.as_str().to_owned(),
+            }),
+        };
+        let lock = self.lock(name, at_most, events, cancel).await?;
+        Ok(Turn {
+            _lock: lock,
+            _place: place,
+        })
     }
 
     pub(crate) fn live(&self) -> &Live {
@@ -226,6 +262,18 @@ impl Engine {
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.reached(point).await;
         }
+    }
+}
+
+/// A lock, and the place in front of it: whoever is next gets the place when the lock is free.
+struct Turn {
+    _lock: Box<dyn LockGuard>,
+    _place: OwnedMutexGuard<()>,
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn").finish_non_exhaustive()
     }
 }
 

@@ -13,12 +13,20 @@ use jiff::Timestamp;
 
 use super::Checkpoint;
 use super::IssueError;
+use super::by_hand::patience;
 use super::expiry::Deadline;
+use super::give_back::refused;
+use super::publish::How;
 use super::publish::Settling;
 use super::publish::Target;
 use super::publish::publish;
 use super::publish::withdraw;
+use super::publish::withdraw_with;
+use super::turns::Turns;
 use super::walk::Walk;
+use super::waves::Judged;
+use super::waves::Rooms;
+use super::waves::waves;
 use crate::acme::Account;
 use crate::acme::Authorization;
 use crate::acme::AuthorizationStatus;
@@ -37,7 +45,18 @@ use crate::dns::Wanted as WantedValues;
 use crate::event::Stage;
 use crate::event::Step;
 use crate::event::What;
+use crate::store::Published;
 use crate::store::ZoneNotes;
+
+/// What the waves of one order share.
+struct Proving<'a> {
+    account: &'a Account,
+    deadline: Deadline,
+    order: Order,
+    /// What earlier runs have written down.
+    published: Vec<Published>,
+    turns: Turns,
+}
 
 impl Walk<'_> {
     /// Where each name's value goes; found out before anything is ordered.
@@ -59,7 +78,8 @@ impl Walk<'_> {
                 }
             })
             .buffer_unordered(CONCURRENT_LOOKUPS);
-        // Where names may be left out, all that fail have to be known; else the first is enough.
+        // Where names may be left out, all that fail have to be known; and a person who has to do something about names hears of
+        // all of them at once. Else the first is enough.
         let all = self.request.options.allow_subset;
         let looking = async {
             let mut looking = std::pin::pin!(looking);
@@ -69,8 +89,9 @@ impl Walk<'_> {
                 match looked {
                     Ok((owner, place)) => drop(places.insert(owner, place)),
                     Err(failure) => {
+                        let goes_on = all || failure.1.alias().is_some();
                         failed.push(failure);
-                        if !all {
+                        if !goes_on {
                             break;
                         }
                     }
@@ -150,6 +171,7 @@ impl Walk<'_> {
                 });
             };
             targets.push(Target {
+                authorization: authorization.url,
                 key_authorization: account.key_authorization(&challenge.token),
                 value: account.txt_value(&challenge.token),
                 place: place.clone(),
@@ -159,62 +181,230 @@ impl Walk<'_> {
         }
 
         self.withdraw_stale(&targets).await?;
+        let owners = Turns::needed(targets.iter().map(|target| &target.place));
+        // Whoever waits for a turn does not let others wait for what it brings.
+        let announcement = Some(announcement).filter(|_| owners.is_empty());
+        let turns = Turns::take(
+            self.engine,
+            owners,
+            self.request.timeouts.lock,
+            self.events,
+            self.cancel,
+        )
+        .await?;
+        let proving = Proving {
+            account,
+            deadline,
+            order,
+            published: self.session.head().await.published,
+            turns,
+        };
+        let proven = self.prove_in_waves(&proving, targets, announcement).await;
+        self.end_turns(proving.turns, proven.as_ref().err()).await;
+        proven
+    }
+
+    async fn prove_in_waves(
+        &self,
+        proving: &Proving<'_>,
+        targets: Vec<Target>,
+        mut announcement: Option<Announcement>,
+    ) -> Result<Order, IssueError> {
+        let rooms = self.rooms(&targets).await;
+        let waves = waves(targets.clone(), &rooms, &proving.published);
+        let count = waves.len();
+        let mut judged = Judged::default();
+        for (at, wave) in waves.into_iter().enumerate() {
+            if count > 1 {
+                self.events.emit(What::Wave {
+                    number: at + 1,
+                    of: count,
+                    values: wave.len(),
+                });
+            }
+            let announcement = announcement.take();
+            self.show(proving, &wave, announcement, &judged).await?;
+            if at + 1 == count {
+                break;
+            }
+            self.hear(proving, &wave).await?;
+            judged.note(&wave);
+            self.make_room(&wave, &rooms, &proving.turns).await?;
+        }
+        self.await_order(proving, &targets).await
+    }
+
+    /// Writes the values of a wave, sees them everywhere, and answers.
+    async fn show(
+        &self,
+        proving: &Proving<'_>,
+        wave: &[Target],
+        announcement: Option<Announcement>,
+        judged: &Judged,
+    ) -> Result<(), IssueError> {
         let mut proven_elsewhere = false;
-        if targets.is_empty() {
+        if wave.is_empty() {
             drop(announcement);
         } else {
             self.events.stage(Stage::Publish);
             let receipts = publish(
                 self.engine,
                 self.session,
-                &targets,
+                wave,
                 announcement,
                 self.events,
                 self.cancel,
             )
             .await?;
             self.engine.reached(Checkpoint::DnsWritten).await;
-            let propagation = deadline.ends(self.propagate(&targets, receipts));
-            tokio::select! {
-                visible = propagation => visible?,
-                () = self.until_proven_elsewhere(account, &order.url) => proven_elsewhere = true,
+            let by_hand = wave.iter().any(|target| patience(target).is_some());
+            match by_hand {
+                true => {
+                    self.see_by_hand(wave, receipts, &proving.published, &proving.deadline)
+                        .await?;
+                }
+                false => {
+                    let propagation = self.propagate(wave, receipts, None);
+                    let elsewhere =
+                        self.until_proven_elsewhere(proving.account, &proving.order.url);
+                    tokio::select! {
+                        visible = proving.deadline.ends(propagation) => visible?,
+                        () = elsewhere => proven_elsewhere = true,
+                    }
+                }
             }
+            self.outlive(wave, judged).await?;
             self.engine.reached(Checkpoint::Propagated).await;
         }
 
         self.events.stage(Stage::Validate);
         if !proven_elsewhere {
-            let challenges: Vec<_> = targets.iter().map(|t| t.challenge.clone()).collect();
-            account.answer(&challenges, self.cancel).await?;
-            for target in &targets {
+            let challenges: Vec<_> = wave.iter().map(|t| t.challenge.clone()).collect();
+            proving.account.answer(&challenges, self.cancel).await?;
+            for target in wave {
                 self.progress(&target.identifier, Step::Answered);
             }
         }
         self.engine.reached(Checkpoint::Answered).await;
-        let wait = Wait {
+        Ok(())
+    }
+
+    /// Waits until the CA has judged a wave that is not the last.
+    async fn hear(&self, proving: &Proving<'_>, wave: &[Target]) -> Result<(), IssueError> {
+        let wait = self.verdict_wait(proving);
+        let urls: Vec<String> = wave.iter().map(|t| t.authorization.clone()).collect();
+        let heard = proving
+            .account
+            .await_judged(&proving.order.url, &urls, &wait)
+            .await;
+        heard.map_err(|source| self.not_proven(proving, wave, source))?;
+        for target in wave {
+            self.progress(&target.identifier, Step::Valid);
+        }
+        Ok(())
+    }
+
+    /// Waits until the CA has judged all, and has made its mind up about the order.
+    async fn await_order(
+        &self,
+        proving: &Proving<'_>,
+        targets: &[Target],
+    ) -> Result<Order, IssueError> {
+        let wait = self.verdict_wait(proving);
+        let ready = proving.account.await_ready(&proving.order.url, &wait).await;
+        let order = ready.map_err(|source| self.not_proven(proving, targets, source))?;
+        self.remember_settling(targets).await;
+        for target in targets {
+            self.progress(&target.identifier, Step::Valid);
+        }
+        Ok(order)
+    }
+
+    fn verdict_wait(&self, proving: &Proving<'_>) -> Wait {
+        proving.deadline.shortens(Wait {
             deadline: self.request.timeouts.validation,
             cancel: self.cancel.clone(),
-        };
-        let wait = deadline.shortens(wait);
-        match account.await_ready(&order.url, &wait).await {
-            Ok(order) => {
-                self.remember_settling(&targets).await;
-                for target in &targets {
-                    self.progress(&target.identifier, Step::Valid);
-                }
-                Ok(order)
-            }
-            Err(source @ OrderError::TimedOut { .. }) if deadline.is_over() => {
-                deadline.names(Err(source))
-            }
-            Err(source) => {
-                for (identifier, _) in source.refused_names() {
-                    self.progress(&identifier, Step::Failed);
-                }
-                let ttl = targets.iter().map(|t| t.place.ttl()).max();
-                Err(IssueError::Validation { source, ttl })
-            }
+        })
+    }
+
+    fn not_proven(
+        &self,
+        proving: &Proving<'_>,
+        targets: &[Target],
+        source: OrderError,
+    ) -> IssueError {
+        if matches!(source, OrderError::TimedOut { .. }) && proving.deadline.is_over() {
+            return proving.deadline.named(source);
         }
+        for (identifier, _) in source.refused_names() {
+            self.progress(&identifier, Step::Failed);
+        }
+        let ttl = targets.iter().map(|t| t.place.ttl()).max();
+        IssueError::Validation { source, ttl }
+    }
+
+    /// Takes out what a wave has left where the next one needs the room.
+    async fn make_room(
+        &self,
+        wave: &[Target],
+        rooms: &Rooms,
+        turns: &Turns,
+    ) -> Result<(), IssueError> {
+        let limited = |value: &Published| {
+            let spot = (value.provider.clone(), value.owner.clone());
+            rooms.contains_key(&spot) && wave.iter().any(|t| t.value == value.value)
+        };
+        let mut values = self.session.head().await.published;
+        values.retain(limited);
+        let left = self.withdraw_in(turns, values).await?;
+        match left {
+            0 => Ok(()),
+            values => Err(IssueError::LeftInDns {
+                id: self.request.id.clone(),
+                values,
+            }),
+        }
+    }
+
+    /// Withdraws what stands where others wait for their turn, and lets them have it. What goes wrong is a warning.
+    async fn end_turns(&self, turns: Turns, error: Option<&IssueError>) {
+        if turns.is_empty() {
+            return;
+        }
+        let head = self.session.head().await;
+        let refused = match error {
+            Some(IssueError::Write { errors }) => refused(&head, errors),
+            _ => Vec::new(),
+        };
+        let mut values = head.published;
+        values.retain(|value| turns.hold(&value.owner));
+        if values.is_empty() {
+            return;
+        }
+        self.events.stage(Stage::Withdraw);
+        let how = How {
+            refused,
+            turns: Some(&turns),
+            ..How::default()
+        };
+        let limit = self.limit();
+        let withdrawal = withdraw_with(self.engine, self.session, values, how, limit, self.events);
+        if let Err(error) = withdrawal.await {
+            self.events.warn(error.to_string(), error.hint());
+        }
+    }
+
+    async fn withdraw_in(
+        &self,
+        turns: &Turns,
+        values: Vec<Published>,
+    ) -> Result<usize, IssueError> {
+        let how = How {
+            turns: Some(turns),
+            ..How::default()
+        };
+        let limit = self.limit();
+        withdraw_with(self.engine, self.session, values, how, limit, self.events).await
     }
 
     /// Comes back when the CA waits for no proof of the order any more.
@@ -278,10 +468,12 @@ impl Walk<'_> {
         Ok(())
     }
 
-    async fn propagate(
+    /// Waits until the values are seen; `at_most` is another time for that than usual.
+    pub(super) async fn propagate(
         &self,
         targets: &[Target],
         settling: Vec<Settling>,
+        at_most: Option<Duration>,
     ) -> Result<(), IssueError> {
         self.events.stage(Stage::Propagate);
         let mut by_owner: BTreeMap<DomainName, (WantedValues, Vec<Identifier>)> = BTreeMap::new();
@@ -329,7 +521,7 @@ impl Walk<'_> {
         };
         self.engine
             .zones
-            .await_visible(wanted, vouched, settle, self.cancel, tell)
+            .await_visible(wanted, vouched, (settle, at_most), self.cancel, tell)
             .await?;
         Ok(())
     }

@@ -9,9 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::IssueError;
+use super::turns::Turns;
 use crate::acme::Challenge;
 use crate::dns::Action;
 use crate::dns::Announcement;
+use crate::dns::ByHand;
 use crate::dns::DomainName;
 use crate::dns::Identifier;
 use crate::dns::NamedProvider;
@@ -26,10 +28,13 @@ use crate::event::Step;
 use crate::event::What;
 use crate::store::HeadSession;
 use crate::store::Published;
+use crate::store::StoreError;
 
 /// A challenge, and where its value goes.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
+    /// The URL of the authorization.
+    pub(super) authorization: String,
     pub(super) identifier: Identifier,
     pub(super) challenge: Challenge,
     pub(super) key_authorization: String,
@@ -66,7 +71,7 @@ pub(super) async fn publish(
     engine: &Engine,
     session: &HeadSession,
     targets: &[Target],
-    announcement: Announcement,
+    announcement: Option<Announcement>,
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Vec<Settling>, IssueError> {
@@ -191,11 +196,13 @@ pub(super) async fn withdraw(
 
 /// What else there is to know about values that are withdrawn.
 #[derive(Debug, Default)]
-pub(super) struct How {
+pub(super) struct How<'a> {
     /// That they would be was said before.
     pub(super) announcement: Option<Announcement>,
     /// Those that the provider never took, and of which nothing is left if it refuses to remove them, too.
     pub(super) refused: Vec<Published>,
+    /// The turns at owner names that whoever withdraws has already.
+    pub(super) turns: Option<&'a Turns>,
 }
 
 /// As [`withdraw`], with more to know.
@@ -203,11 +210,13 @@ pub(super) async fn withdraw_with(
     engine: &Engine,
     session: &HeadSession,
     values: Vec<Published>,
-    how: How,
+    how: How<'_>,
     limit: Limit<'_>,
     events: &Events,
 ) -> Result<usize, IssueError> {
     let total = values.len();
+    // A removal may take more than its value with it, so it waits until nobody else's stands there.
+    let (values, _turns) = in_turn(engine, values, how.turns, limit, events).await;
     let mut zones: HashMap<(String, Zone), Vec<Published>> = HashMap::new();
     for value in values {
         zones
@@ -271,10 +280,7 @@ pub(super) async fn withdraw_with(
                     count(group.len()),
                     zone.name
                 ),
-                Some(
-                    "the next run for this certificate withdraws them, and so does `dnseal dns gc`"
-                        .to_owned(),
-                ),
+                Some(LATER.to_owned()),
             );
             continue;
         };
@@ -297,6 +303,21 @@ pub(super) async fn withdraw_with(
         }
     }
     let left = total - gone.len();
+    let by_hand: BTreeSet<ByHand> = gone
+        .iter()
+        .filter(|value| {
+            let provider = engine.zones.provider(&value.provider);
+            provider.is_ok_and(|p| p.provider.capabilities().by_person.is_some())
+        })
+        .map(|value| ByHand::value(&value.owner, &value.value, value.ttl))
+        .collect();
+    if !by_hand.is_empty() {
+        events.emit(What::ByHand {
+            records: by_hand.into_iter().collect(),
+            remove: true,
+            at_most: None,
+        });
+    }
     session
         .update(|head| {
             head.published
@@ -304,6 +325,49 @@ pub(super) async fn withdraw_with(
         })
         .await?;
     Ok(left)
+}
+
+/// Of `values` those that may be withdrawn now, and the turns that this takes beyond those in `held`.
+async fn in_turn(
+    engine: &Engine,
+    values: Vec<Published>,
+    held: Option<&Turns>,
+    limit: Limit<'_>,
+    events: &Events,
+) -> (Vec<Published>, Option<Turns>) {
+    let waits = |value: &Published| {
+        held.is_none_or(|held| !held.hold(&value.owner))
+            && engine
+                .zones
+                .provider(&value.provider)
+                .is_ok_and(|p| p.provider.capabilities().takes_turns())
+    };
+    let owners: BTreeSet<DomainName> = values
+        .iter()
+        .filter(|value| waits(value))
+        .map(|value| value.owner.clone())
+        .collect();
+    if owners.is_empty() {
+        return (values, None);
+    }
+    let cancel = CancellationToken::new();
+    let turns = tokio::select! {
+        biased;
+        turns = Turns::take(engine, owners.clone(), limit.at_most, events, &cancel) => turns,
+        () = limit.over() => Err(StoreError::Cancelled { what: "owner names".to_owned() }),
+    };
+    match turns {
+        Ok(turns) => (values, Some(turns)),
+        Err(error) => {
+            let (later, now): (Vec<_>, Vec<_>) =
+                values.into_iter().partition(|v| owners.contains(&v.owner));
+            events.warn(
+                format!("{} left in DNS: {error}", count(later.len())),
+                Some(LATER.to_owned()),
+            );
+            (now, None)
+        }
+    }
 }
 
 /// Whether two entries are the same value at the same place.
@@ -356,5 +420,6 @@ fn count(values: usize) -> String {
     }
 }
 
+const LATER: &str = "the next run for this certificate withdraws them, and so does `dnseal dns gc`";
 /// What an interruption leaves of the time, because somebody waits for the prompt.
 const AFTER_INTERRUPTION: Duration = Duration::from_secs(5);

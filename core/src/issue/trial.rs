@@ -26,6 +26,7 @@ use super::publish::Limit;
 use super::publish::Settling;
 use super::publish::same_value;
 use super::publish::withdraw_with;
+use super::turns::Turns;
 use crate::dns::Action;
 use crate::dns::DomainName;
 use crate::dns::Hurry;
@@ -130,6 +131,7 @@ impl Engine {
             None => (Head::new(request.id.clone(), request.wanted()), None),
         };
         let session = HeadSession::new(self.store.clone(), head, tag);
+        let turns = Turns::take(self, Turns::needed(places), LOCK, &events, cancel).await?;
 
         let value = probe_value();
         let mut probes: Vec<Probe> = places
@@ -193,6 +195,7 @@ impl Engine {
         let started = Instant::now();
         let how = How {
             refused,
+            turns: Some(&turns),
             ..How::default()
         };
         let limit = Limit {

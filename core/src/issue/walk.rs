@@ -533,7 +533,7 @@ impl Walk<'_> {
         Some(Duration::from_secs(next))
     }
 
-    async fn wait(&self, reason: &str, pause: Duration) -> Result<(), IssueError> {
+    pub(super) async fn wait(&self, reason: &str, pause: Duration) -> Result<(), IssueError> {
         self.events.emit(What::Waiting {
             reason: reason.to_owned(),
             at_most: Some(pause),
@@ -590,4 +590,4 @@ const TAKEN_TRIES: u32 = 8;
 /// The least to wait before the CA is asked to look once more.
 const SECOND_TRY: Duration = Duration::from_secs(2);
 /// No CA's resolver is known to remember for longer (Let's Encrypt caps at 60 s).
-const LONGEST_TTL: Duration = Duration::from_secs(120);
+pub(super) const LONGEST_TTL: Duration = Duration::from_secs(120);

@@ -12,7 +12,9 @@ mod dir;
 mod directory;
 mod head;
 mod lent;
+mod memory;
 mod renewal;
+mod scratch;
 mod sealed;
 mod spec;
 mod version;
@@ -23,6 +25,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_lc_rs::digest;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -51,11 +54,15 @@ pub use head::Worker;
 pub use head::heads;
 pub use head::heads_as;
 pub use lent::WithLentAccounts;
+pub use memory::Memory;
+pub use memory::MemoryError;
 pub use renewal::Advice;
 pub use renewal::Failure;
 pub use renewal::Listing;
 pub use renewal::Renewal;
 pub use renewal::Window;
+pub use scratch::Scratch;
+pub use scratch::UserIds;
 pub use sealed::Resealed;
 pub use sealed::SealProblem;
 pub use sealed::SealState;
@@ -270,6 +277,11 @@ impl Key {
         }
     }
 
+    /// What a provider of this kind remembers of one thing.
+    pub(crate) fn memory(kind: &str, item: &str) -> Self {
+        Self(vec!["providers".into(), kind.to_owned(), item.to_owned()])
+    }
+
     /// What was learned about the zone `name`.
     pub fn zone(name: &DomainName) -> Self {
         Self(vec!["zones".into(), format!("{name}.json")])
@@ -307,6 +319,25 @@ impl LockName {
         Self(format!("order-{fingerprint}"))
     }
 
+    /// Over the values at one owner name, where runs take turns.
+    pub fn owner(owner: &DomainName) -> Self {
+        let name = owner.as_str();
+        match name.len() > LONGEST_FILE_NAME {
+            // File names are shorter than domain names may be.
+            true => {
+                let digest = digest::digest(&digest::SHA256, name.as_bytes());
+                let hex: String = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+                Self(format!("owner-{hex}"))
+            }
+            false => Self(format!("owner-{name}")),
+        }
+    }
+
+    /// Over what a provider remembers of one thing.
+    pub(crate) fn memory(kind: &str, item: &str) -> Self {
+        Self(format!("provider-{kind}-{item}"))
+    }
+
     /// Over how the store is encrypted.
     fn seal() -> Self {
         Self("seal".to_owned())
@@ -317,6 +348,9 @@ impl LockName {
         &self.0
     }
 }
+
+/// With what stands before and behind it, such a name is a file name everywhere.
+const LONGEST_FILE_NAME: usize = 200;
 
 /// What the content under a key was when it was read.
 #[derive(Clone, Debug, Eq, PartialEq)]

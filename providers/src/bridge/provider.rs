@@ -57,7 +57,10 @@ impl<R> fmt::Debug for Bridged<R> {
 impl<R: Remote> DnsProvider for Bridged<R> {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
+            by_person: None,
+            exclusive: false,
             max_values: None,
+            overwrites: false,
             ttl: self.ttl,
             settle: Duration::ZERO,
             tells_settled: false,

@@ -19,23 +19,31 @@ use futures::future::join_all;
 
 use crate::conformance::Case;
 use crate::conformance::Options;
+use crate::conformance::Peculiar;
 use crate::conformance::Played;
 use crate::conformance::Verdict;
 
 /// One case with what it wrote.
 pub(super) struct Bench<'a> {
     options: &'a Options<'a>,
+    peculiar: &'a Peculiar<'a>,
     prefix: String,
     provider: &'a dyn DnsProvider,
     written: Vec<(Zone, TxtChange)>,
 }
 
 impl<'a> Bench<'a> {
-    pub(super) fn new(provider: &'a dyn DnsProvider, options: &'a Options<'a>, case: Case) -> Self {
+    pub(super) fn new(
+        provider: &'a dyn DnsProvider,
+        options: &'a Options<'a>,
+        peculiar: &'a Peculiar<'a>,
+        case: Case,
+    ) -> Self {
         // Two runs at once, or one after a run that was killed, do not meet.
         let prefix = format!("{}-{:08x}", case.name(), rand::random::<u32>());
         Self {
             options,
+            peculiar,
             prefix,
             provider,
             written: Vec::new(),
@@ -53,9 +61,11 @@ impl<'a> Bench<'a> {
             Case::ManyNames => self.many_names().await,
             Case::OneRefused => self.one_refused().await,
             Case::OwnWord => self.own_word().await,
+            Case::RateLimit => self.rate_limit().await,
             Case::RemoveAbsent => self.remove_absent().await,
             Case::RemoveOneOfTwo => self.remove_one_of_two().await,
             Case::SixteenWriters => self.sixteen_writers().await,
+            Case::TimeOut => self.time_out().await,
             Case::TwoValues => self.two_values().await,
             Case::UnknownZone => self.unknown_zone().await,
         }
@@ -79,6 +89,11 @@ impl<'a> Bench<'a> {
 
     async fn remove_one_of_two(&mut self) -> Played {
         self.needs_values(2)?;
+        if self.provider.capabilities().overwrites {
+            return Err(Verdict::NotSupported(
+                "values leave a name only as later ones push them out".to_owned(),
+            ));
+        }
         let (zone, owner) = self.place().await?;
         let [a, b] = [self.value("a")?, self.value("b")?];
         // In two calls, as two machines would.
@@ -124,6 +139,7 @@ impl<'a> Bench<'a> {
     }
 
     async fn apex(&mut self) -> Played {
+        self.needs_names()?;
         let (zone, _) = self.place().await?;
         let owner = zone.name.clone();
         let before = self.read(&owner).await?;
@@ -137,10 +153,16 @@ impl<'a> Bench<'a> {
     }
 
     async fn many_names(&mut self) -> Played {
+        // Where names are written one by one, more of them show nothing more.
+        let many = match self.provider.capabilities().exclusive {
+            true => SOME,
+            false => MANY,
+        };
+        self.needs_names()?;
         let (zone, first) = self.place().await?;
         let a = self.value("a")?;
-        let mut owners = Vec::with_capacity(MANY);
-        for n in 0..MANY {
+        let mut owners = Vec::with_capacity(many);
+        for n in 0..many {
             owners.push(beside(&first, &format!("n{n}"))?);
         }
         let wanted: Vec<(&DomainName, &TxtValue)> = owners.iter().map(|o| (o, &a)).collect();
@@ -152,6 +174,7 @@ impl<'a> Bench<'a> {
     }
 
     async fn one_refused(&mut self) -> Played {
+        self.needs_names()?;
         let (zone, first) = self.place().await?;
         let a = self.value("a")?;
         let [left, right] = [beside(&first, "left")?, beside(&first, "right")?];
@@ -286,6 +309,59 @@ impl<'a> Bench<'a> {
         }
     }
 
+    async fn rate_limit(&mut self) -> Played {
+        let Some(throttled) = self.peculiar.throttled else {
+            return Err(Verdict::NotSupported(
+                "no service was given that has had too many requests".to_owned(),
+            ));
+        };
+        match self.failing(throttled).await? {
+            ProviderError::RateLimited { .. } => Ok(()),
+            other => Err(Verdict::Fail(format!(
+                "too many requests made another error: {other}"
+            ))),
+        }
+    }
+
+    async fn time_out(&mut self) -> Played {
+        let Some(silent) = self.peculiar.silent else {
+            return Err(Verdict::NotSupported(
+                "no service was given that never answers".to_owned(),
+            ));
+        };
+        let failed = tokio::time::timeout(LONGEST_CALL, self.failing(silent)).await;
+        match failed {
+            Ok(error) => match error? {
+                ProviderError::Unreachable { .. } => Ok(()),
+                other => Err(Verdict::Fail(format!(
+                    "a service that never answers made another error: {other}"
+                ))),
+            },
+            Err(_) => Err(Verdict::Fail(format!(
+                "it waits for an answer for more than {}s",
+                LONGEST_CALL.as_secs()
+            ))),
+        }
+    }
+
+    /// How a write fails there.
+    async fn failing(&mut self, provider: &dyn DnsProvider) -> Result<ProviderError, Verdict> {
+        let (zone, owner) = self.place().await?;
+        let a = self.value("a")?;
+        let change = self.change(Action::Add, &owner, &a);
+        match provider.apply(&zone, &[change]).await {
+            Err(error) => Ok(error),
+            Ok(applied) => Err(Verdict::Fail(format!("it answered {:?}", applied.outcomes))),
+        }
+    }
+
+    fn needs_names(&self) -> Played {
+        match self.peculiar.only {
+            Some(_) => Err(Verdict::NotSupported("it writes one name only".to_owned())),
+            None => Ok(()),
+        }
+    }
+
     fn needs_values(&self, count: usize) -> Played {
         match self.provider.capabilities().max_values {
             Some(max) if max < count => Err(Verdict::NotSupported(format!(
@@ -297,7 +373,10 @@ impl<'a> Bench<'a> {
 
     /// A name of this case's own, and its zone.
     async fn place(&self) -> Result<(Zone, DomainName), Verdict> {
-        let owner = child(&child(&self.options.base, &self.prefix)?, "_acme-challenge")?;
+        let owner = match self.peculiar.only {
+            Some(only) => only.clone(),
+            None => child(&child(&self.options.base, &self.prefix)?, "_acme-challenge")?,
+        };
         let zone = match (self.provider.zone_of(&owner).await, &self.options.zone) {
             (Err(ProviderError::Unsupported { .. }), Some(name)) => Zone {
                 id: String::new(),
@@ -314,9 +393,11 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// A value of this case's own; begins with a hyphen, as one in 64 of the CA's does.
+    /// A value of this case's own; begins with a hyphen, as one in 64 of the CA's does, and is as long as those.
     fn value(&self, name: &str) -> Result<TxtValue, Verdict> {
-        parse_value(&format!("-{}-{name}", self.prefix))
+        let at = self.prefix.len().saturating_sub(CHALLENGE - 12);
+        let own = self.prefix.get(at..).unwrap_or(&self.prefix);
+        parse_value(&format!("{:_<CHALLENGE$}", format!("-{own}-{name}")))
     }
 
     fn change(&self, action: Action, owner: &DomainName, value: &TxtValue) -> TxtChange {
@@ -387,7 +468,11 @@ impl<'a> Bench<'a> {
         let mut pause = Duration::from_millis(50);
         loop {
             let seen = self.read(owner).await?;
-            if seen == wanted {
+            let as_wanted = match self.provider.capabilities().overwrites {
+                true => wanted.iter().all(|value| seen.contains(value)),
+                false => seen == wanted,
+            };
+            if as_wanted {
                 return Ok(());
             }
             if began.elapsed() >= self.options.patience {
@@ -459,4 +544,9 @@ fn parse_value(text: &str) -> Result<TxtValue, Verdict> {
 
 /// A large order at most CAs is 100 names; two and a half of those.
 const MANY: usize = 250;
+const SOME: usize = 25;
 const WRITERS: usize = 16;
+/// The length of a challenge's value: SHA-256 in base64url (RFC 8555 section 8.4).
+const CHALLENGE: usize = 43;
+/// Nobody wants to wait longer for the answer to one call; retries come on top.
+const LONGEST_CALL: Duration = Duration::from_secs(150);

@@ -180,7 +180,10 @@ impl Memory {
 impl DnsProvider for Memory {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
+            by_person: None,
+            exclusive: false,
             max_values: self.max_values,
+            overwrites: false,
             ttl: 1,
             settle: Duration::ZERO,
             tells_settled: false,

@@ -11,14 +11,13 @@ use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::TxtChange;
 use dnseal_core::dns::WriteSafety;
-use reqwest::StatusCode;
-use reqwest::header::RETRY_AFTER;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use serde_json::json;
 use url::Url;
 
 use crate::hosted::exec;
+use crate::hosted::http;
 use crate::registry::Context;
 use crate::registry::Form;
 use crate::registry::Integration;
@@ -99,19 +98,7 @@ fn build(settings: &Checked, context: &Context) -> Result<Arc<dyn DnsProvider>, 
     let text = settings
         .text(ENDPOINT)
         .ok_or_else(|| settings.missing(ENDPOINT))?;
-    let url = Url::parse(text)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        .ok_or_else(|| {
-            SettingsError::malformed(ENDPOINT, "it is no http or https URL")
-                .with_hint("write for example https://dns.example.com/acme")
-        })?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(
-            SettingsError::malformed(ENDPOINT, "the URL holds credentials")
-                .with_hint("use `username` and `password`"),
-        );
-    }
+    let url = http::server_url(ENDPOINT, text, "https://dns.example.com/acme")?;
     let user = match (settings.text(USERNAME), settings.secret(PASSWORD)) {
         (Some(name), password) => Some((name.to_owned(), password)),
         (None, None) => None,
@@ -155,9 +142,7 @@ impl Single for HttpReq {
             }
             false => json!({ "fqdn": change.owner.fqdn(), "value": change.value }),
         };
-        let path = self.url.path().trim_end_matches('/');
-        let mut url = self.url.clone();
-        url.set_path(&format!("{path}/{}", exec::verb(change.action)));
+        let url = http::below(&self.url, exec::verb(change.action));
         let mut request = self
             .context
             .http()
@@ -167,85 +152,9 @@ impl Single for HttpReq {
         if let Some((name, password)) = &self.user {
             request = request.basic_auth(name, password.as_ref().map(ExposeSecret::expose_secret));
         }
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| ProviderError::Unreachable {
-                detail: causes(&error),
-                endpoint: endpoint.clone(),
-            })?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(None);
-        }
-        let retry_after = answer
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
-        let words = first_words(answer).await;
-        let detail = match words.is_empty() {
-            true => status.to_string(),
-            false => format!("{status}: {words}"),
-        };
-        Err(match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ProviderError::Credentials {
-                detail,
-                endpoint,
-                hint: Some("look at `username` and `password`".to_owned()),
-            },
-            StatusCode::TOO_MANY_REQUESTS => ProviderError::RateLimited {
-                detail,
-                endpoint,
-                retry_after,
-            },
-            status if status.is_server_error() => ProviderError::Unreachable { detail, endpoint },
-            status if status.is_redirection() => ProviderError::Refused {
-                detail,
-                endpoint,
-                hint: Some("redirects are not followed; set the URL that it leads to".to_owned()),
-            },
-            _ => ProviderError::Refused {
-                detail,
-                endpoint,
-                hint: None,
-            },
-        })
+        http::send(request, &endpoint, "look at `username` and `password`").await?;
+        Ok(None)
     }
-}
-
-/// The error with what is behind it; reqwest's own words are only where.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = match error.is_timeout() {
-        true => "no answer in time".to_owned(),
-        false => "no connection".to_owned(),
-    };
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let words = cause.to_string().to_lowercase();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
-/// The beginning of a body, on one line.
-async fn first_words(mut answer: reqwest::Response) -> String {
-    let mut bytes = Vec::new();
-    while let Ok(Some(chunk)) = answer.chunk().await {
-        bytes.extend(chunk);
-        if bytes.len() > MAX_WORDS {
-            break;
-        }
-    }
-    bytes.truncate(MAX_WORDS);
-    let text = String::from_utf8_lossy(&bytes);
-    text.split(|c: char| c.is_control() || c.is_whitespace())
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<&str>>()
-        .join(" ")
 }
 
 const ENDPOINT: &str = "endpoint";
@@ -253,4 +162,3 @@ const USERNAME: &str = "username";
 const PASSWORD: &str = "password";
 const TIMEOUT: &str = "timeout";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-const MAX_WORDS: usize = 300;

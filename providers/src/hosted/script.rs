@@ -3,19 +3,16 @@
 //! The environment is clean: what the script needs of its own comes from the map `env.*` of the provider's settings. Standard input
 //! is closed, so that a script that asks is told that nobody answers. It is stopped when it takes too long.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dnseal_core::dns::ProviderError;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncReadExt;
-use tokio::io::BufReader;
 use tokio::process::Command;
 
 use crate::program;
+use crate::program::Call;
 use crate::program::Log;
 use crate::program::trust;
 use crate::registry::Context;
@@ -96,73 +93,26 @@ impl Script {
             return Err(refused("there is no program".to_owned(), None));
         };
         let mut command = Command::new(program);
-        command
-            .args(first)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(first).args(arguments);
         program::contain(&mut command);
         for (name, value) in &self.env {
             command.env(name, value.expose_secret());
         }
         command.envs(variables.iter().copied());
-        let mut child = command
-            .spawn()
-            .map_err(|error| refused(format!("it cannot be started: {error}"), None))?;
-        let log = self.log.afresh();
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(log.clone().follow(BufReader::new(stderr)));
-        }
-        let stdout = child.stdout.take();
-        let running = async {
-            let output = read_some(stdout).await;
-            (child.wait().await, output)
+        let call = Call {
+            endpoint: self.name(),
+            log: &self.log,
+            timeout: self.timeout,
         };
-        let ended = tokio::time::timeout(self.timeout, running).await;
-        let (status, output) = match ended {
-            Ok((Ok(status), output)) => (status, output),
-            Ok((Err(error), _)) => return Err(refused(error.to_string(), None)),
-            Err(_) => {
-                program::kill(&mut child);
-                return Err(ProviderError::Unreachable {
-                    detail: format!(
-                        "it did not end within {}s, and was stopped",
-                        self.timeout.as_secs_f64()
-                    ),
-                    endpoint: self.name(),
-                });
-            }
-        };
-        if status.success() {
-            return Ok(output.trim().to_owned());
+        let ended = call.run(command).await?;
+        match ended.status.success() {
+            true => Ok(ended.output.trim().to_owned()),
+            false => Err(refused(
+                ended.words(1),
+                Some("`-v` shows everything that it says".to_owned()),
+            )),
         }
-        // What it started may keep its standard error open.
-        let said = tokio::time::timeout(LAST_WORDS, log.finished()).await;
-        let said = said.ok().flatten().or_else(|| log.last());
-        let said = said.or_else(|| output.lines().next_back().map(|line| log.words(line)));
-        Err(refused(
-            match said.filter(|said| !said.is_empty()) {
-                Some(said) => format!("{status}: {said}"),
-                None => status.to_string(),
-            },
-            Some("`-v` shows everything that it says".to_owned()),
-        ))
     }
-}
-
-/// The beginning of what comes; the rest is read and forgotten, so that the script does not wait for us.
-async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut stream) = stream else {
-        return String::new();
-    };
-    let mut kept = Vec::new();
-    let mut buffer = vec![0; 8 << 10];
-    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-        let room = MAX_OUTPUT.saturating_sub(kept.len());
-        kept.extend(buffer.iter().take(count.min(room)));
-    }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// Variables of the script's own.
@@ -187,9 +137,6 @@ pub(super) const TIMEOUT_SETTING: Setting = Setting {
     required: false,
 };
 
-const ENV: &str = "env.*";
-const TIMEOUT: &str = "timeout";
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
-/// Scripts sleep for propagation, and some print what an API answered.
-const MAX_OUTPUT: usize = 16 << 10;
-const LAST_WORDS: Duration = Duration::from_millis(500);
+pub(super) const ENV: &str = "env.*";
+pub(super) const TIMEOUT: &str = "timeout";
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);

@@ -207,7 +207,10 @@ impl DescribedCapabilities {
     /// In the words of the trait.
     pub(super) fn capabilities(&self) -> Capabilities {
         Capabilities {
+            by_person: None,
+            exclusive: false,
             max_values: self.max_values,
+            overwrites: false,
             ttl: self.ttl,
             settle: seconds(self.settle).unwrap_or_default(),
             tells_settled: self.tells_settled,

@@ -126,6 +126,12 @@ impl Log {
         lines.back().cloned()
     }
 
+    /// The last lines, the newest at the end.
+    pub(crate) fn tail(&self) -> Vec<String> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().cloned().collect()
+    }
+
     pub(crate) async fn finished(&self) -> Option<String> {
         self.finished.notified().await;
         self.last()
@@ -181,5 +187,5 @@ fn visible(c: char) -> char {
 const LOG_LINE: usize = 8 << 10;
 const EXCERPT: usize = 80;
 const MESSAGE: usize = 1000;
-const LAST_LINES: usize = 5;
+const LAST_LINES: usize = 20;
 const MAX_LINES: usize = 10_000;

@@ -3,12 +3,15 @@
 //! They get a clean environment, so that no setting of another provider is in it, a working directory that nobody removes, and a
 //! process group of their own, so that Ctrl-C at the terminal does not reach them in the middle of a write.
 
+mod call;
 mod log;
 pub(crate) mod trust;
 
 use tokio::process::Child;
 use tokio::process::Command;
 
+pub(crate) use call::Call;
+pub(crate) use call::Ended;
 pub(crate) use log::Line;
 pub(crate) use log::Log;
 pub(crate) use log::read_line;
@@ -41,4 +44,4 @@ pub(crate) fn kill(child: &mut Child) {
 }
 
 /// What programs that these programs start are looked for in; they themselves are not looked for.
-const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -84,6 +84,11 @@ pub(crate) fn check_program(path: &Path) -> Result<(), TrustError> {
 
 /// Refuses a file that others may change, wherever links lead.
 pub(crate) fn check_file(path: &Path) -> Result<(), TrustError> {
+    check_file_of(path, None)
+}
+
+/// The same for a file that is run as another user, who may change it then.
+pub(crate) fn check_file_of(path: &Path, user: Option<u32>) -> Result<(), TrustError> {
     let unreadable = |path: &Path| {
         let path = path.to_owned();
         move |source| TrustError::Unreadable { path, source }
@@ -96,7 +101,7 @@ pub(crate) fn check_file(path: &Path) -> Result<(), TrustError> {
         .chain(link_dir.iter().flat_map(|dir| dir.ancestors()))
     {
         let metadata = std::fs::metadata(place).map_err(unreadable(place))?;
-        if let Some(problem) = unix::writable_by_others(&metadata) {
+        if let Some(problem) = unix::writable_by_others(&metadata, user) {
             return Err(TrustError::Writable {
                 path: place.to_owned(),
                 problem,
@@ -115,12 +120,14 @@ mod unix {
         metadata.mode() & 0o111 != 0
     }
 
-    pub(super) fn writable_by_others(metadata: &Metadata) -> Option<String> {
+    pub(super) fn writable_by_others(metadata: &Metadata, user: Option<u32>) -> Option<String> {
         let me = rustix::process::geteuid().as_raw();
         let mode = metadata.mode() & 0o7777;
         let sticky = metadata.is_dir() && mode & 0o1000 != 0;
         match metadata.uid() {
-            owner if owner != 0 && owner != me => Some(format!("user {owner} owns it")),
+            owner if owner != 0 && owner != me && Some(owner) != user => {
+                Some(format!("user {owner} owns it"))
+            }
             _ if mode & 0o022 != 0 && !sticky => Some(format!("its mode is {mode:04o}")),
             _ => None,
         }
@@ -135,7 +142,7 @@ mod unix {
         true
     }
 
-    pub(super) fn writable_by_others(_: &Metadata) -> Option<String> {
+    pub(super) fn writable_by_others(_: &Metadata, _: Option<u32>) -> Option<String> {
         None
     }
 }

@@ -56,7 +56,10 @@ struct Rfc2136 {
 impl DnsProvider for Rfc2136 {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
+            by_person: None,
+            exclusive: false,
             max_values: None,
+            overwrites: false,
             ttl: self.ttl,
             settle: Duration::ZERO,
             tells_settled: false,

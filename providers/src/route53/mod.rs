@@ -54,7 +54,10 @@ struct Route53 {
 impl DnsProvider for Route53 {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
+            by_person: None,
+            exclusive: false,
             max_values: Some(change::MOST_VALUES),
+            overwrites: false,
             ttl: self.ttl,
             // INSYNC means every server; there is nothing to wait for after it.
             settle: Duration::ZERO,

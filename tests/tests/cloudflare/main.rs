@@ -2,16 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dnseal_core::dns::{DnsProvider, Outcome, TxtChange, Zone};
-use dnseal_providers::conformance::{self, Options};
+use dnseal_providers::conformance::{self, Options, Peculiar};
 use dnseal_providers::{Context, Form, Settings, Value, build};
 use dnseal_tests::fakes::cloudflare::{
     CloudflareOptions, FakeCloudflare, FakeToken, FakeZone, Fault,
 };
-use dnseal_tests::{added, name, reader, removed, value};
+use dnseal_tests::{added, name, reader, removed, silence, value};
 use futures::future::join_all;
 
 mod limits;
@@ -114,7 +115,18 @@ async fn it_conforms() {
     let provider = provider(&fake);
     let impostor = provider_with(&fake, &[("token", OTHER)], &Context::default());
     let read = reader(fake.dns().addr());
-    let results = conformance::run(
+    let throttling = one_zone().await;
+    throttling.inject(Fault::answer("POST", BATCH, 429, "{}").times(100));
+    let throttled = self::provider(&throttling);
+    let (_silence, silent) = silence();
+    let url = format!("http://{silent}");
+    let silent = [
+        ("token", OTHER),
+        ("base-url", url.as_str()),
+        ("timeout", "1"),
+    ];
+    let silent = with_settings(&fake, &silent);
+    let results = conformance::run_with(
         &*provider,
         &Options {
             base: name("conformance.example.test"),
@@ -125,6 +137,12 @@ async fn it_conforms() {
             read: &read,
             zone: None,
         },
+        &Peculiar {
+            only: None,
+            silent: Some(&*silent),
+            throttled: Some(&*throttled),
+        },
+        |_| ControlFlow::Continue(()),
     )
     .await;
     for result in &results {

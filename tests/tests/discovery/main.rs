@@ -489,7 +489,7 @@ async fn delegated_value_goes_to_the_provider_of_its_zone() {
         .await_visible(
             vec![wanted],
             Default::default(),
-            Duration::ZERO,
+            (Duration::ZERO, None),
             &cancel,
             |_| {},
         )

@@ -19,7 +19,10 @@ struct Account(Vec<DomainName>);
 impl DnsProvider for Account {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
+            by_person: None,
+            exclusive: false,
             max_values: None,
+            overwrites: false,
             ttl: 1,
             settle: Duration::ZERO,
             tells_settled: false,

@@ -7,6 +7,7 @@
     reason = "helpers of tests, which clippy does not count among the tests"
 )]
 
+mod canary;
 mod scripts;
 mod server;
 
@@ -16,10 +17,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use dnseal_core::dns::{DnsProvider, ProviderError, Zone};
-use dnseal_providers::conformance::{self, Outcome};
+use dnseal_providers::conformance::{self, Outcome, Peculiar};
 use dnseal_tests::{
     Bind, BindOptions, Dnseal, Misbehaving, NameServer, Pebble, PebbleOptions, TsigKey, ZoneSpec,
-    added, build, name, reader, removed, txt_values,
+    added, build, name, reader, removed, silence, txt_values,
 };
 use tempfile::TempDir;
 
@@ -43,7 +44,15 @@ async fn exec_conforms() {
         return;
     };
     let provider = scripts.provider("exec", &[("command", scripts.path("exec"))]);
-    conforms(&bind, &*provider, None, &["bad-credentials"]).await;
+    let silent = scripts.silent("exec", "command");
+    conforms(
+        &bind,
+        &*provider,
+        None,
+        &["bad-credentials"],
+        slow(&*silent),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,11 +65,18 @@ async fn certbot_hooks_conform() {
         ("cleanup-hook", scripts.path("cleanup")),
     ];
     let provider = scripts.provider("certbot-hook", &hooks);
+    let hanging = [
+        ("auth-hook", scripts.path("hangs")),
+        ("cleanup-hook", scripts.path("hangs")),
+        ("timeout", "1".to_owned()),
+    ];
+    let silent = scripts.provider("certbot-hook", &hanging);
     conforms(
         &bind,
         &*provider,
         None,
         &["bad-credentials", "apex-as-owner"],
+        slow(&*silent),
     )
     .await;
 }
@@ -79,6 +95,27 @@ async fn a_dehydrated_hook_conforms() {
         &*provider,
         None,
         &["bad-credentials", "apex-as-owner"],
+        slow(&*scripts.silent("dehydrated-hook", "command")),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_chain_conforms() {
+    let Some((bind, scripts)) = bind_with_scripts() else {
+        return;
+    };
+    let chain = [
+        ("command", scripts.path("chain")),
+        ("chain", "yes".to_owned()),
+    ];
+    let provider = scripts.provider("dehydrated-hook", &chain);
+    conforms(
+        &bind,
+        &*provider,
+        None,
+        &["bad-credentials", "apex-as-owner"],
+        slow(&*scripts.silent("dehydrated-hook", "command")),
     )
     .await;
 }
@@ -97,7 +134,26 @@ async fn httpreq_conforms() {
         build(kind, &settings)
     };
     let impostor = with("wrong");
-    conforms(&bind, &*with(server::PASSWORD), Some(&*impostor), &[]).await;
+    let (_silence, silent) = silence();
+    let throttling = Server::start(bind.addr(), server.key()).await;
+    throttling.answer_next(429, "slow down");
+    let at = |url: String| {
+        let settings = [
+            ("endpoint", url),
+            ("username", "user".to_owned()),
+            ("password", server::PASSWORD.to_owned()),
+            ("timeout", "1".to_owned()),
+        ];
+        build(kind, &settings)
+    };
+    let (silent, throttled) = (at(format!("http://{silent}")), at(throttling.url()));
+    let failing = Peculiar {
+        only: None,
+        silent: Some(&*silent),
+        throttled: Some(&*throttled),
+    };
+    let provider = with(server::PASSWORD);
+    conforms(&bind, &*provider, Some(&*impostor), &[], failing).await;
 
     let owner = name(OWNER);
     let change = [added(OWNER, "a")];
@@ -231,6 +287,10 @@ fn base_and_wildcard_through_each() {
             "kind: dehydrated-hook, command: '{}'",
             scripts.path("dehydrated")
         ),
+        format!(
+            "kind: dehydrated-hook, chain: true, command: '{}'",
+            scripts.path("chain")
+        ),
         http(&server),
         format!("{}, mode: RAW", http(&raw_server)),
     ] {
@@ -249,6 +309,9 @@ fn base_and_wildcard_through_each() {
             "{config}"
         );
     }
+    // Two triples in one call, and two to clean up.
+    let chained = fs::read_to_string(scripts.path("chained")).unwrap();
+    assert_eq!(chained, "deploy_challenge 6\nclean_challenge 6\n");
     // What certbot's hooks hear: the output of the first, and how many come after.
     let heard = fs::read_to_string(scripts.path("heard")).unwrap();
     let heard: BTreeSet<&str> = heard.lines().collect();
@@ -312,11 +375,20 @@ async fn a_removal_without_a_handle_works_where_the_contract_lets_it() {
     );
 }
 
+/// The same contract with a script that never ends.
+fn slow(silent: &dyn DnsProvider) -> Peculiar<'_> {
+    Peculiar {
+        silent: Some(silent),
+        ..Peculiar::default()
+    }
+}
+
 async fn conforms(
     bind: &Bind,
     provider: &dyn DnsProvider,
     impostor: Option<&dyn DnsProvider>,
     not_supported: &[&str],
+    failing: Peculiar<'_>,
 ) {
     let options = conformance::Options {
         base: name("conformance.example.test"),
@@ -327,9 +399,12 @@ async fn conforms(
         read: &reader(bind.addr()),
         zone: Some(name(ZONE)),
     };
-    let results = conformance::run(provider, &options).await;
+    let go_on = |_: &_| std::ops::ControlFlow::Continue(());
+    let results = conformance::run_with(provider, &options, &failing, go_on).await;
     for result in &results {
-        let cannot = NEVER.contains(&result.name) || not_supported.contains(&result.name);
+        let cannot = NEVER.contains(&result.name)
+            || not_supported.contains(&result.name)
+            || result.name == "rate-limit" && failing.throttled.is_none();
         let expected = match cannot {
             true => matches!(result.outcome, Outcome::NotSupported(_)),
             false => result.outcome == Outcome::Pass,

@@ -39,6 +39,12 @@ impl Scripts {
         build(dnseal_providers::kind(kind).unwrap(), &settings)
     }
 
+    /// A provider whose script never ends.
+    pub(crate) fn silent(&self, kind: &str, command: &'static str) -> Arc<dyn DnsProvider> {
+        let settings = [(command, self.path("hangs")), ("timeout", "1".to_owned())];
+        self.provider(kind, &settings)
+    }
+
     /// The variables, for a flow mapping of YAML.
     pub(crate) fn env_yaml(&self) -> String {
         let [(_, server), (_, key)] = self.env();
@@ -49,6 +55,12 @@ impl Scripts {
     pub(crate) fn env_lines(&self) -> String {
         let [(_, server), (_, key)] = self.env();
         format!("env.SERVER={server}\nenv.KEY={key}\n")
+    }
+
+    /// A secret beside the variables that each needs, for a flow mapping of YAML.
+    pub(crate) fn env_yaml_with(&self, secret: &str) -> String {
+        let yaml = self.env_yaml();
+        format!("{}, CANARY: '{secret}' }}", yaml.trim_end_matches(" }"))
     }
 
     fn env(&self) -> [(&'static str, String); 2] {
@@ -66,7 +78,7 @@ impl Scripts {
     }
 }
 
-const SCRIPTS: [(&str, &str); 11] = [
+const SCRIPTS: [(&str, &str); 13] = [
     (
         "exec",
         r#"case $1 in present) what="add $2 60" ;; cleanup) what="delete $2" ;; *) exit 9 ;; esac
@@ -102,6 +114,21 @@ echo "cleanup $CERTBOT_DOMAIN $CERTBOT_AUTH_OUTPUT" >>"$here/heard"
     clean_challenge) exec "$here/exec" cleanup "_acme-challenge.$2." "$4" ;;
     *) exit 9 ;;
 esac
+"#,
+    ),
+    (
+        "chain",
+        r#"handler=$1; shift
+echo "$handler $#" >>"$here/chained"
+while [ $# -gt 0 ]; do "$here/dehydrated" "$handler" "$1" "$2" "$3"; shift 3; done
+"#,
+    ),
+    // Whatever its name is, it writes down its surroundings and does as that one does.
+    (
+        "tells",
+        r#"what=$1; shift
+env >>"$here/surroundings-$what"
+exec "$here/$what" "$@"
 "#,
     ),
     ("fails", "echo 'no such zone' >&2\nexit 3\n"),

@@ -49,6 +49,10 @@ impl Server {
         Self { addr, shared }
     }
 
+    pub(crate) fn key(&self) -> TsigKey {
+        self.shared.key.clone()
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}/hooks/", self.addr)
     }

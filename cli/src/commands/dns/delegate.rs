@@ -23,9 +23,12 @@ use crate::settings;
 
 pub(super) async fn run(app: &App, args: &DelegateArgs) -> Result<Report, CliError> {
     let identifier: Identifier = args.name.parse()?;
-    let target: DomainName = args.target.parse()?;
+    let target: Option<DomainName> = match &args.target {
+        Some(target) => Some(target.parse()?),
+        None => None,
+    };
     let owner = identifier.challenge_owner();
-    if target == owner {
+    if target.as_ref() == Some(&owner) {
         return Err(CliError::usage(
             format!("{owner} cannot be an alias of itself"),
             "name a target in a zone that a provider may write",
@@ -44,9 +47,17 @@ pub(super) async fn run(app: &App, args: &DelegateArgs) -> Result<Report, CliErr
         });
     let cancel = work.cancel().clone();
     let looking = async {
+        let (zones, target) = match target {
+            Some(target) => (zones, target),
+            None => {
+                let zones = zones?;
+                let target = target_of(&zones, &owner).await?;
+                (Ok(zones), target)
+            }
+        };
         let location = discovery.locate_here(&owner).await?;
         let (rows, behind) = tokio::join!(rows(&asker, &location, &target), place(zones, &target));
-        Ok::<_, CliError>((location, rows, behind))
+        Ok::<_, CliError>((location, target, rows, behind))
     };
     let looked = tokio::select! {
         looked = looking => looked,
@@ -57,7 +68,7 @@ pub(super) async fn run(app: &App, args: &DelegateArgs) -> Result<Report, CliErr
         return Err(CliError::Interrupted(code));
     }
     let stats = work.finish().await;
-    let (location, rows, behind) = looked?;
+    let (location, target, rows, behind) = looked?;
 
     let line = format!("{} 3600 IN CNAME {}", owner.fqdn(), target.fqdn());
     let missing = rows.iter().filter(|row| !row.has_it).count();
@@ -114,6 +125,21 @@ pub(super) async fn run(app: &App, args: &DelegateArgs) -> Result<Report, CliErr
             true => exit_there,
             false => ExitCode::NOT_PROPAGATED,
         },
+    })
+}
+
+/// Where the provider that serves a challenge name wants its alias to lead.
+async fn target_of(zones: &Zones, owner: &DomainName) -> Result<DomainName, CliError> {
+    let target = zones.alias_for(owner).await;
+    let target = target.map_err(|source| CliError::Place {
+        owner: owner.clone(),
+        source,
+    })?;
+    target.ok_or_else(|| {
+        CliError::usage(
+            format!("the provider of {owner} takes values at any name"),
+            "say where the alias is to lead: `dnseal dns delegate NAME TARGET`",
+        )
     })
 }
 

@@ -40,24 +40,42 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
     })?;
     let work = Work::begin(app)?;
     let mut warnings = Vec::new();
+    let probing = settings::probing(&args.probe, &app.config)?;
+    let context = work.context(app.config.roots())?;
     let tested = settings::one_provider(
         &args.kind,
         &args.set,
         &app.config,
-        &work.context(app.config.roots())?,
+        &context.with_onlooker(work.onlooker(&probing)),
         &mut warnings,
     )?;
     for (message, hint) in warnings {
         work.events.warn(message, Some(hint));
     }
-    let probing = settings::probing(&args.probe, &app.config)?;
+    if tested.provider.capabilities().by_person.is_some() {
+        return Err(CliError::usage(
+            format!("a person serves `{}`, and is not tested", args.kind),
+            "`dnseal dns check` looks for what was set",
+        ));
+    }
     let (asker, discovery, _) = work.look(&probing);
     let below = zone.child("_acme-challenge")?;
+    // A service with a name for each domain is tried at that of this one.
+    let only = tested.provider.alias_for(&below, &below).await;
+    let only = only.map_err(|source| CliError::Provider {
+        action: "find a name for",
+        owner: below.clone(),
+        source,
+    })?;
     let found = tokio::select! {
-        found = discovery.locate(&below) => found?,
+        found = discovery.locate(only.as_ref().unwrap_or(&below)) => found?,
         () = work.cancel().cancelled() => {
             return Err(CliError::Interrupted(work.interrupted().unwrap_or(ExitCode::INTERRUPTED)));
         }
+    };
+    let written = match only {
+        Some(_) => found.zone.zone.clone(),
+        None => zone.clone(),
     };
     let servers = Arc::new(found.zone);
     let read = move |owner: DomainName| -> conformance::Reading {
@@ -71,9 +89,14 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
         impostor: tested.impostor.as_deref(),
         patience: patience.0,
         read: &read,
-        zone: Some(zone.clone()),
+        zone: Some(written),
     };
-    let results = conformance::run_each(&*tested.provider, &options, |result| {
+    let peculiar = conformance::Peculiar {
+        only: only.as_ref(),
+        silent: tested.silent.as_ref().map(|(provider, _)| &**provider),
+        ..conformance::Peculiar::default()
+    };
+    let results = conformance::run_with(&*tested.provider, &options, &peculiar, |result| {
         if !app.printer.quiet {
             work.progress.say(&line(result));
         }

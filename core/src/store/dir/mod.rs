@@ -147,7 +147,7 @@ impl FileError {
 }
 
 /// A name for a temporary file that no other process uses; recognized by [`is_temporary`].
-fn temporary_name() -> String {
+pub(super) fn temporary_name() -> String {
     format!(
         "{TEMPORARY}{}-{:016x}",
         std::process::id(),

@@ -1,0 +1,52 @@
+//! What stands at an owner name, as its name servers tell it.
+//!
+//! For providers that have to know which values stand beside the one they remove. Every authoritative address is asked; a resolver
+//! that remembers answers never is.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use futures::future::join_all;
+
+use crate::dns::Asker;
+use crate::dns::Discovery;
+use crate::dns::DiscoveryError;
+use crate::dns::DomainName;
+use crate::dns::RecordType;
+use crate::dns::TxtValue;
+
+/// Looks at the name servers.
+#[derive(Clone, Debug)]
+pub struct Onlooker {
+    asker: Asker,
+    discovery: Discovery,
+}
+
+/// The values at a name by the address that tells them; addresses that tell nothing are not in it.
+pub type Seen = BTreeMap<SocketAddr, BTreeSet<TxtValue>>;
+
+impl Onlooker {
+    /// One that finds the servers by `discovery`.
+    pub fn new(asker: Asker, discovery: Discovery) -> Self {
+        Self { asker, discovery }
+    }
+
+    /// The values at `owner`, at every address that tells them.
+    ///
+    /// # Errors
+    ///
+    /// When the servers of the name cannot be found.
+    pub async fn look(&self, owner: &DomainName) -> Result<Seen, DiscoveryError> {
+        let location = self.discovery.locate_here(owner).await?;
+        let servers = location.zone.servers.iter();
+        let asking = servers
+            .flat_map(|server| &server.addresses)
+            .map(|&address| async move {
+                let reply = self.asker.ask(address, owner, RecordType::TXT).await.ok()?;
+                let is_good = reply.is_conclusive() && reply.authoritative;
+                is_good.then(|| (address, reply.txt_values(owner).into_iter().collect()))
+            });
+        Ok(join_all(asking).await.into_iter().flatten().collect())
+    }
+}

@@ -1,0 +1,134 @@
+//! What contracts over HTTP have in common: an answer that is no yes becomes an error of the right kind.
+
+use std::time::Duration;
+
+use dnseal_core::dns::ProviderError;
+use reqwest::StatusCode;
+use reqwest::header::RETRY_AFTER;
+use url::Url;
+
+use crate::settings::SettingsError;
+
+/// The URL of a server, which holds no credentials.
+pub(crate) fn server_url(
+    key: &'static str,
+    text: &str,
+    example: &str,
+) -> Result<Url, SettingsError> {
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or_else(|| {
+            SettingsError::malformed(key, "it is no http or https URL")
+                .with_hint(format!("write for example {example}"))
+        })?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(SettingsError::malformed(key, "the URL holds credentials")
+            .with_hint("use `username` and `password`"));
+    }
+    Ok(url)
+}
+
+/// The URL of something below it.
+pub(crate) fn below(url: &Url, word: &str) -> Url {
+    let path = url.path().trim_end_matches('/');
+    let mut below = url.clone();
+    below.set_path(&format!("{path}/{word}"));
+    below
+}
+
+/// Sends a request; gives the answer if it is a yes.
+pub(crate) async fn send(
+    request: reqwest::RequestBuilder,
+    endpoint: &str,
+    credentials: &str,
+) -> Result<reqwest::Response, ProviderError> {
+    let answer = request
+        .send()
+        .await
+        .map_err(|error| ProviderError::Unreachable {
+            detail: causes(&error),
+            endpoint: endpoint.to_owned(),
+        })?;
+    match answer.status().is_success() {
+        true => Ok(answer),
+        false => Err(refusal(answer, endpoint.to_owned(), credentials).await),
+    }
+}
+
+async fn refusal(answer: reqwest::Response, endpoint: String, credentials: &str) -> ProviderError {
+    let status = answer.status();
+    let retry_after = answer
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .map(Duration::from_secs);
+    let words = one_line(&body(answer, MAX_WORDS).await);
+    let detail = match words.is_empty() {
+        true => status.to_string(),
+        false => format!("{status}: {words}"),
+    };
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ProviderError::Credentials {
+            detail,
+            endpoint,
+            hint: Some(credentials.to_owned()),
+        },
+        StatusCode::TOO_MANY_REQUESTS => ProviderError::RateLimited {
+            detail,
+            endpoint,
+            retry_after,
+        },
+        status if status.is_server_error() => ProviderError::Unreachable { detail, endpoint },
+        status if status.is_redirection() => ProviderError::Refused {
+            detail,
+            endpoint,
+            hint: Some("redirects are not followed; set the URL that it leads to".to_owned()),
+        },
+        _ => ProviderError::Refused {
+            detail,
+            endpoint,
+            hint: None,
+        },
+    }
+}
+
+/// The beginning of a body.
+pub(crate) async fn body(mut answer: reqwest::Response, most: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        bytes.extend(chunk);
+        if bytes.len() > most {
+            break;
+        }
+    }
+    bytes.truncate(most);
+    bytes
+}
+
+/// The error with what is behind it; reqwest's own words are only where.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = match error.is_timeout() {
+        true => "no answer in time".to_owned(),
+        false => "no connection".to_owned(),
+    };
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let words = cause.to_string().to_lowercase();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn one_line(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.split(|c: char| c.is_control() || c.is_whitespace())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<&str>>()
+        .join(" ")
+}
+
+const MAX_WORDS: usize = 300;
