@@ -194,7 +194,10 @@ impl Unusable {
 impl DnsProvider for Unusable {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
+            by_person: None,
+            exclusive: false,
             max_values: None,
+            overwrites: false,
             ttl: 60,
             settle: Duration::ZERO,
             tells_settled: false,
