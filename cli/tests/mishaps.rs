@@ -394,10 +394,10 @@ providers:
   broken: {{ kind: rfc2136, server: {server}, tsig: {{ name: k, secret: {{ file: HOME/gone }} }} }}
 zones:
   example.test: {{ provider: good }}
-  elsewhere.test: {{ provider: broken }}
+  elsewhere.example.test: {{ provider: broken }}
 certificates:
   one: {{ names: [one.example.test] }}
-  two: {{ names: [elsewhere.test] }}
+  two: {{ names: [elsewhere.example.test] }}
 ",
         server = shop.dns.addr(),
     );
