@@ -25,6 +25,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::hosted::APART;
 use crate::hosted::acme_dns::accounts::Account;
 use crate::hosted::acme_dns::accounts::Accounts;
 use crate::hosted::acme_dns::accounts::parse;
@@ -340,6 +341,4 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const TTL: u32 = 1;
 /// It takes no values of another length.
 const CHALLENGE: usize = 43;
-/// It replaces the older of two values and knows their age in seconds: of two that came in the same one it may replace either.
-const APART: Duration = Duration::from_millis(1100);
 const MAX_ANSWER: usize = 16 << 10;

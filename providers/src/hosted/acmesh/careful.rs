@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,6 +28,7 @@ use dnseal_core::event::Events;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::hosted::APART;
 use crate::hosted::acmesh::header::Removal;
 use crate::hosted::acmesh::host::Errand;
 use crate::hosted::acmesh::host::Host;
@@ -39,6 +41,8 @@ use crate::single::failed;
 /// The provider.
 #[derive(Debug)]
 pub(super) struct Careful {
+    /// When a value was added last.
+    added: std::sync::Mutex<Option<Instant>>,
     events: Events,
     host: Host,
     keeper: Keeper,
@@ -67,6 +71,7 @@ impl Careful {
         context: &Context,
     ) -> Self {
         Self {
+            added: std::sync::Mutex::default(),
             events: context.events().clone(),
             host,
             keeper,
@@ -94,7 +99,18 @@ impl Careful {
             owner,
             value,
         };
+        let rotates = self.max_values.is_some() && action == Action::Add;
+        if rotates {
+            let last = *self.added.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(last) = last {
+                tokio::time::sleep_until(last + APART).await;
+            }
+        }
         let done = self.host.run(errand, kept).await;
+        if rotates {
+            let mut last = self.added.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some(Instant::now());
+        }
         // What it saved may be the only copy of a credential, also where it failed afterwards.
         self.keeper.save(kept).await?;
         done
