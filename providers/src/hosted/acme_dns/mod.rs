@@ -258,9 +258,9 @@ impl Single for AcmeDns {
             });
         };
         let mut written = self.written.lock().await;
-        if let Some(last) = written.get(&account.subdomain) {
-            tokio::time::sleep_until(*last + APART).await;
-        }
+        // Of the first nobody here knows how long ago another run has written.
+        let last = written.get(&account.subdomain).copied();
+        tokio::time::sleep_until(last.unwrap_or_else(Instant::now) + APART).await;
         let request = self
             .context
             .http()

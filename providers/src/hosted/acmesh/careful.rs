@@ -102,9 +102,8 @@ impl Careful {
         let rotates = self.max_values.is_some() && action == Action::Add;
         if rotates {
             let last = *self.added.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(last) = last {
-                tokio::time::sleep_until(last + APART).await;
-            }
+            // Of the first nobody here knows how long ago another run has written.
+            tokio::time::sleep_until(last.unwrap_or_else(Instant::now) + APART).await;
         }
         let done = self.host.run(errand, kept).await;
         if rotates {
