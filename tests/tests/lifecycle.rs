@@ -127,6 +127,27 @@ async fn owners_groups_and_modes_outlive_a_renewal() {
     assert_eq!(mode(&path("privkey.pem")) & 0o007, 0);
 }
 
+/// test_empty_hook_scripts
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_without_a_first_line_run_as_the_shell_runs_them() {
+    let desk = Desk::open("hooks: { directory: hooks.d }\n").await;
+    desk.script("hooks.d/pre/empty", "");
+    desk.script("hooks.d/deploy/empty", "");
+    let ran = desk.at("ran").display().to_string();
+    desk.script(
+        "hooks.d/post/bare",
+        &format!("echo $DNSEAL_HOOK >> {ran}\n"),
+    );
+    fs::write(desk.at("hooks.d/post/README"), "not a script").unwrap();
+    desk.run(&["issue", "example.test"]).success();
+    assert_eq!(desk.read("ran"), "post\n");
+    desk.script("hooks.d/post/machine", "\u{7f}ELF\0\0\0 of no machine");
+    let run = desk
+        .run(&["issue", "example.test", "--force"])
+        .expect_code(8);
+    assert!(run.stderr.contains("cannot run"), "{run:?}");
+}
+
 /// test_default_key_type, test_renew_with_ec_keys, test_changed_private_key_complexity, test_ancient_rsa_key_type_preserved,
 /// test_incorrect_key_type, test_ecdsa_curves (secp521r1 is no key of the web's CAs)
 #[tokio::test(flavor = "multi_thread")]
