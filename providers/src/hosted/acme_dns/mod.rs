@@ -6,7 +6,6 @@
 
 mod accounts;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +20,6 @@ use dnseal_core::dns::WriteSafety;
 use dnseal_core::event::What;
 use secrecy::ExposeSecret;
 use serde_json::json;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 use url::Url;
 
 use crate::hosted::acme_dns::accounts::Account;
@@ -162,7 +159,6 @@ fn build(settings: &Checked, context: &Context) -> Result<Arc<dyn DnsProvider>, 
         context: context.clone(),
         timeout: settings.duration(TIMEOUT)?.unwrap_or(DEFAULT_TIMEOUT),
         url,
-        written: Mutex::default(),
     })))
 }
 
@@ -173,8 +169,6 @@ struct AcmeDns {
     context: Context,
     timeout: Duration,
     url: Url,
-    /// When each subdomain was written last.
-    written: Mutex<HashMap<String, Instant>>,
 }
 
 #[async_trait]
@@ -256,10 +250,7 @@ impl Single for AcmeDns {
                 endpoint: self.endpoint(),
             });
         };
-        let mut written = self.written.lock().await;
-        if let Some(last) = written.get(&account.subdomain) {
-            tokio::time::sleep_until(*last + APART).await;
-        }
+        tokio::time::sleep(APART).await;
         let request = self
             .context
             .http()
@@ -274,7 +265,6 @@ impl Single for AcmeDns {
             "the server may have lost the account, or lets it in from other networks only: register another, and change the CNAME",
         )
         .await?;
-        written.insert(account.subdomain.clone(), Instant::now());
         Ok(None)
     }
 }
@@ -340,6 +330,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const TTL: u32 = 1;
 /// It takes no values of another length.
 const CHALLENGE: usize = 43;
-/// It replaces the older of two values and knows their age in seconds: of two that came in the same one it may replace either.
+/// It replaces the older of two values and knows their age in whole seconds: of two that came in the same one it may replace either. Whoever has the
+/// turn knows only that what others wrote is past.
 const APART: Duration = Duration::from_millis(1100);
 const MAX_ANSWER: usize = 16 << 10;
