@@ -168,6 +168,28 @@ fn a_sandbox_whose_first_lines_nobody_reads_goes_on() {
     assert!(output.stderr.is_empty(), "{output:?}");
 }
 
+#[test]
+fn names_that_are_no_text_are_no_bug() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let odd = std::ffi::OsStr::from_bytes(b"\xff");
+    let dir = tempfile::tempdir().unwrap();
+    for words in [&["list"][..], &["report"], &["issue", "a.test", "--plan"]] {
+        let output = shop::dnseal(words)
+            .current_dir(dir.path())
+            .env("HOME", dir.path())
+            .env("DNSEAL_DIR", odd)
+            .output()
+            .unwrap();
+        let run = Run::from(output);
+        assert!(!run.stderr.contains("this is a bug"), "{run:?}");
+        assert!(matches!(run.code, Some(0 | 2)), "{run:?}");
+    }
+    let mut man = shop::dnseal(&["man"]);
+    let man = man.arg(odd).current_dir(dir.path()).output().unwrap();
+    assert_eq!(man.status.code(), Some(0), "{man:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_never_ends_is_refused() {
     let shop = Shop::open(Ca::builder()).await;
@@ -305,4 +327,104 @@ async fn what_one_certificate_writes_no_other_replaces() {
         assert!(after.starts_with(b"{"), "{place}");
         assert!(place != "state" || after == before, "{place}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renewing_mends_what_was_lost_or_damaged() {
+    let shop = with_two().await;
+    let live = |file: &str| shop.path().join("state/live/one").join(file);
+    let key = fs::read(live("privkey.pem")).unwrap();
+    let quiet = run(&shop, &["renew"]).await;
+    assert_eq!(quiet.code, Some(0), "{quiet:?}");
+    let listed = run(&shop, &["list"]).await;
+    assert!(!listed.stdout.contains("damaged"), "{listed:?}");
+
+    fs::write(live("privkey.pem"), "junk").unwrap();
+    fs::write(shop.path().join("two.pem"), "junk").unwrap();
+    let listed = run(&shop, &["list"]).await;
+    assert!(listed.stdout.contains("valid, damaged"), "{listed:?}");
+    assert!(listed.stdout.contains("changed or removed"), "{listed:?}");
+    let shown = run(&shop, &["show", "one"]).await;
+    assert!(shown.stdout.contains("`dnseal renew`"), "{shown:?}");
+    let renewed = run(&shop, &["renew"]).await;
+    assert_eq!(renewed.code, Some(0), "{renewed:?}");
+    assert_eq!(fs::read(live("privkey.pem")).unwrap(), key);
+    let two = fs::read_to_string(shop.path().join("two.pem")).unwrap();
+    assert!(two.contains("BEGIN CERTIFICATE"), "{renewed:?}");
+    let listed = run(&shop, &["list"]).await;
+    assert!(!listed.stdout.contains("damaged"), "{listed:?}");
+
+    let stored = head(&shop, "one").with_file_name("versions/0001.privkey.pem");
+    fs::remove_file(stored).unwrap();
+    let listed = run(&shop, &["list", "--output", "json"]).await.json();
+    let damage = listed["certificates"][0]["damage"].as_str().unwrap();
+    assert!(damage.contains("0001.privkey.pem"), "{damage}");
+    let renewed = run(&shop, &["renew"]).await;
+    assert_eq!(renewed.code, Some(0), "{renewed:?}");
+    assert!(renewed.stdout.contains("one (version 2)"), "{renewed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_was_ended_can_be_removed_and_an_open_one_cannot() {
+    let shop = Shop::open(Ca::builder()).await;
+    let register = ["account", "register", "--account", "work", "--agree-tos"];
+    let registered = shop.run(&register).await;
+    assert_eq!(registered.code, Some(0), "{registered:?}");
+    let refused = shop.run(&["account", "remove", "work"]).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("account deactivate work"),
+        "{refused:?}"
+    );
+    let ended = shop.run(&["account", "deactivate", "work", "--yes"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let removed = shop.run(&["account", "remove", "work"]).await;
+    assert_eq!(removed.code, Some(0), "{removed:?}");
+    let left = shop.run(&["account", "list"]).await;
+    assert!(!left.stdout.contains("work"), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_cannot_be_used_stops_only_who_needs_it() {
+    let shop = Shop::open(Ca::builder()).await;
+    let config = format!(
+        "
+providers:
+  good: {{ kind: rfc2136, server: {server}, tsig: {{ file: HOME/tsig }} }}
+  broken: {{ kind: rfc2136, server: {server}, tsig: {{ name: k, secret: {{ file: HOME/gone }} }} }}
+zones:
+  example.test: {{ provider: good }}
+  elsewhere.example.test: {{ provider: broken }}
+certificates:
+  one: {{ names: [one.example.test] }}
+  two: {{ names: [elsewhere.example.test] }}
+",
+        server = shop.dns.addr(),
+    );
+    let key = format!(
+        "key \"{}\" {{ algorithm {}; secret \"{}\"; }};\n",
+        shop.key.name(),
+        shop.key.algorithm().as_str(),
+        shop.key.secret_base64()
+    );
+    fs::write(shop.path().join("tsig"), key).unwrap();
+    configure(&shop, &config);
+    let variables = [
+        ("DNSEAL_CONFIG", "dnseal.yaml"),
+        ("DNSEAL_PROVIDER", ""),
+        ("RFC2136_TSIG_ALGORITHM", ""),
+        ("RFC2136_TSIG_KEY", ""),
+        ("RFC2136_TSIG_SECRET", ""),
+    ];
+    let issued = shop.run_with(&["issue", "--agree-tos"], &variables).await;
+    assert_eq!(issued.code, Some(3), "{issued:?}");
+    assert!(issued.stdout.contains("issued one"), "{issued:?}");
+    assert!(
+        issued.stderr.contains("provider `broken` cannot be used"),
+        "{issued:?}"
+    );
+    let one = shop
+        .run_with(&["renew", "one", "--force"], &variables)
+        .await;
+    assert_eq!(one.code, Some(0), "{one:?}");
 }

@@ -18,6 +18,7 @@ import time
 program = os.path.abspath(sys.argv[1])
 count = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000
 now = datetime.datetime.now(datetime.timezone.utc)
+issued = (now - datetime.timedelta(days=10)).timestamp()
 
 
 def at(days):
@@ -75,6 +76,22 @@ with tempfile.TemporaryDirectory(prefix="dnseal-bench-") as root:
         os.makedirs(directory)
         with open(f"{directory}/head.json", "w") as file:
             json.dump(head(name), file, indent=2)
+        files = f".versions/{name}.0001"
+        os.makedirs(f"{directory}/versions")
+        os.makedirs(f"{root}/live/{files}")
+        for place, file in (
+            (f"{directory}/versions", "0001.fullchain.pem"),
+            (f"{directory}/versions", "0001.privkey.pem"),
+            (f"{root}/live/{files}", "cert.pem"),
+            (f"{root}/live/{files}", "chain.pem"),
+            (f"{root}/live/{files}", "fullchain.pem"),
+            (f"{root}/live/{files}", "privkey.pem"),
+        ):
+            # As old as they say: what is as it was left is not read.
+            with open(f"{place}/{file}", "w") as content:
+                content.write("bench")
+            os.utime(f"{place}/{file}", (issued, issued))
+        os.symlink(files, f"{root}/live/{name}")
     peak = 0
     for words in (["renew"], ["list"], ["list", "--output", "json"]):
         begin = time.monotonic()

@@ -41,12 +41,12 @@ impl World {
             .args(words)
             .arg("--dir")
             .arg(self.home.path().join("state"))
-            .args(["--nameserver", &self.bind.addr().to_string()])
     }
 
     fn issue(&self, names: &[&str]) -> Dnseal {
         let words = [&["issue", "--provider", "manual"], names].concat();
         self.dnseal(&words)
+            .args(["--nameserver", &self.bind.addr().to_string()])
             .arg("--ca")
             .arg(self.pebble.directory_url())
             .arg("--ca-root")
@@ -182,11 +182,12 @@ fn renew_waits_for_nobody() {
     fs::write(
         &config,
         format!(
-            "ca: {{ url: '{}', root: '{}' }}\nagree-tos: true\nproviders:\n  person: {{ kind: manual }}\n{zone}\
+            "ca: {{ url: '{}', root: '{}' }}\nagree-tos: true\npropagation: {{ nameservers: ['{}'] }}\nproviders:\n  person: {{ kind: manual }}\n{zone}\
              zones:\n  www.example.test: {{ provider: person }}\n  example.test: {{ provider: native }}\n\
              certificates:\n  www.example.test: {{ names: [www.example.test] }}\n  example.test: {{ names: [example.test] }}\n",
             world.pebble.directory_url(),
             world.pebble.ca_pem_path().display(),
+            world.bind.addr(),
         ),
     )
     .unwrap();

@@ -1,7 +1,5 @@
 //! Owner names that hold fewer values than an order needs, and such where values of two runs cannot stand together.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use dnseal_core::event::What;
 use dnseal_core::issue::Checkpoint;
 use dnseal_tests::{Narrow, Sandbox, kill_at};

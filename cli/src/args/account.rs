@@ -36,6 +36,11 @@ pub(crate) enum AccountCommand {
         after_help = "Example:\n  dnseal account deactivate --yes work\n\nCertificates stay valid, and are revoked with their own keys then."
     )]
     Deactivate(DeactivateArgs),
+    /// Take an account that was ended out of the store
+    #[command(
+        after_help = "Example:\n  dnseal account remove work\n\nOne that is open at its CA stays: `account deactivate` ends it first."
+    )]
+    Remove(SelectArgs),
     /// Write an account's private key, for another tool or a backup
     #[command(
         after_help = "Examples:\n  dnseal account export --out account.pem\n  dnseal account export --format jwk | other-tool"

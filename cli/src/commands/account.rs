@@ -43,6 +43,7 @@ pub(super) async fn run(app: &App, command: AccountCommand) -> Result<Report, Cl
         AccountCommand::Update(args) => update(app, &args).await,
         AccountCommand::Rollover(args) => rollover(app, &args).await,
         AccountCommand::Deactivate(args) => deactivate(app, &args.select, args.yes).await,
+        AccountCommand::Remove(args) => remove(app, &args).await,
         AccountCommand::Export(args) => files::export(app, &args).await,
         AccountCommand::Import(args) => files::import(app, &args).await,
     }
@@ -240,6 +241,16 @@ async fn deactivate(app: &App, args: &SelectArgs, yes: bool) -> Result<Report, C
     let stored = finish(work, result).await?;
     Ok(Report::new(
         format!("{id} is deactivated at {}\n", stored.directory),
+        document(&stored),
+    ))
+}
+
+async fn remove(app: &App, args: &SelectArgs) -> Result<Report, CliError> {
+    let (id, accounts, work) = open(app, args).await?;
+    let result = accounts.remove(&id, work.cancel()).await;
+    let stored = finish(work, result).await?;
+    Ok(Report::new(
+        format!("{id} at {} is removed from the store\n", stored.directory),
         document(&stored),
     ))
 }

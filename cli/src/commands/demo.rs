@@ -131,7 +131,7 @@ pub(super) async fn run(
         text,
         json!({
             "certificates": documents,
-            "directory": dir,
+            "directory": dir.display().to_string(),
             "values_left": left,
             "dns_updates": updates,
             "stats": stats.json(),

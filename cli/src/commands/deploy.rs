@@ -1,21 +1,14 @@
 //! `dnseal deploy [NAME…]`: the step after issuing, by itself.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use dnseal_core::deploy::Live;
-use dnseal_core::deploy::Material;
 use dnseal_core::store::CertId;
-use dnseal_core::store::FileError;
 use dnseal_core::store::Head;
-use dnseal_core::store::LockName;
-use dnseal_core::store::Patience;
 use dnseal_core::store::Store;
 use dnseal_core::store::StoreError;
 use dnseal_core::store::Version;
 use futures::future::join_all;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use crate::args::DeployArgs;
 use crate::commands::App;
@@ -36,10 +29,9 @@ pub(super) async fn run(app: &App, args: &DeployArgs) -> Result<Report, CliError
         ));
     };
     let store: Arc<dyn Store> = Arc::new(store);
-    let live = app.live()?;
     let work = Work::begin(app)?;
     let ids = chosen.iter().map(|(id, _)| id);
-    let deploying = Deploying::new(app, &work, store.clone(), ids).await?;
+    let deploying = Deploying::new(app, &work, store, ids).await?;
     let broken = match (unreadable.is_empty(), chosen.is_empty()) {
         (true, _) => None,
         (false, true) => Some(ExitCode::USAGE),
@@ -52,9 +44,7 @@ pub(super) async fn run(app: &App, args: &DeployArgs) -> Result<Report, CliError
         problems.push(json!({ "name": id, "error": app.printer.error_document(&error)["error"] }));
     }
     let deployed = join_all(chosen.iter().map(|(id, version)| async {
-        // Commands read what is in `live`.
-        let in_live = project(&*store, &live, id, version, work.cancel()).await;
-        match in_live {
+        match deploying.restore(id, version).await {
             Ok(()) => deploying.deploy(id, version, args.force).await,
             Err(error) => deploying.note(Some(id), Arc::new(error)),
         }
@@ -130,38 +120,3 @@ async fn chosen(app: &App, names: &[String]) -> Result<Chosen, CliError> {
     }
     Ok(found)
 }
-
-async fn project(
-    store: &dyn Store,
-    live: &Live,
-    id: &CertId,
-    version: &Version,
-    cancel: &CancellationToken,
-) -> Result<(), CliError> {
-    let material = Material::read(store, id, version).await?;
-    let bundle = material.bundle();
-    let in_place = || -> Result<bool, FileError> {
-        Ok(live.current(id)? == Some(version.number) && live.holds(id, &bundle)?)
-    };
-    if in_place()? {
-        return Ok(());
-    }
-    // A run that works on the certificate writes there itself.
-    let patience = Patience {
-        cancel,
-        at_most: LIVE_PATIENCE,
-        on_wait: &|_| {},
-    };
-    let _lock = store.lock(&LockName::certificate(id), patience).await?;
-    let newer = Head::load(store, id)
-        .await?
-        .and_then(|(head, _)| head.current)
-        .is_some_and(|current| current.number != version.number);
-    if !newer && !in_place()? {
-        live.project(id, version.number, &bundle)?;
-    }
-    Ok(())
-}
-
-/// Long enough for a run that is about to end.
-const LIVE_PATIENCE: Duration = Duration::from_secs(30);

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use dnseal_core::deploy::Deployer;
@@ -23,6 +24,7 @@ use dnseal_core::deploy::Done;
 use dnseal_core::deploy::Hook;
 use dnseal_core::deploy::HookKind;
 use dnseal_core::deploy::LocalState;
+use dnseal_core::deploy::Material;
 use dnseal_core::deploy::Outcome as TargetOutcome;
 use dnseal_core::deploy::Snapshot;
 use dnseal_core::deploy::Standing;
@@ -34,12 +36,15 @@ use dnseal_core::doctor;
 use dnseal_core::doctor::Finding;
 use dnseal_core::doctor::no_target;
 use dnseal_core::event::Events;
+use dnseal_core::event::What;
 use dnseal_core::notify::Cause;
 use dnseal_core::notify::Notice;
 use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
 use dnseal_core::store::Key;
+use dnseal_core::store::LockName;
+use dnseal_core::store::Patience;
 use dnseal_core::store::Store;
 use dnseal_core::store::Version;
 use serde_json::Value;
@@ -164,6 +169,9 @@ impl Deploying {
         };
         pre.extend(hooks.pre.iter().cloned());
         post.extend(hooks.post.iter().cloned());
+        if let Err(error) = deployer.live.sweep() {
+            work.events.warn(error.to_string(), error.hint());
+        }
         let ids: Vec<&CertId> = ids.into_iter().collect();
         let claims = claims(app, &*deployer.store, &destinations, &ids).await?;
         let targets = ids
@@ -216,6 +224,12 @@ impl Deploying {
 
     /// Brings a version to where it belongs.
     pub(super) async fn deploy(&self, id: &CertId, version: &Version, force: bool) {
+        // Commands read what is in `live`.
+        if !self.deployer.live.stands(id, version)
+            && let Err(error) = self.project(id, version).await
+        {
+            return self.note(Some(id), Arc::new(error));
+        }
         let targets = match self.targets.get(id) {
             Some(Ok(targets)) => targets,
             Some(Err(error)) => return self.note(Some(id), error.clone()),
@@ -237,6 +251,43 @@ impl Deploying {
             }
             Err(error) => self.note(Some(id), Arc::new(error.into())),
         }
+    }
+
+    /// Writes to `live` what is not there or was changed, after a look at every octet.
+    pub(super) async fn restore(&self, id: &CertId, version: &Version) -> Result<(), CliError> {
+        let live = &self.deployer.live;
+        let material = Material::read(&*self.store, id, version).await?;
+        let is_there = live.current(id)? == Some(version.number);
+        match is_there && live.holds(id, &material.bundle())? {
+            true => Ok(()),
+            false => self.project(id, version).await,
+        }
+    }
+
+    /// Writes a version to `live`, unless there is a newer one by now.
+    async fn project(&self, id: &CertId, version: &Version) -> Result<(), CliError> {
+        let material = Material::read(&*self.store, id, version).await?;
+        // A run that works on the certificate writes there itself.
+        let patience = Patience {
+            cancel: &self.cancel,
+            at_most: LIVE_PATIENCE,
+            on_wait: &|_| {},
+        };
+        let _lock = self
+            .store
+            .lock(&LockName::certificate(id), patience)
+            .await?;
+        let head = Head::load(&*self.store, id).await?;
+        let current = head.and_then(|(head, _)| head.current);
+        if current.is_some_and(|current| current.number == version.number) {
+            let live = &self.deployer.live;
+            let files = live.project(id, version.number, &material.bundle())?;
+            self.events.for_certificate(id).emit(What::Deployed {
+                version: version.number,
+                directory: files.directory.display().to_string(),
+            });
+        }
+        Ok(())
     }
 
     /// Runs the commands that certificates share, and says what came of everything.
@@ -293,7 +344,7 @@ impl Deploying {
 
     fn say(&self, id: Option<&CertId>, error: &CliError) {
         let text = self.printer.error_text(error);
-        self.progress.say(&match id {
+        self.progress.complain(&match id {
             Some(id) => format!("{id}: {text}"),
             None => text,
         });
@@ -576,6 +627,10 @@ impl<'a> Standings<'a> {
         for state in states {
             let target = &state.target;
             match &state.standing {
+                Standing::Altered { path } => {
+                    let path = path.display();
+                    text.push_str(&format!("{id}: somebody has changed or removed {path}\n"));
+                }
                 Standing::Deployed => {}
                 Standing::Due => text.push_str(&format!("{id}: to be deployed to {target}\n")),
                 Standing::Failed { error, .. } => {
@@ -622,6 +677,9 @@ fn of_targets(id: &CertId, outcomes: &[&TargetOutcome]) -> Option<Notice> {
     });
     Some(notice)
 }
+
+/// Long enough for a run that is about to end.
+const LIVE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What commands of a dry run find in their environment.
 const DRY_RUN: &str = "DNSEAL_DRY_RUN";

@@ -1,10 +1,13 @@
 //! `dnseal list`.
 
 use dnseal_core::acme::KeyType;
+use dnseal_core::deploy::Live;
+use dnseal_core::deploy::Material;
 use dnseal_core::dns::Identifier;
 use dnseal_core::renew::Due;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
+use dnseal_core::store::SealedStore;
 use dnseal_core::store::StoreError;
 use dnseal_core::store::heads_as;
 use jiff::Timestamp;
@@ -41,6 +44,7 @@ struct Listing<'a> {
     app: &'a App,
     broken: bool,
     count: usize,
+    damages: Damages,
     /// The documents, where these are wanted.
     documents: String,
     notes: String,
@@ -56,6 +60,7 @@ impl<'a> Listing<'a> {
             app,
             broken: false,
             count: 0,
+            damages: Damages::new(app)?,
             documents: String::new(),
             notes: String::new(),
             now: Timestamp::now(),
@@ -90,23 +95,28 @@ impl<'a> Listing<'a> {
             }
         };
         let states = self.standings.of(&head)?;
+        let damage = self.damages.of(&head)?;
         let due = due_of(self.app, &self.recipes, &head, self.now);
         match is_json {
             true => {
                 let mut document = summary(self.app, &head);
                 document["deployments"] = json!(states);
                 document["renewal"] = renewal(&due);
+                document["damage"] = json!(damage);
                 self.document(&document);
             }
             false => {
                 self.notes.push_str(&Standings::notes(&head.id, &states));
-                self.row(&head, &due);
+                if let Some(damage) = &damage {
+                    self.notes.push_str(&format!("{}: {damage}\n", head.id));
+                }
+                self.row(&head, &due, damage.is_some());
             }
         }
         Ok(())
     }
 
-    fn row(&mut self, head: &Head, due: &Due) {
+    fn row(&mut self, head: &Head, due: &Due, is_damaged: bool) {
         let now = self.now;
         let renewed = match due.next() {
             next if next == Timestamp::MAX => "never".to_owned(),
@@ -120,7 +130,10 @@ impl<'a> Listing<'a> {
         };
         self.table.row([
             head.id.to_string(),
-            state(head, due, now),
+            match is_damaged {
+                true => format!("{}, damaged", state(head, due, now)),
+                false => state(head, due, now),
+            },
             until,
             left,
             renewed,
@@ -165,6 +178,41 @@ impl<'a> Listing<'a> {
             },
             ..Report::new(text, json)
         }
+    }
+}
+
+/// What is lost or damaged of certificates, as far as size and time of files raise a doubt.
+pub(super) struct Damages {
+    live: Live,
+    store: Option<SealedStore>,
+}
+
+impl Damages {
+    pub(super) fn new(app: &App) -> Result<Self, CliError> {
+        Ok(Self {
+            live: app.live()?,
+            store: app.places.open_existing()?,
+        })
+    }
+
+    /// In words; `renew` mends it.
+    pub(super) fn of(&self, head: &Head) -> Result<Option<String>, CliError> {
+        let (Some(version), Some(store)) = (&head.current, &self.store) else {
+            return Ok(None);
+        };
+        if let Some(what) = Material::damage(store, &head.id, version)? {
+            return Ok(Some(format!(
+                "the store has lost or damaged it ({what}); `dnseal renew` orders another"
+            )));
+        }
+        Ok(match self.live.stands(&head.id, version) {
+            true => None,
+            false => Some(format!(
+                "what is in {} is not version {} as it was left; `dnseal renew` writes it again",
+                self.live.files(&head.id).directory.display(),
+                version.number
+            )),
+        })
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn run(dir: Option<&Path>) -> Result<Report, CliError> {
     pages.sort();
     Ok(Report::new(
         format!("{} in {}", plural(pages.len(), "man page"), dir.display()),
-        json!({ "directory": dir, "pages": pages }),
+        json!({ "directory": dir.display().to_string(), "pages": pages }),
     ))
 }
 

@@ -171,7 +171,7 @@ fn configuration(config: &Config, problem: Option<&CliError>, printer: Printer) 
     match &config.source {
         None => json!("none"),
         Some(source) => json!({
-            "file": source.path(),
+            "file": source.path().display().to_string(),
             "content": config::redacted(source).unwrap_or_default(),
         }),
     }

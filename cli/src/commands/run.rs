@@ -164,7 +164,7 @@ impl Service<'_> {
             Ok(round) => (round.next, Some(round.certificates)),
             Err(CliError::Interrupted(_)) => (now, None),
             Err(error) => {
-                self.progress.say(&app.printer.error_text(&error));
+                self.progress.complain(&app.printer.error_text(&error));
                 (now + AFTER_FAILURE, None)
             }
         };
@@ -273,7 +273,7 @@ fn reload(
             true
         }
         Err(error) => {
-            progress.say(&app.printer.error_text(&error));
+            progress.complain(&app.printer.error_text(&error));
             progress.say("the configuration in force stays as it was");
             metrics.reloaded(Timestamp::now(), false);
             false

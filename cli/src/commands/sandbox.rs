@@ -150,15 +150,15 @@ impl Sandbox {
         );
         let json = json!({
             "directory": directory,
-            "root": self.root,
-            "issuing_root": self.issuing_root,
+            "root": self.root.display().to_string(),
+            "issuing_root": self.issuing_root.display().to_string(),
             "name_server": server,
             "zones": names,
             "tsig": {
                 "name": self.key.name(),
                 "algorithm": self.key.algorithm().as_str(),
                 "secret": self.key.secret_base64(),
-                "file": self.key_file,
+                "file": self.key_file.display().to_string(),
             },
         });
         Report::new(text, json)

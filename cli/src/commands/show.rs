@@ -45,6 +45,11 @@ pub(super) async fn run(app: &App, name: &str) -> Result<Report, CliError> {
     json["renewal"] = renewal(&due);
     json["provider"] = json!(provider);
     let mut text = text(app, &head, &due, provider.as_deref(), now);
+    let damage = list::Damages::new(app)?.of(&head)?;
+    json["damage"] = json!(damage);
+    if let Some(damage) = damage {
+        text.push_str(&format!("\n{damage}\n"));
+    }
     if !standings.is_empty() {
         text.push('\n');
         text.push_str(&targets(&standings));
@@ -65,6 +70,10 @@ fn targets(states: &[TargetState]) -> String {
     let mut table = Table::new(&["TARGET", "STATE", "VERSION", "SINCE"]);
     for state in states {
         let (word, since) = match &state.standing {
+            Standing::Altered { path } => {
+                let what = format!("changed or removed since: {}", path.display());
+                (what, state.at)
+            }
             Standing::Deployed => ("deployed".to_owned(), state.at),
             Standing::Due => ("due".to_owned(), state.at),
             Standing::Failed {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dnseal_core::deploy::Material;
 use dnseal_core::issue::Terms;
 use dnseal_core::renew::Advisor;
 use dnseal_core::renew::Due;
@@ -177,6 +178,9 @@ pub(super) async fn standings(
         }
         (None, _) => {}
     }
+    if let Some(store) = app.places.open_existing()? {
+        look_for_damage(app, recipes, &store, &mut found, now).await?;
+    }
     let configured = app.config.certificates.iter().map(|c| &c.id);
     let chosen: BTreeSet<&CertId> = only.iter().collect();
     let configured = configured.filter(|id| chosen.is_empty() || chosen.contains(id));
@@ -187,6 +191,37 @@ pub(super) async fn standings(
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// Makes due what the store has lost or damaged.
+async fn look_for_damage(
+    app: &App,
+    recipes: &Recipes<'_>,
+    store: &SealedStore,
+    found: &mut BTreeMap<CertId, Result<Standing, (CertId, CliError)>>,
+    now: Timestamp,
+) -> Result<(), CliError> {
+    let resting = found.values().flatten().filter(|s| now < s.due.at);
+    let versions = resting.filter_map(|standing| {
+        let version = standing.head.as_ref()?.current.as_ref()?;
+        (version.revoked.is_none()).then_some((&standing.id, version))
+    });
+    let mut damaged = Vec::new();
+    for (id, version) in versions {
+        let damage = Material::damage(store, id, version)?;
+        damaged.extend(damage.map(|what| (id.clone(), what)));
+    }
+    for (id, what) in damaged {
+        // What is not due is not held whole.
+        let head = Head::load(store, &id).await?.map(|(head, _)| head);
+        let mut standing = Standing::new(app, recipes, id.clone(), head, now);
+        if let Ok(standing) = &mut standing {
+            standing.due.at = now;
+            standing.due.reason = Reason::Damaged { what };
+        }
+        found.insert(id, standing);
+    }
+    Ok(())
 }
 
 /// The same after CAs were asked when to renew, as far as what they said last does not cover it.

@@ -26,6 +26,17 @@ pub(super) enum Detail {
     Everything,
 }
 
+impl Detail {
+    /// As programs that collect logs call it.
+    pub(super) fn level(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Normal => "info",
+            Self::Verbose | Self::Everything => "debug",
+        }
+    }
+}
+
 /// The log file, to which lines are only added.
 #[derive(Debug)]
 pub(crate) struct LogFile {

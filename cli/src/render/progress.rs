@@ -46,9 +46,19 @@ impl Progress {
 
     /// Writes a line to standard error, above the moving ones.
     pub(crate) fn say(&self, line: &str) {
+        self.say_at("info", line);
+    }
+
+    /// The same of something that has failed.
+    pub(crate) fn complain(&self, line: &str) {
+        self.say_at("error", line);
+    }
+
+    fn say_at(&self, level: &str, line: &str) {
         match self.printer.lines {
             LineFormat::Json => {
-                let document = json!({ "at": now(), "event": "message", "message": line });
+                let document =
+                    json!({ "at": now(), "level": level, "event": "message", "message": line });
                 self.print(&document.to_string());
             }
             LineFormat::Plain => self.print(line),
@@ -115,10 +125,12 @@ impl Display {
     /// Shows one event, as far as it is wanted.
     pub(super) fn show(&mut self, event: &Event) {
         if self.progress.printer.lines == LineFormat::Json {
-            if describe(&event.what).0 <= self.wanted()
-                && let Ok(line) = serde_json::to_string(event)
+            let (detail, _) = describe(&event.what);
+            if detail <= self.wanted()
+                && let Ok(mut line) = serde_json::to_value(event)
             {
-                self.progress.print(&line);
+                line["level"] = json!(detail.level());
+                self.progress.print(&line.to_string());
             }
             return;
         }

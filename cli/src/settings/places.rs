@@ -76,6 +76,7 @@ impl Places {
     /// The store, made where it is missing. Its private parts may be out of reach.
     pub(crate) fn make(&self) -> Result<SealedStore, CliError> {
         let store = DirectoryStore::open(&self.store)?;
+        store.sweep()?;
         Ok(SealedStore::new(store, self.keeper.clone()))
     }
 
@@ -98,9 +99,16 @@ impl Places {
     }
 }
 
-/// Paths are printed for people to put into other programs, which run elsewhere.
+/// Paths are printed for people to put into other programs, which run elsewhere; JSON holds none that is no text.
 fn absolute(path: PathBuf) -> Result<PathBuf, CliError> {
-    std::path::absolute(&path).map_err(CliError::io("resolve", path))
+    let absolute = std::path::absolute(&path).map_err(CliError::io("resolve", path))?;
+    match absolute.to_str() {
+        Some(_) => Ok(absolute),
+        None => Err(CliError::usage(
+            format!("the name of {} is not UTF-8", absolute.display()),
+            "name another directory with `--dir DIR`",
+        )),
+    }
 }
 
 /// The system's directory where this user may write to it, else the user's own.
@@ -144,6 +152,20 @@ mod tests {
     fn places(words: &[&str], config: &Config) -> Places {
         let cli = Cli::try_parse_from(["dnseal", "list"].iter().chain(words)).unwrap();
         Places::new(&cli.global, config).unwrap()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_that_is_no_text_is_refused() {
+        use std::os::unix::ffi::OsStrExt;
+
+        let config = Config {
+            dir: Some(std::ffi::OsStr::from_bytes(b"/\xff").into()),
+            ..Config::default()
+        };
+        let cli = Cli::try_parse_from(["dnseal", "list"]).unwrap();
+        let error = Places::new(&cli.global, &config).unwrap_err();
+        assert!(error.to_string().contains("not UTF-8"), "{error}");
     }
 
     #[test]

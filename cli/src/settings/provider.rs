@@ -5,10 +5,18 @@ use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
+use dnseal_core::dns::Applied;
+use dnseal_core::dns::Capabilities;
 use dnseal_core::dns::DelegationRules;
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::DomainName;
+use dnseal_core::dns::ProviderError;
+use dnseal_core::dns::TxtChange;
+use dnseal_core::dns::WriteSafety;
+use dnseal_core::dns::Zone;
 use dnseal_providers::BuildError;
 use dnseal_providers::Context;
 use dnseal_providers::Form;
@@ -107,22 +115,38 @@ pub(crate) fn providers(
             "add `--provider KIND`; `dnseal provider list` shows the kinds there are",
         ));
     }
-    let providers = config
-        .providers
-        .iter()
-        .map(|p| {
+    let mut providers = Vec::new();
+    let mut first_error = None;
+    let mut usable = 0;
+    for p in &config.providers {
+        let built = kind_of(config, p, &[]).and_then(|kind| {
             let configured = Some((config, p));
-            let provider = build(
+            build(
                 &p.name,
-                kind_of(config, p, &[])?,
+                kind,
                 configured,
                 Vec::new(),
                 context,
                 &mut warnings,
-            )?;
-            Ok((p.name.clone(), provider))
-        })
-        .collect::<Result<Vec<_>, CliError>>()?;
+            )
+        });
+        let provider = match built {
+            Ok(provider) => {
+                usable += 1;
+                provider
+            }
+            // Whoever needs it is told; what the others serve is none of its business.
+            Err(error) => {
+                let unusable = Arc::new(Unusable::new(&p.name, &error));
+                first_error.get_or_insert(error);
+                unusable
+            }
+        };
+        providers.push((p.name.clone(), provider));
+    }
+    if let (Some(error), 0) = (first_error, usable) {
+        return Err(error);
+    }
     let routes: Vec<(DomainName, String)> = config
         .zones
         .iter()
@@ -139,6 +163,59 @@ pub(crate) fn providers(
         fallback,
         warnings,
     })
+}
+
+/// A configured provider that cannot be used: it says why to whoever needs it.
+#[derive(Debug)]
+struct Unusable {
+    detail: String,
+    hint: Option<String>,
+    name: String,
+}
+
+impl Unusable {
+    fn new(name: &str, error: &CliError) -> Self {
+        Self {
+            detail: format!("the provider `{name}` cannot be used: {error}"),
+            hint: error.hint(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn error(&self) -> ProviderError {
+        ProviderError::Misconfigured {
+            detail: self.detail.clone(),
+            hint: self.hint.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl DnsProvider for Unusable {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            by_person: None,
+            exclusive: false,
+            max_values: None,
+            overwrites: false,
+            ttl: 60,
+            settle: Duration::ZERO,
+            tells_settled: false,
+            write_safety: WriteSafety::PerValue,
+        }
+    }
+
+    fn endpoint(&self) -> String {
+        format!("the provider `{}`", self.name)
+    }
+
+    async fn zone_of(&self, _: &DomainName) -> Result<Zone, ProviderError> {
+        Err(self.error())
+    }
+
+    async fn apply(&self, _: &Zone, _: &[TxtChange]) -> Result<Applied, ProviderError> {
+        Err(self.error())
+    }
 }
 
 /// The kind called `named`, or of the provider that the configuration calls so.

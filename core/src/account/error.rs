@@ -94,6 +94,12 @@ pub enum AccountsError {
     /// The key in the store is of no kind that can sign.
     #[error("the key of the account cannot be used: {0}")]
     SigningKey(#[from] SigningKeyError),
+    /// It is registered, and not ended.
+    #[error("the account {id} is open at its CA")]
+    StillOpen {
+        /// Which.
+        id: AccountId,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -171,6 +177,9 @@ impl AccountsError {
             Self::OtherKind { .. } => {
                 Some("register a new account there with `dnseal account register`".to_owned())
             }
+            Self::StillOpen { id } => Some(format!(
+                "`dnseal account deactivate {id}` ends it there first; `dnseal account export {id}` keeps its key"
+            )),
             Self::Store(error) => error.hint(),
             Self::Unchanged { id } | Self::Unverified { id, .. } => Some(format!(
                 "both keys are in the store; `dnseal account rollover {id}` goes on"

@@ -197,6 +197,24 @@ impl Accounts {
         or_cancelled(work, cancel).await
     }
 
+    /// Takes the record of an account out of the store: one that was ended, or that its CA never heard of.
+    pub async fn remove(
+        &self,
+        id: &AccountId,
+        cancel: &CancellationToken,
+    ) -> Result<StoredAccount, AccountsError> {
+        let work = async {
+            let _lock = self.lock(id, cancel).await?;
+            let (stored, _) = self.load(id).await?;
+            if stored.url.is_some() && stored.deactivated.is_none() {
+                return Err(AccountsError::StillOpen { id: id.clone() });
+            }
+            self.store.delete(&Key::account(id)).await?;
+            Ok(stored)
+        };
+        or_cancelled(work, cancel).await
+    }
+
     /// The records of all accounts, by name; one that cannot be read keeps nobody from the others.
     pub async fn list(
         store: &dyn Store,

@@ -121,6 +121,25 @@ impl CertificateChain {
         *leaf.public_key().subject_public_key.data == *key.public_key()
     }
 
+    /// Whether `pem` is the chain of the certificate `serial` up to `top_issuer`; for what was checked once and may have been touched since.
+    pub fn is_that_of(pem: &str, serial: &str, top_issuer: Option<&str>) -> bool {
+        let Ok(ders) = certificates(pem) else {
+            return false;
+        };
+        let parsed = ders
+            .iter()
+            .enumerate()
+            .map(|(index, der)| parse(index, der));
+        let Ok(parsed) = parsed.collect::<Result<Vec<_>, _>>() else {
+            return false;
+        };
+        let (Some(leaf), Some(top)) = (parsed.first(), parsed.last()) else {
+            return false;
+        };
+        hex(leaf.raw_serial()) == serial
+            && top_issuer.is_none_or(|issuer| name(top.issuer()) == issuer)
+    }
+
     /// The certificate and what follows it, as servers want it.
     pub fn fullchain_pem(&self) -> String {
         format!("{}{}", self.leaf_pem, self.chain_pem)

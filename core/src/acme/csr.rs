@@ -101,9 +101,10 @@ impl Csr {
             Ok(_) => return Err(CsrError::Der("there is more behind it".to_owned())),
             Err(error) => return Err(CsrError::Der(error.to_string())),
         };
-        csr.verify_signature().map_err(|_| CsrError::Signature)?;
         let info = &csr.certification_request_info;
+        // First, because signatures of keys that are too small are not even looked at.
         let key_type = key_type(&info.subject_pki)?;
+        csr.verify_signature().map_err(|_| CsrError::Signature)?;
         let mut names: Vec<Identifier> = Vec::new();
         let mut must_staple = false;
         for extension in csr.requested_extensions().into_iter().flatten() {
@@ -318,5 +319,24 @@ mod tests {
             Csr::parse(request.der()),
             Err(CsrError::Key(_) | CsrError::Signature)
         ));
+    }
+
+    #[test]
+    fn a_key_that_is_too_small_is_told_as_such() {
+        // Made by `openssl req -new -newkey rsa:1024 -nodes -subj /CN=example.com -addext subjectAltName=DNS:example.com`.
+        const SMALL: &str = "\
+-----BEGIN CERTIFICATE REQUEST-----\n\
+MIIBfjCB6AIBADAWMRQwEgYDVQQDDAtleGFtcGxlLmNvbTCBnzANBgkqhkiG9w0B\n\
+AQEFAAOBjQAwgYkCgYEAvOYt3tTYGhsz8K7L6sX/T4YVB8piGVjH4LLN1jxmVwYo\n\
+B7ITAVbe23fpfo3F/aD05ZNKpzvaU9O5J+GDICcE3vN+kheE7LE1VaA0rbkExzFA\n\
+Ad/Kh1qqad5tO6CIHxEcM0bNJpqIIBKE8eLI+mShz8YgX178mFYGmos4ZdByFC8C\n\
+AwEAAaApMCcGCSqGSIb3DQEJDjEaMBgwFgYDVR0RBA8wDYILZXhhbXBsZS5jb20w\n\
+DQYJKoZIhvcNAQELBQADgYEAeEcpoE6RfK3FeGhAUCjwan6ZZ7g1db71Tl0+ke83\n\
+6gup/i0Cbhd5UXhaCp4upIMAdDUQKizEwKqfmsia+66bCVvuFexNAsM2wlpVuTSA\n\
+yFlLaQ+tX9HskLu+cwhR53oYxWhPVQl0xZPjNyGAADhlVvMSclufYh6qI3+vkhV3\n\
+H4U=\n\
+-----END CERTIFICATE REQUEST-----";
+        let error = Csr::parse(SMALL.as_bytes()).unwrap_err();
+        assert_eq!(error, CsrError::Key("RSA with 1024 bits".to_owned()));
     }
 }

@@ -1,7 +1,7 @@
 //! One command of this machine's configuration: how it is found, run, and ended when it does not end itself.
 //!
 //! It runs without a shell (unless one is asked for), in a process group of its own, with nothing on its standard input and only
-//! the variables it is given. When its time is over the whole group is asked to end and then killed, so that no child stays.
+//! the variables it is given. When its time is over all that it has started is asked to end and then killed, so that no child stays.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -14,7 +14,6 @@ use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
-use tokio::process::Child;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +22,8 @@ use crate::deploy::output;
 use crate::deploy::output::Tail;
 use crate::event::Events;
 use crate::event::What;
+use crate::processes::Mark;
+use crate::processes::Processes;
 use crate::store::FileError;
 use crate::store::check_program;
 
@@ -123,6 +124,7 @@ impl Hook {
             return Err(HookError::Cancelled { command: command() });
         }
         let program = self.find(variables)?;
+        let mark = Mark::new();
         let start = |program: &Path, args: &[&str]| {
             let mut starting = Command::new(program);
             #[cfg(unix)]
@@ -134,6 +136,7 @@ impl Hook {
                 .args(self.argv.iter().skip(1))
                 .env_clear()
                 .envs(variables.iter().map(|(name, value)| (name, value)))
+                .envs([mark.variable()])
                 .current_dir("/")
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
@@ -156,19 +159,19 @@ impl Hook {
         let mut reading = JoinSet::new();
         reading.spawn(output::read(child.stdout.take(), tail.clone()));
         reading.spawn(output::read(child.stderr.take(), tail.clone()));
-        let group = Group::of(&child);
+        let processes = Processes::of(&child, mark);
 
         let (end, status) = tokio::select! {
             status = child.wait() => (End::Exited, status),
-            () = cancel.cancelled() => (End::Cancelled, group.end(&mut child).await),
-            () = tokio::time::sleep(self.timeout) => (End::TooLate, group.end(&mut child).await),
+            () = cancel.cancelled() => (End::Cancelled, processes.end(&mut child, GRACE).await),
+            () = tokio::time::sleep(self.timeout) => (End::TooLate, processes.end(&mut child, GRACE).await),
         };
         // What the process wrote is read; a child that it left behind may keep the pipe open for ever.
         let _ = tokio::time::timeout(LAST_WORDS, async {
             while reading.join_next().await.is_some() {}
         })
         .await;
-        group.forget();
+        processes.leave();
         let output = || output::lines(tail);
         match (end, status) {
             (End::Cancelled, _) => Err(HookError::Cancelled { command: command() }),
@@ -390,62 +393,6 @@ enum End {
     Exited,
     Cancelled,
     TooLate,
-}
-
-/// The processes that a command is, which are killed when this is dropped.
-struct Group(#[cfg(unix)] Option<rustix::process::Pid>);
-
-#[cfg(unix)]
-impl Group {
-    fn of(child: &Child) -> Self {
-        let pid = child.id().and_then(|id| i32::try_from(id).ok());
-        Self(pid.and_then(rustix::process::Pid::from_raw))
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        if let Some(group) = self.0 {
-            // One that is over already is what is wanted.
-            let _ = rustix::process::kill_process_group(group, signal);
-        }
-    }
-
-    /// Asks it to end, and kills it when it does not.
-    async fn end(&self, child: &mut Child) -> std::io::Result<ExitStatus> {
-        self.signal(rustix::process::Signal::TERM);
-        let asked = tokio::time::timeout(GRACE, child.wait()).await;
-        // Its children too, which may not have listened.
-        self.signal(rustix::process::Signal::KILL);
-        match asked {
-            Ok(status) => status,
-            Err(_) => child.wait().await,
-        }
-    }
-
-    /// What it left running is meant to run.
-    fn forget(mut self) {
-        self.0 = None;
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(rustix::process::Signal::KILL);
-    }
-}
-
-#[cfg(not(unix))]
-impl Group {
-    fn of(_: &Child) -> Self {
-        Self()
-    }
-
-    async fn end(&self, child: &mut Child) -> std::io::Result<ExitStatus> {
-        child.kill().await?;
-        child.wait().await
-    }
-
-    fn forget(self) {}
 }
 
 /// From being asked to end to being killed.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 
@@ -17,7 +18,9 @@ use crate::store::Attributes;
 use crate::store::CertId;
 use crate::store::Dir;
 use crate::store::FileError;
+use crate::store::Glance;
 use crate::store::Mode;
+use crate::store::Version;
 
 /// The directory that servers read their certificates from.
 #[derive(Clone, Debug)]
@@ -145,6 +148,24 @@ impl Live {
         Ok(number.filter(|_| whole))
     }
 
+    /// Whether a version is projected, and nobody has touched its files since, as far as can be told without reading them: the
+    /// link to them is younger than all of them.
+    pub fn stands(&self, id: &CertId, version: &Version) -> bool {
+        let link = self.path.join(id.as_str());
+        let directory = Path::new(VERSIONS).join(version_name(id, version.number));
+        if std::fs::read_link(&link).ok().as_ref() != Some(&directory) {
+            return false;
+        }
+        let since = link.symlink_metadata().and_then(|m| m.modified()).ok();
+        let since = since.and_then(|since| Timestamp::try_from(since).ok());
+        let key = (version.has_key() && self.keys).then_some(PRIVKEY);
+        let mut files = [CERT, CHAIN, FULLCHAIN].into_iter().chain(key);
+        files.all(|file| {
+            Glance::at(&self.path.join(&directory).join(file))
+                .is_some_and(|glance| Some(glance.modified) <= since)
+        })
+    }
+
     /// Whether the files that are projected are these.
     pub fn holds(&self, id: &CertId, bundle: &Bundle<'_>) -> Result<bool, FileError> {
         let Some(live) = Dir::open_existing(&self.path)? else {
@@ -198,6 +219,14 @@ impl Live {
         let live = Dir::open(&self.path, Mode::PRIVATE_DIR)?;
         live.check_private()?;
         live.subdir(VERSIONS, Mode::PRIVATE_DIR)?.check_private()
+    }
+
+    /// Removes what runs that were killed long ago have left half-written here.
+    pub fn sweep(&self) -> Result<(), FileError> {
+        match Dir::open_existing(&self.path)? {
+            Some(live) => live.sweep(),
+            None => Ok(()),
+        }
     }
 
     /// Writes the files of a version and points `NAME` at them, all at once. Doing it again is harmless.

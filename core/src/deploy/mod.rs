@@ -17,6 +17,7 @@ mod output;
 mod pkcs12;
 mod run;
 mod said;
+mod seen;
 mod state;
 mod target;
 #[cfg(test)]

@@ -25,6 +25,7 @@ use crate::deploy::Material;
 use crate::deploy::Snapshot;
 use crate::deploy::Target;
 use crate::deploy::TargetError;
+use crate::deploy::seen::Seen;
 use crate::deploy::state::Deployed;
 use crate::deploy::state::Entry;
 use crate::deploy::state::Failed;
@@ -172,9 +173,9 @@ impl Deployment {
     pub fn is_due(&self, id: &CertId, version: &Version, targets: &[Target]) -> bool {
         targets.iter().any(|target| {
             let entry = self.snapshot.entry(id, &target.label);
-            !entry.is_some_and(|e| e.is_about(version, target) && e.failed.is_none())
+            let entry = entry.filter(|e| e.is_about(version, target) && e.failed.is_none());
+            entry.is_none_or(|entry| target.altered(&entry.files).is_some())
                 || target.secret(&"".into()).is_some()
-                || !target.files_exist()
         })
     }
 
@@ -215,28 +216,42 @@ impl Deployment {
         for target in targets {
             let secret = bundle.privkey.and_then(|key| target.secret(key));
             let entry = snapshot.entry(id, &target.label);
-            let has = entry.is_some_and(|entry| {
+            let has = entry.filter(|entry| {
                 entry.is_about(version, target) && entry.failed.is_none() && entry.secret == secret
             });
-            if has && !force && target.files_exist() {
-                outcomes.push(self.outcome(id, version, target, Ok(Done::Had)));
-                continue;
+            if let Some(entry) = has
+                && !force
+            {
+                let Some(path) = target.altered(&entry.files) else {
+                    outcomes.push(self.outcome(id, version, target, Ok(Done::Had)));
+                    continue;
+                };
+                events.warn(
+                    format!(
+                        "somebody has changed or removed {} since it was deployed; it is written again",
+                        path.display()
+                    ),
+                    None,
+                );
             }
-            let result = match (target.write(id, &bundle), &target.command) {
+            let written = target.write(id, &bundle);
+            let files = written.as_ref().cloned().unwrap_or_default();
+            let result = match (written, &target.command) {
                 (Err(error), _) => Err(error),
-                (Ok(()), None) => Ok(Done::Deployed),
-                (Ok(()), Some(hook)) if target.each => {
+                (Ok(_), None) => Ok(Done::Deployed),
+                (Ok(_), Some(hook)) if target.each => {
                     let variables = deployer.variables_for(HookKind::Deploy, &[(id, version)]);
                     let ran = hook.run(&variables, &events, cancel).await;
                     ran.map(|()| Done::Deployed).map_err(TargetError::Hook)
                 }
-                (Ok(()), Some(hook)) => {
+                (Ok(_), Some(hook)) => {
                     self.share(hook, id, version, target);
                     Ok(Done::Waiting)
                 }
             };
             let result = result.map_err(Arc::new);
-            self.record(id, version, target, secret, &result).await?;
+            let left = Left { secret, files };
+            self.record(id, version, target, left, &result).await?;
             outcomes.push(self.outcome(id, version, target, result));
         }
         let labels: Vec<&str> = targets.iter().map(|t| t.label.as_str()).collect();
@@ -335,7 +350,7 @@ impl Deployment {
         id: &CertId,
         version: &Version,
         target: &Target,
-        secret: Option<String>,
+        left: Left,
         result: &Result<Done, Arc<TargetError>>,
     ) -> Result<(), StoreError> {
         let now = Timestamp::now();
@@ -345,7 +360,8 @@ impl Deployment {
                 let before = targets.remove(&target.label);
                 let entry = Entry {
                     definition: target.definition(),
-                    secret,
+                    secret: left.secret,
+                    files: left.files,
                     version: version.number,
                     serial: version.serial.clone(),
                     at: now,
@@ -399,6 +415,12 @@ impl Deployment {
             })
             .await
     }
+}
+
+/// What is noted of the files of a target.
+struct Left {
+    secret: Option<String>,
+    files: Vec<Seen>,
 }
 
 /// Runs hooks that belong to no certificate, one after the other; one that fails keeps no other from its turn.

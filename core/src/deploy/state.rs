@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::deploy::Target;
+use crate::deploy::seen::Seen;
 use crate::store::Attributes;
 use crate::store::CertId;
 use crate::store::Dir;
@@ -57,6 +58,9 @@ pub(super) struct Entry {
     pub(super) serial: String,
     /// When.
     pub(super) at: Timestamp,
+    /// How its files were left; versions of older programs do not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) files: Vec<Seen>,
     /// What is still to be done, or went wrong; nothing when it succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) failed: Option<Failed>,
@@ -105,6 +109,11 @@ pub struct TargetState {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum Standing {
+    /// It got the newest version, and somebody else has changed or removed a file since; the next run will put it back.
+    Altered {
+        /// Which.
+        path: PathBuf,
+    },
     /// It has the newest version.
     Deployed,
     /// The next run will do it.
@@ -168,7 +177,7 @@ impl Snapshot {
         self.certificates.get(id)?.get(label)
     }
 
-    /// How the targets of a certificate stand, against its newest version. Reads nothing, so it can be asked for every certificate.
+    /// How the targets of a certificate stand, against its newest version. Reads no file that looks as it was left, so it can be asked for every certificate.
     pub fn deployment_state(
         &self,
         id: &CertId,
@@ -179,7 +188,12 @@ impl Snapshot {
             let entry = self.entry(id, &target.label);
             let standing = match entry {
                 Some(entry) if entry.is_about(newest, target) => match &entry.failed {
-                    None => Standing::Deployed,
+                    None => match target.altered(&entry.files) {
+                        Some(path) => Standing::Altered {
+                            path: path.to_owned(),
+                        },
+                        None => Standing::Deployed,
+                    },
                     Some(failed) => Standing::Failed {
                         error: failed.error.clone(),
                         since: failed.since,

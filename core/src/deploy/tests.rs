@@ -64,10 +64,9 @@ impl Machine {
 
     async fn version_of(&self, id: &CertId, number: u32) -> Version {
         let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec![id.to_string()])
-            .unwrap()
-            .self_signed(&key)
-            .unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![id.to_string()]).unwrap();
+        params.serial_number = Some(u64::from(number).into());
+        let certificate = params.self_signed(&key).unwrap();
         for (file, text) in [
             (VersionFile::Key, key.serialize_pem()),
             (VersionFile::FullChain, certificate.pem()),
@@ -218,6 +217,77 @@ async fn a_command_that_fails_is_tried_again_and_then_left_alone() {
         [Done::Deployed]
     );
     machine.assert_pair_is(&second).await;
+}
+
+#[tokio::test]
+async fn what_somebody_has_done_to_a_file_is_undone() {
+    let machine = Machine::new();
+    let version = machine.version(1).await;
+    let targets = [target(machine.pair(), None)];
+    machine.deploy(&version, &targets).await;
+    let path = machine.path("etc/fullchain.pem");
+    let is_due = || {
+        let run = machine.deployer.begin().unwrap();
+        run.is_due(&machine.id, &version, &targets)
+    };
+    // Of the same length, so that only the time tells.
+    let text = machine.text("etc/fullchain.pem").replace("BEGIN", "begin");
+    for altered in [Some(text), Some("shorter".to_owned()), None] {
+        assert!(!is_due());
+        match altered {
+            Some(text) => std::fs::write(&path, text).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        assert!(is_due());
+        let altered = Standing::Altered { path: path.clone() };
+        assert_eq!(machine.state(&version, &targets), [altered]);
+        let deployed = machine.deploy(&version, &targets).await;
+        assert_eq!(done(&deployed), [Done::Deployed]);
+        machine.assert_pair_is(&version).await;
+    }
+    // Who only touches it has changed nothing.
+    let now = std::time::SystemTime::now() + Duration::from_secs(5);
+    let file = std::fs::File::open(&path).unwrap();
+    file.set_modified(now).unwrap();
+    assert!(!is_due());
+    assert_eq!(machine.state(&version, &targets), [Standing::Deployed]);
+}
+
+#[tokio::test]
+async fn damage_in_the_store_is_told_from_what_is_as_it_was_left() {
+    let machine = Machine::new();
+    let store = DirectoryStore::open(&machine.path("store")).unwrap();
+    let store = crate::store::SealedStore::new(store, crate::store::StoreKeeper::nobody());
+    let version = Version {
+        issued: jiff::Timestamp::now(),
+        ..machine.version(1).await
+    };
+    let damage = || Material::damage(&store, &machine.id, &version).unwrap();
+    assert_eq!(damage(), None);
+    let file = |name: &str| {
+        machine
+            .path("store/certificates/a.test/versions")
+            .join(name)
+    };
+    let later = std::time::SystemTime::now() + Duration::from_secs(3600);
+    let touch = |path: &Path| {
+        let file = std::fs::File::open(path).unwrap();
+        file.set_modified(later).unwrap();
+    };
+    let chain = file("0001.fullchain.pem");
+    touch(&chain);
+    assert_eq!(damage(), None, "it was only touched");
+    let whole = std::fs::read_to_string(&chain).unwrap();
+    for broken in [&whole[..whole.len() / 2], "", "junk"] {
+        std::fs::write(&chain, broken).unwrap();
+        touch(&chain);
+        let what = damage().unwrap();
+        assert!(what.contains("0001.fullchain.pem"), "{what}");
+    }
+    std::fs::write(&chain, &whole).unwrap();
+    std::fs::remove_file(file("0001.privkey.pem")).unwrap();
+    let what = damage().unwrap();
+    assert!(what.contains("it is not there"), "{what}");
 }
 
 #[tokio::test]
@@ -433,6 +503,55 @@ async fn openssl_opens_the_pkcs12_file() {
     );
     assert!(open("other").status.success());
     assert!(!machine.text("local.json").contains("other"));
+}
+
+/// Whether the process whose number stands in this file has come to its end, or comes to it soon.
+async fn is_gone(pid: &Path) -> bool {
+    let pid = std::fs::read_to_string(pid).unwrap();
+    let alive = || {
+        std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
+            .is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while alive() && std::time::Instant::now() < deadline {
+        tokio::task::yield_now().await;
+    }
+    !alive()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_child_in_a_session_of_its_own_is_killed_too() {
+    let root = tempfile::tempdir().unwrap();
+    let pid = root.path().join("pid");
+    // Its parent is gone at once, so that no tree leads to it.
+    let text = format!(
+        "(setsid sh -c 'echo $$ > {0}.new; mv {0}.new {0}; trap \"\" TERM; while :; do sleep 1000; done' &); sleep 1000",
+        pid.display()
+    );
+    let cancel = CancellationToken::new();
+    let hook = Hook::shell(&text, Duration::from_secs(600));
+    let written = async {
+        while !pid.exists() {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    };
+    let (ended, ()) = tokio::join!(run(&hook, &cancel), written);
+    assert!(ended.unwrap_err().is_cancelled());
+    assert!(is_gone(&pid).await, "the child lives on");
+
+    // What a command leaves behind that has ended well is meant to run.
+    let text = format!(
+        "(setsid sh -c 'echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000' &); while [ ! -e {0} ]; do :; done",
+        pid.display()
+    );
+    std::fs::remove_file(&pid).unwrap();
+    let hook = Hook::shell(&text, Duration::from_secs(600));
+    run(&hook, &CancellationToken::new()).await.unwrap();
+    let number = std::fs::read_to_string(&pid).unwrap();
+    let number = rustix::process::Pid::from_raw(number.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(number, rustix::process::Signal::KILL).unwrap();
 }
 
 #[tokio::test]

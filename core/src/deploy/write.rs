@@ -3,6 +3,8 @@
 //! A full disk, a missing directory or a link in the way is found out before the first file changes. When a later file cannot be
 //! put in place after all, the earlier ones are put back, so that a key never stands beside another key's certificate.
 
+use std::path::Path;
+
 use secrecy::ExposeSecret;
 
 use crate::deploy::Bundle;
@@ -12,6 +14,8 @@ use crate::deploy::TargetError;
 use crate::deploy::TargetFile;
 use crate::deploy::access::Ids;
 use crate::deploy::pkcs12;
+use crate::deploy::seen::Seen;
+use crate::deploy::seen::sha256;
 use crate::store::Attributes;
 use crate::store::CertId;
 use crate::store::Dir;
@@ -19,11 +23,14 @@ use crate::store::Mode;
 use crate::store::Staged;
 
 impl Target {
-    /// Writes its files, or leaves all of them as they are.
-    pub(super) fn write(&self, id: &CertId, bundle: &Bundle<'_>) -> Result<(), TargetError> {
+    /// Writes its files, or leaves all of them as they are; gives what they look like then.
+    pub(super) fn write(&self, id: &CertId, bundle: &Bundle<'_>) -> Result<Vec<Seen>, TargetError> {
         let mut staged = Vec::new();
+        let mut digests = Vec::new();
         for file in &self.files {
-            staged.push(file.stage(id, bundle)?);
+            let content = file.bytes(id, bundle)?;
+            staged.push(file.stage(&content)?);
+            digests.push((&file.path, sha256(&content)));
         }
         let mut in_place = 0;
         while let Some(file) = staged.get_mut(in_place) {
@@ -38,12 +45,20 @@ impl Target {
         for file in staged {
             file.finish().map_err(TargetError::File)?;
         }
-        Ok(())
+        let seen = digests
+            .into_iter()
+            .filter_map(|(path, digest)| Seen::of(path, digest));
+        Ok(seen.collect())
     }
 
-    /// Whether each of its files is there, whatever is in it.
-    pub(super) fn files_exist(&self) -> bool {
-        self.files.iter().all(|file| file.path.is_file())
+    /// The first of its files that is not as it was left, after what was noted then.
+    pub(super) fn altered(&self, seen: &[Seen]) -> Option<&Path> {
+        let paths = self.files.iter().map(|file| file.path.as_path());
+        let mut altered = paths.filter(|path| match seen.iter().find(|s| s.path == *path) {
+            Some(seen) => !seen.stands(),
+            None => !path.is_file(),
+        });
+        altered.next()
     }
 }
 
@@ -76,14 +91,13 @@ impl TargetFile {
         })
     }
 
-    fn stage(&self, id: &CertId, bundle: &Bundle<'_>) -> Result<Staged, TargetError> {
+    fn stage(&self, content: &[u8]) -> Result<Staged, TargetError> {
         let Place {
             dir,
             ids,
             name,
             there,
         } = self.place()?;
-        let content = self.bytes(id, bundle)?;
         let usual = match self.content.has_key() {
             true => Mode::PRIVATE_FILE,
             false => Mode::PUBLIC_FILE,
@@ -99,11 +113,11 @@ impl TargetFile {
             owner: ids.owner.or(there.and_then(|a| a.owner)),
             group: ids.group.or(there.and_then(|a| a.group)),
         };
-        let staged = match dir.stage(&name, &content, attributes) {
+        let staged = match dir.stage(&name, content, attributes) {
             // Only root gives files away: what was not asked for is not kept then, and nobody new may read.
             Err(error) if error.is_denied() && ids.owner.is_none() && ids.group.is_none() => {
                 let mode = self.access.mode.unwrap_or(Mode(attributes.mode.0 & !0o070));
-                dir.stage(&name, &content, Attributes::of_mode(mode))
+                dir.stage(&name, content, Attributes::of_mode(mode))
             }
             other => other,
         };

@@ -17,6 +17,7 @@ mod give_back;
 mod key;
 mod maintain;
 mod options;
+mod orphans;
 mod plan;
 pub(crate) mod preflight;
 mod prove;

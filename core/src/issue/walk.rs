@@ -18,6 +18,7 @@ use super::Request;
 use super::account;
 use super::account::account;
 use super::key::KeyInTheMaking;
+use super::orphans::remove_orphans;
 use super::publish::How;
 use super::publish::withdraw;
 use super::publish::withdraw_with;
@@ -76,6 +77,7 @@ pub(super) async fn issue(
         Some((head, tag)) => (head, Some(tag)),
         None => (Head::new(request.id.clone(), wanted.clone()), None),
     };
+    remove_orphans(&*engine.store, &head).await?;
     if let Some(current) = &head.current
         && !request.replace_names
         && !wanted.same_names(&current.asked())

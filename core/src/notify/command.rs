@@ -16,6 +16,8 @@ use tokio::process::Child;
 use tokio::process::Command;
 
 use super::Notice;
+use crate::processes::Mark;
+use crate::processes::Processes;
 
 /// Why a program did not take a notice.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +88,7 @@ pub(super) async fn run(
         program: program.to_owned(),
         source,
     };
+    let mark = Mark::new();
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -96,6 +99,7 @@ pub(super) async fn run(
                 .filter_map(|&name| Some((name, std::env::var_os(name)?))),
         )
         .envs(environment(notice, now))
+        .envs([mark.variable()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -103,7 +107,7 @@ pub(super) async fn run(
     #[cfg(unix)]
     command.process_group(0);
     let mut child = command.spawn().map_err(not_run)?;
-    let group = Group::of(&child);
+    let processes = Processes::of(&child, mark);
     let mut output = Tail::default();
     let document = notice.document(&super::webhook::new_id(), now);
     let ended = tokio::time::timeout(
@@ -112,8 +116,8 @@ pub(super) async fn run(
     )
     .await;
     match ended {
-        Ok(_) => group.leave(),
-        Err(_) => drop(group),
+        Ok(_) => processes.leave(),
+        Err(_) => drop(processes),
     }
     let output = output.lines();
     match ended {
@@ -222,44 +226,6 @@ fn environment(notice: &Notice, now: Timestamp) -> Vec<(&'static str, String)> {
         // An environment cannot hold a NUL.
         .filter_map(|(name, value)| Some((name, value?.replace('\0', " "))))
         .collect()
-}
-
-/// The process group of a child that is not to outlive this.
-struct Group {
-    #[cfg(unix)]
-    leader: Option<rustix::process::Pid>,
-}
-
-impl Group {
-    #[cfg(unix)]
-    fn of(child: &Child) -> Self {
-        let leader = child
-            .id()
-            .and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
-        Self { leader }
-    }
-
-    #[cfg(not(unix))]
-    fn of(_: &Child) -> Self {
-        Self {}
-    }
-
-    /// The child has ended; what it has left in the background may go on.
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "nothing to take"))]
-    fn leave(mut self) {
-        #[cfg(unix)]
-        self.leader.take();
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        #[cfg(unix)]
-        if let Some(leader) = self.leader {
-            // Mostly nobody is left.
-            let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);
-        }
-    }
 }
 
 /// The end of what a program has written.

@@ -88,6 +88,11 @@ pub enum Reason {
         /// What differs, in a few words each.
         what: Vec<String>,
     },
+    /// The store has lost or damaged it. Told by whoever has looked.
+    Damaged {
+        /// What is wrong.
+        what: String,
+    },
     /// What is left of its life is less than what we would leave.
     Lifetime,
     /// There is none.
@@ -112,6 +117,7 @@ impl fmt::Display for Reason {
             }
             Self::Before => f.write_str("the configuration wants it then"),
             Self::Changed { what } => f.write_str(&what.join("; ")),
+            Self::Damaged { what } => write!(f, "the store has lost or damaged it ({what})"),
             Self::Lifetime => f.write_str("its life nears the end"),
             Self::NeverIssued => f.write_str("there is none yet"),
             Self::Revoked => f.write_str("it is revoked"),

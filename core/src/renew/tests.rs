@@ -82,6 +82,7 @@ fn at(head: &Head, before: Option<&str>) -> (Timestamp, &'static str) {
         Reason::Advised { .. } => "advised",
         Reason::Before => "before",
         Reason::Changed { .. } => "changed",
+        Reason::Damaged { .. } => "damaged",
         Reason::Lifetime => "lifetime",
         Reason::NeverIssued => "never issued",
         Reason::Revoked => "revoked",

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::store::Dir;
 use crate::store::FileError;
+use crate::store::Glance;
 use crate::store::Key;
 use crate::store::Kind;
 use crate::store::LockGuard;
@@ -50,6 +51,33 @@ impl DirectoryStore {
         };
         root.check_private()?;
         Ok(Some(Self { root }))
+    }
+
+    /// Removes what runs that were killed long ago have left half-written outside of single certificates, which are tidied by whoever
+    /// holds the lock over them.
+    pub fn sweep(&self) -> Result<(), FileError> {
+        self.root.sweep()?;
+        for name in ["accounts", "compromised-keys", "zones"] {
+            if let Some(dir) = existing(&self.root, name)? {
+                dir.sweep()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is under `key`, as far as it can be told without reading it; for many keys, one after the other.
+    pub(crate) fn glance(&self, key: &Key) -> Option<Glance> {
+        let mut path = self.path().to_owned();
+        path.extend(key.components());
+        Glance::at(&path)
+    }
+
+    /// The content under `key`, for whoever can wait.
+    pub(crate) fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        match existing_parent(&self.root, key)? {
+            Some((dir, name)) => Ok(dir.read(name)?),
+            None => Ok(None),
+        }
     }
 
     /// Where it is.
@@ -134,7 +162,7 @@ impl Store for DirectoryStore {
         self.blocking(move |root| {
             let mut dir = root.clone();
             for component in prefix.components() {
-                match dir.existing(component)? {
+                match existing(&dir, component)? {
                     Some(next) => dir = next,
                     None => return Ok(Vec::new()),
                 }
@@ -151,7 +179,7 @@ impl Store for DirectoryStore {
         self.blocking(move |root| {
             let mut dir = root.clone();
             for component in prefix.components() {
-                match dir.existing(component)? {
+                match existing(&dir, component)? {
                     Some(next) => dir = next,
                     None => return Ok(Vec::new()),
                 }
@@ -202,9 +230,9 @@ impl Store for DirectoryStore {
         let file_name = format!("{}.lock", name.as_str());
         let file = self
             .blocking(move |root| {
-                Ok(root
-                    .subdir("locks", Mode::PRIVATE_DIR)?
-                    .lock_file(&file_name)?)
+                let locks = root.subdir("locks", Mode::PRIVATE_DIR)?;
+                locks.check_private()?;
+                Ok(locks.lock_file(&file_name)?)
             })
             .await?;
         let at = self.root.path().join(name.as_str());
@@ -216,7 +244,7 @@ impl Store for DirectoryStore {
         self.blocking(move |root| {
             let mut dir = root.clone();
             for component in prefix.components() {
-                match dir.existing(component)? {
+                match existing(&dir, component)? {
                     Some(next) => dir = next,
                     None => return Ok(()),
                 }
@@ -290,6 +318,7 @@ fn parent<'k>(root: &Dir, key: &'k Key) -> Result<(Dir, &'k str), StoreError> {
     let mut dir = root.clone();
     for component in dirs {
         dir = dir.subdir(component, Mode::PRIVATE_DIR)?;
+        dir.check_private()?;
     }
     Ok((dir, name))
 }
@@ -298,12 +327,21 @@ fn existing_parent<'k>(root: &Dir, key: &'k Key) -> Result<Option<(Dir, &'k str)
     let (name, dirs) = split(key)?;
     let mut dir = root.clone();
     for component in dirs {
-        match dir.existing(component)? {
+        match existing(&dir, component)? {
             Some(next) => dir = next,
             None => return Ok(None),
         }
     }
     Ok(Some((dir, name)))
+}
+
+/// The directory `name` in another, refused where others may change what is in it.
+fn existing(dir: &Dir, name: &str) -> Result<Option<Dir>, FileError> {
+    let found = dir.existing(name)?;
+    if let Some(found) = &found {
+        found.check_private()?;
+    }
+    Ok(found)
 }
 
 fn split(key: &Key) -> Result<(&str, &[String]), StoreError> {
@@ -323,7 +361,7 @@ fn collect(dir: &Dir, prefix: &Key, keys: &mut Vec<Key>) -> Result<(), StoreErro
         let key = Key(components);
         match kind {
             Kind::Directory => {
-                if let Some(dir) = dir.existing(&name)? {
+                if let Some(dir) = existing(dir, &name)? {
                     collect(&dir, &key, keys)?;
                 }
             }
@@ -338,7 +376,7 @@ fn tidy_tree(dir: &Dir) -> Result<(), StoreError> {
     dir.tidy()?;
     for (name, kind) in dir.list()? {
         if kind == Kind::Directory
-            && let Some(dir) = dir.existing(&name)?
+            && let Some(dir) = existing(dir, &name)?
         {
             tidy_tree(&dir)?;
         }
@@ -417,6 +455,51 @@ mod tests {
         store.delete(&Key::certificate(&id)).await.unwrap();
         assert_eq!(store.get(&key).await.unwrap(), None);
         store.delete(&Key::certificate(&id)).await.unwrap();
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_directory_inside_that_others_may_change_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let (_root, store) = store();
+        let key = Key::head(&"example.com".parse().unwrap());
+        store.put_if_absent(&key, b"1".to_vec()).await.unwrap();
+        let inside = store.path().join("certificates/example.com");
+        std::fs::set_permissions(&inside, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let refused = store.get(&key).await.unwrap_err();
+        assert!(
+            matches!(refused, StoreError::File(FileError::Unsafe { .. })),
+            "{refused}"
+        );
+        assert!(refused.to_string().contains("example.com"), "{refused}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_what_nobody_writes_any_more_is_swept() {
+        let (_root, store) = store();
+        let at = |name: &str| {
+            let path = store.path().join(name);
+            std::fs::write(&path, "half").unwrap();
+            path
+        };
+        // No process has such a number.
+        let dead = at(".dnseal-tmp-2147483647-00112233445566ff");
+        let young = at(".dnseal-tmp-2147483646-00112233445566ff");
+        let living = at(&format!(
+            ".dnseal-tmp-{}-00112233445566ff",
+            std::process::id()
+        ));
+        let foreign = at(".dnseal-tmp-x");
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(2 * 3600);
+        for path in [&dead, &living, &foreign] {
+            let file = File::open(path).unwrap();
+            file.set_modified(long_ago).unwrap();
+        }
+        store.sweep().unwrap();
+        assert!(!dead.exists());
+        assert!(young.exists() && living.exists() && foreign.exists());
     }
 
     #[tokio::test]

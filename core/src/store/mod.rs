@@ -21,10 +21,12 @@ mod version;
 mod zone;
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_lc_rs::digest;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 pub use account::AccountId;
@@ -132,6 +134,27 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Removes what killed runs left half-written below `prefix`; only for whoever holds the lock over it.
     async fn tidy(&self, prefix: &Key) -> Result<(), StoreError>;
+}
+
+/// What can be told of content without reading it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Glance {
+    /// How many octets there are.
+    pub size: u64,
+    /// When they were written.
+    pub modified: Timestamp,
+}
+
+impl Glance {
+    /// At a plain file; what cannot be told counts as not there.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        let metadata = path.symlink_metadata().ok()?;
+        let modified = metadata.modified().ok()?;
+        metadata.is_file().then_some(Self {
+            size: metadata.len(),
+            modified: Timestamp::try_from(modified).ok()?,
+        })
+    }
 }
 
 /// What room a store has.

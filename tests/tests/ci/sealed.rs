@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use dnseal_tests::{Dnseal, Peer, Run, Shop, require, wait_until};
@@ -142,17 +142,31 @@ fn age_alone_reads_it() {
     assert_eq!(read(&age, &[decrypt, by, &identity, &stored]), private);
 }
 
+/// Who has a lock, and lets it go also when a test fails.
+struct Holder(Child);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Kills the command while it waits for one certificate, with the other one behind it.
 fn killed_half_way(shop: &Shop, command: Dnseal) {
     let lock = shop
         .dir()
         .join("store/locks/certificate-b.example.test.lock");
-    let mut holder = Command::new("flock")
-        .arg("--no-fork")
-        .arg(&lock)
-        .args(["sleep", "600"])
-        .spawn()
-        .unwrap();
+    let holder = Holder(
+        Command::new("flock")
+            .arg("--no-fork")
+            .arg(&lock)
+            .args(["sleep", "600"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
     // It is held when nobody else gets it.
     assert!(wait_until(Duration::from_secs(10), || {
         let tried = Command::new("flock")
@@ -166,8 +180,7 @@ fn killed_half_way(shop: &Shop, command: Dnseal) {
     running.wait_stderr("which works with a part of the store");
     running.kill();
     drop(running);
-    holder.kill().unwrap();
-    holder.wait().unwrap();
+    drop(holder);
 }
 
 #[test]

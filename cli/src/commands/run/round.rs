@@ -143,7 +143,7 @@ async fn failed(
         if !to_do || !patience.renewals.lets(id, now) {
             continue;
         }
-        work.progress.say(&format!("{id}: {text}"));
+        work.progress.complain(&format!("{id}: {text}"));
         let configured = app.config.certificate(id).map(|c| c.names.clone());
         outcomes.push(Outcome {
             id: id.clone(),
@@ -156,7 +156,7 @@ async fn failed(
         tried.failed.insert(id.clone());
     }
     if outcomes.is_empty() {
-        work.progress.say(&text);
+        work.progress.complain(&text);
     }
     match notices::observer(app, work) {
         Ok(Some(teller)) => {
@@ -406,7 +406,7 @@ async fn act(
             Ok(_) | Err(CliError::Interrupted(_)) => {}
             Err(error) => {
                 let text = app.printer.error_text(error);
-                work.progress.say(&format!("{}: {text}", outcome.id));
+                work.progress.complain(&format!("{}: {text}", outcome.id));
                 tried.failed.insert(outcome.id.clone());
             }
         }

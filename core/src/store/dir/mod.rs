@@ -155,6 +155,22 @@ pub(super) fn temporary_name() -> String {
     )
 }
 
+/// The process that has made the temporary file of this name.
+fn writer_of(name: &str) -> Option<u32> {
+    let (process, random) = name.strip_prefix(TEMPORARY)?.split_once('-')?;
+    let is_random = random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit());
+    is_random.then(|| process.parse().ok())?
+}
+
+/// Whether nobody has written there for longer than any write takes. Numbers of processes mean nothing to other machines and containers.
+fn is_old(path: &Path) -> bool {
+    let modified = path.symlink_metadata().and_then(|m| m.modified());
+    modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LONGEST_WRITE))
+}
+
+/// A slow disk under load may take minutes.
+const LONGEST_WRITE: std::time::Duration = std::time::Duration::from_secs(3600);
+
 /// Whether a name is that of a temporary file of ours, left behind by a killed run.
 fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY)

@@ -207,6 +207,16 @@ impl Dir {
         Ok(())
     }
 
+    /// Whether a process lives cannot be told here: what is old has been left.
+    pub(crate) fn sweep(&self) -> Result<(), FileError> {
+        for (name, _) in self.entries()? {
+            if super::writer_of(&name).is_some() && super::is_old(&self.path.join(&name)) {
+                self.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Without symbolic links that everybody may make, a small file names the target.
     pub(crate) fn swap_link(&self, name: &str, target: &str) -> Result<(), FileError> {
         self.replace(name, target.as_bytes(), Mode::PUBLIC_FILE)

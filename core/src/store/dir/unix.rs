@@ -23,9 +23,12 @@ use super::Attributes;
 use super::FileError;
 use super::Kind;
 use super::Mode;
+use super::TEMPORARY;
 use super::component;
+use super::is_old;
 use super::is_temporary;
 use super::temporary_name;
+use super::writer_of;
 pub(crate) use staged::Staged;
 
 /// An open directory; cheap to clone.
@@ -369,10 +372,32 @@ impl Dir {
         Ok(())
     }
 
-    /// Points the symbolic link `name` at `target`, replacing a link at once.
+    /// Removes temporary files that nobody writes any more: old ones, of a process that is no more. For directories that no single lock is over.
+    pub(crate) fn sweep(&self) -> Result<(), FileError> {
+        for (name, _) in self.entries()? {
+            let Some(process) = writer_of(&name) else {
+                continue;
+            };
+            let is_gone = i32::try_from(process)
+                .ok()
+                .and_then(rustix::process::Pid::from_raw)
+                .is_none_or(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH));
+            if is_gone && is_old(&self.path.join(&name)) {
+                self.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Points the symbolic link `name` at `target`, replacing a link at once. Only one process may do so at a time.
     pub(crate) fn swap_link(&self, name: &str, target: &str) -> Result<(), FileError> {
         component(&self.path, name)?;
-        let temporary = temporary_name();
+        // The same name each time, so that what a killed run has left is in the way of nothing and is found.
+        let temporary = match format!("{TEMPORARY}{name}") {
+            own if own.len() <= LONGEST_NAME => own,
+            _ => temporary_name(),
+        };
+        self.remove(&temporary)?;
         rustix::fs::symlinkat(target, &*self.fd, &temporary)
             .map_err(|e| self.error("write the link", name, e))?;
         if let Err(e) = rustix::fs::renameat(&*self.fd, &temporary, &*self.fd, name) {
@@ -543,6 +568,8 @@ fn raw(mode: Mode) -> RawMode {
     RawMode::from_raw_mode(mode.0)
 }
 
+/// What file systems take.
+const LONGEST_NAME: usize = 255;
 /// How directories are opened that are only walked through.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const PASSAGE: OFlags = OFlags::PATH;

@@ -205,6 +205,11 @@ impl SealedStore {
         Ok(seal.is_some_and(|seal| seal.state != SealState::Unsealing))
     }
 
+    /// What it is stored in.
+    pub(crate) fn directory(&self) -> &DirectoryStore {
+        &self.store
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.store.path()

@@ -78,9 +78,9 @@ impl SealedStore {
         patience: Patience<'_>,
     ) -> Result<Resealed, StoreError> {
         let _lock = self.lock_seal(&patience).await?;
-        let (seal, tag, resumed) = match self.seal().await? {
+        let (seal, tag, resumed, opened) = match self.seal().await? {
             Some((seal, tag)) => {
-                let _ = opened(&seal, key)?;
+                let opened = opened(&seal, key)?;
                 if seal.state == SealState::Sealed {
                     return Ok(Resealed {
                         already: true,
@@ -89,16 +89,16 @@ impl SealedStore {
                 }
                 let was = seal.state;
                 let (seal, tag) = self.set_state(seal, &tag, SealState::Sealing).await?;
-                (seal, tag, was == SealState::Sealing)
+                (seal, tag, was == SealState::Sealing, opened)
             }
             None => {
-                let seal = Seal::new(key, None).ok_or(BROKEN)?;
+                let (seal, opened) = Seal::new(key, None).ok_or(BROKEN)?;
                 let at = Key::seal();
                 let tag = self.store.put_if_absent(&at, to_json(&at, &seal)?).await?;
-                (seal, tag, false)
+                (seal, tag, false, opened)
             }
         };
-        let changed = self.go_on(seal, &tag, key, &patience).await?;
+        let changed = self.go_on(seal, &tag, &opened, &patience).await?;
         Ok(Resealed {
             changed,
             resumed,
@@ -116,7 +116,7 @@ impl SealedStore {
         let Some((seal, tag)) = self.seal().await? else {
             return Err(BROKEN);
         };
-        if opened(&seal, new).is_ok() {
+        if let Ok(opened) = opened(&seal, new) {
             if seal.state == SealState::Sealed {
                 return Ok(Resealed {
                     already: true,
@@ -124,7 +124,7 @@ impl SealedStore {
                 });
             }
             let (seal, tag) = self.set_state(seal, &tag, SealState::Sealing).await?;
-            let changed = self.go_on(seal, &tag, new, &patience).await?;
+            let changed = self.go_on(seal, &tag, &opened, &patience).await?;
             return Ok(Resealed {
                 changed,
                 resumed: true,
@@ -135,19 +135,18 @@ impl SealedStore {
         // Two keys ago would be read by nobody any more.
         let tag = match seal.before {
             Some(_) => {
-                let key = self.keeper.key()?;
-                self.go_on(seal, &tag, &key, &patience).await?;
+                self.go_on(seal, &tag, &before, &patience).await?;
                 self.seal().await?.ok_or(BROKEN)?.1
             }
             None => tag,
         };
-        let seal = Seal::new(new, Some(&before)).ok_or(BROKEN)?;
+        let (seal, opened) = Seal::new(new, Some(&before)).ok_or(BROKEN)?;
         let at = Key::seal();
         let tag = self
             .store
             .put_if_match(&at, to_json(&at, &seal)?, &tag)
             .await?;
-        let changed = self.go_on(seal, &tag, new, &patience).await?;
+        let changed = self.go_on(seal, &tag, &opened, &patience).await?;
         Ok(Resealed {
             changed,
             resumed: false,
@@ -185,10 +184,9 @@ impl SealedStore {
         &self,
         mut seal: Seal,
         tag: &Tag,
-        key: &StoreKey,
+        opened: &Opened,
         patience: &Patience<'_>,
     ) -> Result<usize, StoreError> {
-        let opened = opened(&seal, key)?;
         let newest = opened.newest();
         let change = |key: &Key, content: Vec<u8>| {
             let is_done =
@@ -197,7 +195,7 @@ impl SealedStore {
                 return Ok(None);
             }
             let plain = match has_encrypted(key, &content) {
-                true => decrypted(key, content, &opened)?,
+                true => decrypted(key, content, opened)?,
                 false => content,
             };
             encrypted(key, plain, &seal).map(Some)

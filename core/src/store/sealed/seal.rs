@@ -178,21 +178,26 @@ impl Opened {
 }
 
 impl Seal {
-    /// A seal that `key` opens, and nothing is encrypted by yet. `before` reads what is there already.
-    pub(super) fn new(key: &StoreKey, before: Option<&Opened>) -> Option<Self> {
+    /// A seal that `key` opens, and nothing is encrypted by yet; and who it opens for, because opening it takes its time. `before` reads what is there already.
+    pub(super) fn new(key: &StoreKey, before: Option<&Opened>) -> Option<(Self, Opened)> {
         let identity = x25519::Identity::generate();
+        let mut opened = vec![identity.clone()];
         let before = match before.and_then(|before| before.0.first()) {
-            Some(before) => Some(key.encrypt(before.to_string().expose_secret().as_bytes())?),
+            Some(before) => {
+                opened.push(before.clone());
+                Some(key.encrypt(before.to_string().expose_secret().as_bytes())?)
+            }
             None => None,
         };
-        Some(Self {
+        let seal = Self {
             schema: SCHEMA,
             state: SealState::Sealing,
             opened_by: key.kind(),
             recipient: identity.to_public().to_string(),
             identity: key.encrypt(identity.to_string().expose_secret().as_bytes())?,
             before,
-        })
+        };
+        Some((seal, Opened(opened)))
     }
 
     /// Opens it; `None` where it is another key.
@@ -258,7 +263,7 @@ mod tests {
     fn a_seal_opens_for_its_key_alone() {
         let identity = x25519::Identity::generate().to_string();
         let key = StoreKey::parse(&identity).unwrap();
-        let seal = Seal::new(&key, None).unwrap();
+        let (seal, _) = Seal::new(&key, None).unwrap();
         let private = seal.encrypt(b"canary").unwrap();
         assert!(is_encrypted(private.as_bytes()) && !private.contains("canary"));
         let opened = seal.open(&key).unwrap();
@@ -267,7 +272,7 @@ mod tests {
         let other = parse("correct horse battery").unwrap();
         assert!(seal.open(&other).is_none());
         // After a change of the key, what was encrypted before is still read.
-        let next = Seal::new(&other, Some(&opened)).unwrap();
+        let (next, _) = Seal::new(&other, Some(&opened)).unwrap();
         assert!(next.open(&key).is_none());
         let opened = next.open(&other).unwrap();
         assert_eq!(opened.decrypt(private.as_bytes()).unwrap(), b"canary");

@@ -11,6 +11,7 @@ mod limit;
 mod record;
 mod server;
 mod store;
+mod wire;
 
 use std::io;
 use std::net::IpAddr;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::auth::{self, Caller, Grant};
 use super::record::Record;
 use super::store::Held;
+use super::wire::IdFirst;
 use super::{FaultKind, LoggedRequest, Shared, State};
 
 /// An error as the API shows it.
@@ -137,7 +138,7 @@ async fn serve(
         return Response::new(Body::from_stream(futures::stream::iter([broken])));
     }
     let mut response = match result {
-        Ok(Good::Json(value)) => axum::Json(value).into_response(),
+        Ok(Good::Json(value)) => axum::Json(IdFirst(&value)).into_response(),
         Ok(Good::Text(text)) => text.into_response(),
         Err(problem) => axum::Json(problem.body()).into_response(),
     };
