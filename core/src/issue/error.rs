@@ -1,5 +1,6 @@
 //! Why a certificate was not issued.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -390,10 +391,11 @@ impl IssueError {
             Self::Place { source, others, .. } => {
                 let sources = others.iter().map(|(_, source)| source);
                 let aliases = [source].into_iter().chain(sources);
-                aliases
+                let records = aliases
                     .filter_map(PlaceError::alias)
-                    .map(|(owner, target)| ByHand::alias(owner, target))
-                    .collect()
+                    .map(|(owner, target)| ByHand::alias(owner, target));
+                let records: BTreeSet<ByHand> = records.collect();
+                records.into_iter().collect()
             }
             Self::AwaitsPerson { records, .. } => records.clone(),
             _ => Vec::new(),

@@ -108,6 +108,8 @@ async fn a_hook_chain_conforms() {
     let chain = [
         ("command", scripts.path("chain")),
         ("chain", "yes".to_owned()),
+        // Hundreds of names in one call are hundreds of processes.
+        ("timeout", "10m".to_owned()),
     ];
     let provider = scripts.provider("dehydrated-hook", &chain);
     conforms(

@@ -6,7 +6,6 @@
 
 mod accounts;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +20,6 @@ use dnseal_core::dns::WriteSafety;
 use dnseal_core::event::What;
 use secrecy::ExposeSecret;
 use serde_json::json;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 use url::Url;
 
 use crate::hosted::APART;
@@ -163,7 +160,6 @@ fn build(settings: &Checked, context: &Context) -> Result<Arc<dyn DnsProvider>, 
         context: context.clone(),
         timeout: settings.duration(TIMEOUT)?.unwrap_or(DEFAULT_TIMEOUT),
         url,
-        written: Mutex::default(),
     })))
 }
 
@@ -174,8 +170,6 @@ struct AcmeDns {
     context: Context,
     timeout: Duration,
     url: Url,
-    /// When each subdomain was written last.
-    written: Mutex<HashMap<String, Instant>>,
 }
 
 #[async_trait]
@@ -257,10 +251,8 @@ impl Single for AcmeDns {
                 endpoint: self.endpoint(),
             });
         };
-        let mut written = self.written.lock().await;
-        // Of the first nobody here knows how long ago another run has written.
-        let last = written.get(&account.subdomain).copied();
-        tokio::time::sleep_until(last.unwrap_or_else(Instant::now) + APART).await;
+        // Whoever has the turn knows only that what others wrote is past.
+        tokio::time::sleep(APART).await;
         let request = self
             .context
             .http()
@@ -275,7 +267,6 @@ impl Single for AcmeDns {
             "the server may have lost the account, or lets it in from other networks only: register another, and change the CNAME",
         )
         .await?;
-        written.insert(account.subdomain.clone(), Instant::now());
         Ok(None)
     }
 }
