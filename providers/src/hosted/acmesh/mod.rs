@@ -2,7 +2,7 @@
 //!
 //! The contract is a shell function that adds one value and one that removes it. Many a script removes more than it is told to, so
 //! that what stands beside a value is looked up before (`careful`), and one owner name is written by one run at a time
-//! ([`Capabilities::exclusive`]). What a script saves stays in the store (`kept`). Which variables a script has, its header says
+//! ([`Capabilities::exclusive`](dnseal_core::dns::Capabilities::exclusive)). What a script saves stays in the store (`kept`). Which variables a script has, its header says
 //! (`header`), and a [`Kind`] is made of it.
 
 mod careful;
