@@ -80,13 +80,7 @@ impl DnsProvider for Manual {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             by_person: Some(self.wait),
-            exclusive: false,
-            max_values: None,
-            overwrites: false,
-            ttl: self.ttl,
-            settle: Duration::ZERO,
-            tells_settled: false,
-            write_safety: WriteSafety::PerValue,
+            ..Capabilities::new(self.ttl, WriteSafety::PerValue)
         }
     }
 

@@ -5,7 +5,6 @@
 //! engine then takes the zone that DNS shows, and looks for the values at the name servers.
 
 use std::fmt;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use dnseal_core::dns::Action;
@@ -34,17 +33,8 @@ pub(crate) trait Single: fmt::Debug + Send + Sync {
 
     /// What the contract can do; by most nothing but adding and removing.
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            by_person: None,
-            exclusive: false,
-            max_values: None,
-            overwrites: false,
-            // The contract has no word for it, so that it is the script's.
-            ttl: 60,
-            settle: Duration::ZERO,
-            tells_settled: false,
-            write_safety: WriteSafety::ReadModifyWrite,
-        }
+        // The contract has no word for it, so that it is the script's.
+        Capabilities::new(60, WriteSafety::ReadModifyWrite)
     }
 
     /// Where an alias has to lead from a challenge name; as in [`DnsProvider::alias_for`].

@@ -106,6 +106,20 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// What writes any number of values, does nothing to others', and says no more of itself.
+    pub const fn new(ttl: u32, write_safety: WriteSafety) -> Self {
+        Self {
+            by_person: None,
+            exclusive: false,
+            max_values: None,
+            overwrites: false,
+            ttl,
+            settle: Duration::ZERO,
+            tells_settled: false,
+            write_safety,
+        }
+    }
+
     /// Whether runs take turns at an owner name: also where it holds so few values that those of another run would push ours out.
     pub fn takes_turns(&self) -> bool {
         self.exclusive || self.max_values.is_some_and(|most| most < FEW)

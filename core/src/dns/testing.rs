@@ -37,16 +37,7 @@ pub(crate) struct MemoryProvider {
 #[async_trait]
 impl DnsProvider for MemoryProvider {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            by_person: None,
-            exclusive: false,
-            max_values: None,
-            overwrites: false,
-            ttl: 1,
-            settle: Duration::ZERO,
-            tells_settled: false,
-            write_safety: WriteSafety::PerValue,
-        }
+        Capabilities::new(1, WriteSafety::PerValue)
     }
 
     fn endpoint(&self) -> String {

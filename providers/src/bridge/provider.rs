@@ -56,16 +56,7 @@ impl<R> fmt::Debug for Bridged<R> {
 #[async_trait]
 impl<R: Remote> DnsProvider for Bridged<R> {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            by_person: None,
-            exclusive: false,
-            max_values: None,
-            overwrites: false,
-            ttl: self.ttl,
-            settle: Duration::ZERO,
-            tells_settled: false,
-            write_safety: self.write_safety,
-        }
+        Capabilities::new(self.ttl, self.write_safety)
     }
 
     fn endpoint(&self) -> String {

@@ -57,14 +57,8 @@ struct Cloudflare {
 impl DnsProvider for Cloudflare {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: None,
-            exclusive: false,
-            max_values: None,
-            overwrites: false,
-            ttl: self.ttl,
             settle: SETTLE,
-            tells_settled: false,
-            write_safety: WriteSafety::PerValue,
+            ..Capabilities::new(self.ttl, WriteSafety::PerValue)
         }
     }
 

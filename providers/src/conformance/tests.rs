@@ -180,14 +180,8 @@ impl Memory {
 impl DnsProvider for Memory {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: None,
-            exclusive: false,
             max_values: self.max_values,
-            overwrites: false,
-            ttl: 1,
-            settle: Duration::ZERO,
-            tells_settled: false,
-            write_safety: WriteSafety::PerValue,
+            ..Capabilities::new(1, WriteSafety::PerValue)
         }
     }
 

@@ -183,6 +183,8 @@ pub(super) enum SettingType {
 pub(super) struct DescribedCapabilities {
     pub(super) ttl: u32,
     #[serde(default)]
+    pub(super) exclusive: bool,
+    #[serde(default)]
     pub(super) max_changes: Option<usize>,
     #[serde(default)]
     pub(super) max_values: Option<usize>,
@@ -207,14 +209,11 @@ impl DescribedCapabilities {
     /// In the words of the trait.
     pub(super) fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: None,
-            exclusive: false,
+            exclusive: self.exclusive,
             max_values: self.max_values,
-            overwrites: false,
-            ttl: self.ttl,
             settle: seconds(self.settle).unwrap_or_default(),
             tells_settled: self.tells_settled,
-            write_safety: self.safety(),
+            ..Capabilities::new(self.ttl, self.safety())
         }
     }
 

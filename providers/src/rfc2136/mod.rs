@@ -14,8 +14,6 @@ mod update;
 mod wire;
 mod zones;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use dnseal_core::dns::Action;
 use dnseal_core::dns::Applied;
@@ -55,16 +53,7 @@ struct Rfc2136 {
 #[async_trait]
 impl DnsProvider for Rfc2136 {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            by_person: None,
-            exclusive: false,
-            max_values: None,
-            overwrites: false,
-            ttl: self.ttl,
-            settle: Duration::ZERO,
-            tells_settled: false,
-            write_safety: WriteSafety::PerValue,
-        }
+        Capabilities::new(self.ttl, WriteSafety::PerValue)
     }
 
     fn endpoint(&self) -> String {

@@ -19,8 +19,6 @@ mod settle;
 mod text;
 mod zones;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use dnseal_core::dns::Applied;
 use dnseal_core::dns::Capabilities;
@@ -54,15 +52,9 @@ struct Route53 {
 impl DnsProvider for Route53 {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: None,
-            exclusive: false,
             max_values: Some(change::MOST_VALUES),
-            overwrites: false,
-            ttl: self.ttl,
-            // INSYNC means every server; there is nothing to wait for after it.
-            settle: Duration::ZERO,
             tells_settled: true,
-            write_safety: WriteSafety::CompareAndSwap,
+            ..Capabilities::new(self.ttl, WriteSafety::CompareAndSwap)
         }
     }
 

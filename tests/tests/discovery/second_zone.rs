@@ -6,7 +6,7 @@ use dnseal_core::dns::{
     ProviderError, Routes, TxtChange, WriteSafety, Zone, Zones,
 };
 use dnseal_core::event::{Events, What};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use crate::world::World;
 use dnseal_tests::name;
@@ -18,16 +18,7 @@ struct Account(Vec<DomainName>);
 #[async_trait]
 impl DnsProvider for Account {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            by_person: None,
-            exclusive: false,
-            max_values: None,
-            overwrites: false,
-            ttl: 1,
-            settle: Duration::ZERO,
-            tells_settled: false,
-            write_safety: WriteSafety::PerValue,
-        }
+        Capabilities::new(1, WriteSafety::PerValue)
     }
 
     fn endpoint(&self) -> String {

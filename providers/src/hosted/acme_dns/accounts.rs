@@ -10,6 +10,7 @@ use dnseal_core::dns::DomainName;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::store::Memory;
 use dnseal_core::store::MemoryError;
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -20,6 +21,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use crate::hosted::acme_dns::KIND;
+use crate::hosted::be_younger_than;
 
 /// One account.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -208,6 +210,45 @@ impl Accounts {
         Ok(account)
     }
 
+    /// Waits until a value that is written now is younger than the last one at the account's name. Whoever calls has the turn there.
+    pub(super) async fn wait_for_last_write(&self, account: &Account) -> Result<(), ProviderError> {
+        let last = match self.writes_of(account) {
+            Some((memory, item)) => {
+                let last = memory.get(KIND.kind, &item).await.map_err(forgot)?;
+                match last {
+                    // What cannot be read is taken for the worst.
+                    Some(text) => text
+                        .expose_secret()
+                        .trim()
+                        .parse()
+                        .unwrap_or_else(|_| Timestamp::now()),
+                    None => Timestamp::MIN,
+                }
+            }
+            None => Timestamp::now(),
+        };
+        be_younger_than(last).await;
+        // A run that is killed before the answer may have written.
+        self.remember_write(account).await
+    }
+
+    /// Remembers that a value was written just now.
+    pub(super) async fn remember_write(&self, account: &Account) -> Result<(), ProviderError> {
+        let Some((memory, item)) = self.writes_of(account) else {
+            return Ok(());
+        };
+        let now = format!("{}\n", Timestamp::now());
+        let kept = memory.put(KIND.kind, &item, &now.into()).await;
+        kept.map_err(forgot)
+    }
+
+    /// Where it is remembered when an account was written last, if anywhere.
+    fn writes_of(&self, account: &Account) -> Option<(&Memory, String)> {
+        let memory = self.memory.as_ref().filter(|memory| memory.may_write())?;
+        let account = digest_hex(&[&self.item, "/", &account.subdomain]);
+        Some((memory, format!("{account}.written")))
+    }
+
     fn take_over(&self, by_domain: &mut ByDomain) {
         for (domain, account) in &self.taken_over {
             by_domain
@@ -309,12 +350,7 @@ fn same_server(theirs: &str, ours: &Url) -> bool {
 
 /// A name for the file that tells people which server it is, and is different for each.
 fn item(url: &Url) -> String {
-    let text = url.as_str().trim_end_matches('/');
-    let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    let hex: String = digest.as_ref()[..6]
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let hex = digest_hex(&[url.as_str().trim_end_matches('/')]);
     let host: String = url
         .host_str()
         .unwrap_or_default()
@@ -325,6 +361,13 @@ fn item(url: &Url) -> String {
     format!("{}-{hex}.json", host.trim_start_matches('.'))
         .trim_start_matches('-')
         .to_owned()
+}
+
+/// A short name for something that has a long one.
+fn digest_hex(parts: &[&str]) -> String {
+    let digest = digest::digest(&digest::SHA256, parts.concat().as_bytes());
+    let short = digest.as_ref().iter().take(6);
+    short.map(|b| format!("{b:02x}")).collect()
 }
 
 fn forgot(error: MemoryError) -> ProviderError {

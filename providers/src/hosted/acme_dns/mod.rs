@@ -22,7 +22,6 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 use url::Url;
 
-use crate::hosted::APART;
 use crate::hosted::acme_dns::accounts::Account;
 use crate::hosted::acme_dns::accounts::Accounts;
 use crate::hosted::acme_dns::accounts::parse;
@@ -180,14 +179,9 @@ impl Single for AcmeDns {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: None,
-            exclusive: false,
             max_values: Some(2),
             overwrites: true,
-            ttl: TTL,
-            settle: Duration::ZERO,
-            tells_settled: false,
-            write_safety: WriteSafety::ReadModifyWrite,
+            ..Capabilities::new(TTL, WriteSafety::ReadModifyWrite)
         }
     }
 
@@ -251,8 +245,7 @@ impl Single for AcmeDns {
                 endpoint: self.endpoint(),
             });
         };
-        // Whoever has the turn knows only that what others wrote is past.
-        tokio::time::sleep(APART).await;
+        self.accounts.wait_for_last_write(account).await?;
         let request = self
             .context
             .http()
@@ -261,12 +254,15 @@ impl Single for AcmeDns {
             .header("X-Api-Key", account.password.expose_secret())
             .json(&json!({ "subdomain": account.subdomain, "txt": value }))
             .timeout(self.timeout);
-        http::send(
+        let answer = http::send(
             request,
             &self.endpoint(),
             "the server may have lost the account, or lets it in from other networks only: register another, and change the CNAME",
         )
-        .await?;
+        .await;
+        // A value whose answer was lost may stand there, too.
+        self.accounts.remember_write(account).await?;
+        answer?;
         Ok(None)
     }
 }

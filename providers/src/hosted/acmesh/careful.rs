@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,15 +24,16 @@ use dnseal_core::dns::TxtValue;
 use dnseal_core::dns::WriteSafety;
 use dnseal_core::dns::Zone;
 use dnseal_core::event::Events;
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::hosted::APART;
 use crate::hosted::acmesh::header::Removal;
 use crate::hosted::acmesh::host::Errand;
 use crate::hosted::acmesh::host::Host;
 use crate::hosted::acmesh::kept::Keeper;
 use crate::hosted::acmesh::kept::Kept;
+use crate::hosted::be_younger_than;
 use crate::registry::Context;
 use crate::single::Challenge;
 use crate::single::failed;
@@ -41,8 +41,6 @@ use crate::single::failed;
 /// The provider.
 #[derive(Debug)]
 pub(super) struct Careful {
-    /// When a value was added last.
-    added: std::sync::Mutex<Option<Instant>>,
     events: Events,
     host: Host,
     keeper: Keeper,
@@ -71,7 +69,6 @@ impl Careful {
         context: &Context,
     ) -> Self {
         Self {
-            added: std::sync::Mutex::default(),
             events: context.events().clone(),
             host,
             keeper,
@@ -101,14 +98,16 @@ impl Careful {
         };
         let rotates = self.max_values.is_some() && action == Action::Add;
         if rotates {
-            let last = *self.added.lock().unwrap_or_else(PoisonError::into_inner);
-            // Of the first nobody here knows how long ago another run has written.
-            tokio::time::sleep_until(last.unwrap_or_else(Instant::now) + APART).await;
+            if let Some(last) = kept.added {
+                be_younger_than(last).await;
+            }
+            // A run that is killed before the script ends may have written.
+            kept.added = Some(Timestamp::now());
+            self.keeper.save(kept).await?;
         }
         let done = self.host.run(errand, kept).await;
         if rotates {
-            let mut last = self.added.lock().unwrap_or_else(PoisonError::into_inner);
-            *last = Some(Instant::now());
+            kept.added = Some(Timestamp::now());
         }
         // What it saved may be the only copy of a credential, also where it failed afterwards.
         self.keeper.save(kept).await?;
@@ -475,15 +474,11 @@ impl Careful {
 impl DnsProvider for Careful {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            by_person: None,
             exclusive: true,
             max_values: self.max_values,
             overwrites: self.removal == Removal::Nothing,
             // Each script has its own, and they are short.
-            ttl: 60,
-            settle: Duration::ZERO,
-            tells_settled: false,
-            write_safety: WriteSafety::ReadModifyWrite,
+            ..Capabilities::new(60, WriteSafety::ReadModifyWrite)
         }
     }
 

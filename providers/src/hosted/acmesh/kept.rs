@@ -13,6 +13,7 @@ use dnseal_core::dns::TxtValue;
 use dnseal_core::store::LockGuard;
 use dnseal_core::store::Memory;
 use dnseal_core::store::MemoryError;
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -34,6 +35,9 @@ pub(super) struct Kept {
     /// Values of others that a removal may have taken with it. They stand here before it begins, and until they are back.
     #[serde(default)]
     pub(super) owed: BTreeMap<DomainName, BTreeSet<TxtValue>>,
+    /// When a value was added last, where a service replaces the oldest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) added: Option<Timestamp>,
     /// Where the scripts run, for as long as a batch takes.
     #[serde(skip)]
     pub(super) room: Option<Room>,
