@@ -35,6 +35,7 @@ use self::verdict::Panel;
 pub use self::verdict::Quorum;
 pub use self::verdict::Unusable;
 pub use self::verdict::Verdict;
+pub use self::verdict::Witness;
 use self::watch::Watch;
 use crate::dns::DomainName;
 use crate::dns::TxtValue;
@@ -205,6 +206,19 @@ impl Propagation {
         !policy.recursive_too.is_empty() || policy.looks_at_resolvers(zone)
     }
 
+    /// Who is asked in a look at this owner name of this zone: the zone's servers, or resolvers where these cannot be asked.
+    pub fn witnesses(&self, owner: &DomainName, zone: &ZoneServers) -> Vec<Witness> {
+        self.panel(owner, zone).0
+    }
+
+    fn panel(&self, owner: &DomainName, zone: &ZoneServers) -> Panel {
+        let policy = self.policy_for(owner);
+        match policy.looks_at_resolvers(zone) {
+            true => Panel::resolvers(&policy.resolvers),
+            false => Panel::servers(zone, policy.family),
+        }
+    }
+
     /// Waits until every name is proven, and for the settle time after that.
     ///
     /// # Errors
@@ -278,18 +292,11 @@ impl Propagation {
 
     /// Looks once at every address, whatever it says. Broken servers are passed over at once.
     pub async fn look(&self, wanted: &[Wanted]) -> Report {
-        let panels = wanted.iter().map(|wanted| {
-            let policy = self.policy_for(&wanted.owner);
-            let panel = match policy.looks_at_resolvers(&wanted.zone) {
-                true => Panel::resolvers(&policy.resolvers),
-                false => Panel::servers(&wanted.zone, policy.family),
-            };
-            Asked {
-                wanted: wanted.clone(),
-                panel,
-                quorum: policy.quorum,
-                advice: Advice::Passing,
-            }
+        let panels = wanted.iter().map(|wanted| Asked {
+            wanted: wanted.clone(),
+            panel: self.panel(&wanted.owner, &wanted.zone),
+            quorum: self.policy_for(&wanted.owner).quorum,
+            advice: Advice::Passing,
         });
         let now = Instant::now();
         let watch = Watch::new(self, panels.collect(), Duration::ZERO, now);
@@ -364,14 +371,14 @@ impl PropagationError {
             return None;
         };
         let name = report.unproven().next()?;
-        match (name.values.first(), name.was_heard()) {
-            (Some(value), true) => Some(format!(
-                "{diagnosis}; see `dnseal dns check {} --value {} --watch`",
-                name.owner,
-                quoted(&value.to_string())
-            )),
-            _ => Some(diagnosis),
-        }
+        Some(match name.was_heard() {
+            // The values of this run are taken out again, and would be looked for in vain.
+            true => format!(
+                "{diagnosis}; `dnseal doctor` tries it without an order, and `dnseal dns set {owner} VALUE` adds a value that stays, for `dnseal dns check {owner} --value VALUE --watch`",
+                owner = name.owner
+            ),
+            false => diagnosis,
+        })
     }
 
     /// What is behind it, for who watches already.
@@ -398,15 +405,6 @@ impl PropagationError {
                 "no server answered: if port 53 is closed here, name servers that can be reached with `--nameserver`, or choose another proof with `--propagation`".to_owned()
             }
         })
-    }
-}
-
-/// A word as a shell reads it back.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dnseal_core::dns::Action;
+use dnseal_core::dns::Capabilities;
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::TxtChange;
@@ -24,6 +25,7 @@ use crate::single::Batch;
 use crate::single::Challenge;
 use crate::single::OneAtATime;
 use crate::single::Single;
+use crate::single::challenge_names_only;
 
 /// What there is to know about the provider.
 pub(crate) const KIND: Kind = Kind {
@@ -84,6 +86,10 @@ struct Hooks {
 impl Single for Hooks {
     fn endpoint(&self) -> String {
         self.auth.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        challenge_names_only()
     }
 
     async fn write(

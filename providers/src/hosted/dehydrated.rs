@@ -28,6 +28,7 @@ use crate::single::Batch;
 use crate::single::Challenge;
 use crate::single::OneAtATime;
 use crate::single::Single;
+use crate::single::challenge_names_only;
 
 /// What there is to know about the provider.
 pub(crate) const KIND: Kind = Kind {
@@ -89,6 +90,10 @@ struct Hook {
 impl Single for Hook {
     fn endpoint(&self) -> String {
         self.script.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        challenge_names_only()
     }
 
     async fn write(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dnseal_core::dns::Action;
+use dnseal_core::dns::Capabilities;
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::TxtChange;
@@ -25,6 +26,8 @@ use crate::single::Batch;
 use crate::single::Challenge;
 use crate::single::OneAtATime;
 use crate::single::Single;
+use crate::single::challenge_names_only;
+use crate::single::plain_capabilities;
 
 /// What there is to know about the provider.
 pub(crate) const KIND: Kind = Kind {
@@ -98,6 +101,10 @@ impl Single for Exec {
         self.script.name()
     }
 
+    fn capabilities(&self) -> Capabilities {
+        capabilities(self.raw)
+    }
+
     async fn write(
         &self,
         change: &TxtChange,
@@ -123,6 +130,14 @@ pub(super) fn verb(action: Action) -> &'static str {
     match action {
         Action::Add => "present",
         Action::Remove => "cleanup",
+    }
+}
+
+/// What lego's contracts can do: in the mode `RAW` the receiver makes the name by itself.
+pub(super) fn capabilities(raw: bool) -> Capabilities {
+    match raw {
+        true => challenge_names_only(),
+        false => plain_capabilities(),
     }
 }
 

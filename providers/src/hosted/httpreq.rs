@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use dnseal_core::dns::Capabilities;
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::TxtChange;
@@ -126,6 +127,10 @@ struct HttpReq {
 impl Single for HttpReq {
     fn endpoint(&self) -> String {
         self.url.to_string()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        exec::capabilities(self.raw)
     }
 
     async fn write(
