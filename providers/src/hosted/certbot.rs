@@ -89,7 +89,7 @@ impl Single for Hooks {
     }
 
     fn capabilities(&self) -> Capabilities {
-        challenge_names_only()
+        challenge_names_only(self.auth.capabilities())
     }
 
     async fn write(

@@ -93,7 +93,7 @@ impl Single for Hook {
     }
 
     fn capabilities(&self) -> Capabilities {
-        challenge_names_only()
+        challenge_names_only(self.script.capabilities())
     }
 
     async fn write(

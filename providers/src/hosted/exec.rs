@@ -27,7 +27,6 @@ use crate::single::Challenge;
 use crate::single::OneAtATime;
 use crate::single::Single;
 use crate::single::challenge_names_only;
-use crate::single::plain_capabilities;
 
 /// What there is to know about the provider.
 pub(crate) const KIND: Kind = Kind {
@@ -102,7 +101,7 @@ impl Single for Exec {
     }
 
     fn capabilities(&self) -> Capabilities {
-        capabilities(self.raw)
+        of_mode(self.raw, self.script.capabilities())
     }
 
     async fn write(
@@ -134,10 +133,10 @@ pub(super) fn verb(action: Action) -> &'static str {
 }
 
 /// What lego's contracts can do: in the mode `RAW` the receiver makes the name by itself.
-pub(super) fn capabilities(raw: bool) -> Capabilities {
+pub(super) fn of_mode(raw: bool, plain: Capabilities) -> Capabilities {
     match raw {
-        true => challenge_names_only(),
-        false => plain_capabilities(),
+        true => challenge_names_only(plain),
+        false => plain,
     }
 }
 

@@ -30,6 +30,7 @@ use crate::single::Batch;
 use crate::single::Challenge;
 use crate::single::OneAtATime;
 use crate::single::Single;
+use crate::single::plain_capabilities;
 
 /// What there is to know about the provider.
 pub(crate) const KIND: Kind = Kind {
@@ -130,7 +131,7 @@ impl Single for HttpReq {
     }
 
     fn capabilities(&self) -> Capabilities {
-        exec::capabilities(self.raw)
+        exec::of_mode(self.raw, plain_capabilities())
     }
 
     async fn write(

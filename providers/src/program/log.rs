@@ -103,6 +103,11 @@ impl Log {
             })
     }
 
+    /// Whether a value that nobody has called a secret, but might be one, is taken out: one so short is a word, such as `tty` or `yes`.
+    pub(crate) fn may_be_secret(value: &SecretString) -> bool {
+        value.expose_secret().len() >= SHORTEST_SECRET
+    }
+
     /// Words of a plugin for a message: without secrets, on one line, not endless.
     pub(crate) fn words(&self, text: &str) -> String {
         let text = self.scrub(text);
@@ -186,6 +191,7 @@ fn visible(c: char) -> char {
 
 const LOG_LINE: usize = 8 << 10;
 const EXCERPT: usize = 80;
+const SHORTEST_SECRET: usize = 6;
 const MESSAGE: usize = 1000;
 const LAST_LINES: usize = 20;
 const MAX_LINES: usize = 10_000;
