@@ -13,6 +13,7 @@ use jiff::SignedDuration;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 
+use crate::redact::Secrets;
 use crate::registry::Form;
 use crate::registry::Kind;
 use crate::registry::Setting;
@@ -251,6 +252,18 @@ impl Checked {
 
     pub(crate) fn secret(&self, key: &str) -> Option<SecretString> {
         self.values.get(key).map(|v| v.expose().into())
+    }
+
+    /// Everything that must not be shown.
+    pub(crate) fn secrets(&self) -> Secrets {
+        let maps = self.maps.values().flatten().map(|(_, value)| value);
+        let values = self.values.values().chain(maps);
+        values
+            .filter_map(|value| match value {
+                Value::Secret(secret) => Some(secret.clone()),
+                Value::Text(_) => None,
+            })
+            .collect()
     }
 
     /// What is in the map that `key` (such as `zone-ids.*`) stands for.

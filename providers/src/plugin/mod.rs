@@ -117,13 +117,9 @@ pub(crate) fn build(
         ));
     };
     let mut told = Map::new();
-    let mut secrets: Vec<SecretString> = Vec::new();
     for setting in kind.settings {
         if [COMMAND, TIMEOUT].contains(&setting.key) {
             continue;
-        }
-        if matches!(setting.form, Form::Secret | Form::File) {
-            secrets.extend(settings.secret(setting.key));
         }
         if let Some(value) = typed(settings, setting)? {
             told.insert(setting.key.to_owned(), value);
@@ -135,7 +131,7 @@ pub(crate) fn build(
         about,
         configure: configure.into(),
         endpoint: format!("the plugin `{}`", kind.kind),
-        log: Log::new(kind.kind, context.events().clone(), secrets.into()),
+        log: Log::new(kind.kind, context.events().clone(), settings.secrets()),
         name_servers: SyncMutex::default(),
         session: Mutex::default(),
         timeout: settings.duration(TIMEOUT)?.unwrap_or(DEFAULT_TIMEOUT),

@@ -7,10 +7,10 @@ use std::sync::PoisonError;
 
 use dnseal_core::event::Events;
 use dnseal_core::event::What;
-use secrecy::ExposeSecret;
-use secrecy::SecretString;
 use tokio::io::AsyncBufRead;
 use tokio::io::AsyncBufReadExt;
+
+use crate::redact::Secrets;
 
 /// What a stream of lines gives.
 pub(crate) enum Line {
@@ -60,12 +60,12 @@ pub(crate) struct Log {
     finished: Arc<tokio::sync::Notify>,
     lines: Arc<Mutex<VecDeque<String>>>,
     name: Arc<str>,
-    secrets: Arc<[SecretString]>,
+    secrets: Secrets,
 }
 
 impl Log {
     /// The log of the provider called `name`.
-    pub(crate) fn new(name: &str, events: Events, secrets: Arc<[SecretString]>) -> Self {
+    pub(crate) fn new(name: &str, events: Events, secrets: Secrets) -> Self {
         Self {
             events,
             finished: Arc::default(),
@@ -93,14 +93,7 @@ impl Log {
 
     /// The text without the secrets that the plugin was told.
     pub(crate) fn scrub(&self, text: &str) -> String {
-        self.secrets
-            .iter()
-            .map(ExposeSecret::expose_secret)
-            // A secret so short protects nothing, and taking it out would only garble the words.
-            .filter(|secret| secret.len() > 2)
-            .fold(text.to_owned(), |text, secret| {
-                text.replace(secret, "[redacted]")
-            })
+        self.secrets.scrub(text)
     }
 
     /// Words of a plugin for a message: without secrets, on one line, not endless.

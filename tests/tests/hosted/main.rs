@@ -16,6 +16,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use dnseal_core::dns::{DnsProvider, ProviderError, Zone};
 use dnseal_providers::conformance::{self, Outcome, Peculiar};
 use dnseal_tests::{
@@ -180,6 +181,13 @@ async fn httpreq_conforms() {
     assert!(error.to_string().contains("no such zone"), "{error}");
     assert!(matches!(error, ProviderError::Refused { .. }), "{error:?}");
     assert!(provider.zone_of(&owner).await.is_err());
+    // A server that sends back what it was sent.
+    let basic = BASE64_STANDARD.encode(format!("user:{}", server::PASSWORD));
+    let body = format!("bad auth: authorization: Basic {basic}\r\naccept: */*");
+    server.answer_next(403, body.leak());
+    let error = provider.apply(&zone, &change).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("Basic [redacted] accept"), "{error:?} {text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,6 @@
 
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use dnseal_core::dns::Action;
@@ -27,6 +26,7 @@ use crate::program::Call;
 use crate::program::Ended;
 use crate::program::Log;
 use crate::program::trust;
+use crate::redact::Secrets;
 
 /// A script, and what it needs to be run.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) struct Host {
 
 /// What a script says, without the values of variables that are not known to be public.
 pub(super) fn log(env: &[(String, SecretString)], public: &[&str], events: Events) -> Log {
-    let secrets: Arc<[SecretString]> = env
+    let secrets: Secrets = env
         .iter()
         .filter(|(name, _)| !public.contains(&name.as_str()))
         .map(|(_, value)| value.clone())
