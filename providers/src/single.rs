@@ -33,8 +33,11 @@ pub(crate) trait Single: fmt::Debug + Send + Sync {
 
     /// What the contract can do; by most nothing but adding and removing.
     fn capabilities(&self) -> Capabilities {
-        // The contract has no word for it, so that it is the script's.
-        Capabilities::new(60, WriteSafety::ReadModifyWrite)
+        Capabilities {
+            unconfirmed: true,
+            // The contract has no word for it, so that it is the script's.
+            ..Capabilities::new(60, WriteSafety::ReadModifyWrite)
+        }
     }
 
     /// Where an alias has to lead from a challenge name; as in [`DnsProvider::alias_for`].

@@ -297,7 +297,7 @@ impl Plugin {
         })
     }
 
-    /// Looks at what it says it has added, where it can tell; a success that is none is found here and not by the CA.
+    /// Looks at what it says it has added or removed, where it can tell; a success that is none is found here and not by the CA.
     async fn read_back(
         &self,
         zone: &Zone,
@@ -305,15 +305,15 @@ impl Plugin {
         outcomes: &mut [Outcome],
     ) -> Result<(), ProviderError> {
         // The last word about a value counts.
-        let mut added: BTreeMap<(&DomainName, &TxtValue), usize> = BTreeMap::new();
+        let mut done: BTreeMap<(&DomainName, &TxtValue), (Action, usize)> = BTreeMap::new();
         for (at, (change, outcome)) in changes.iter().zip(outcomes.iter()).enumerate() {
             let what = (&change.owner, &change.value);
-            match (change.action, outcome) {
-                (Action::Add, Outcome::Applied { .. }) => added.insert(what, at),
-                _ => added.remove(&what),
+            match outcome {
+                Outcome::Applied { .. } => done.insert(what, (change.action, at)),
+                _ => done.remove(&what),
             };
         }
-        let owners: BTreeSet<&DomainName> = added.keys().map(|(owner, _)| *owner).collect();
+        let owners: BTreeSet<&DomainName> = done.keys().map(|(owner, _)| *owner).collect();
         if owners.is_empty() {
             return Ok(());
         }
@@ -325,14 +325,19 @@ impl Plugin {
                 return Ok(());
             }
         };
-        for ((owner, value), at) in added {
+        for ((owner, value), (action, at)) in done {
             let is_there = seen.get(owner).is_some_and(|values| values.contains(value));
-            if let (false, Some(outcome)) = (is_there, outcomes.get_mut(at)) {
-                *outcome = Outcome::Unknown {
-                    reason: format!(
-                        "it says that it added the value at {owner}, and does not tell it among the values there"
-                    ),
-                };
+            let reason = match (action, is_there) {
+                (Action::Add, true) | (Action::Remove, false) => continue,
+                (Action::Add, false) => format!(
+                    "it says that it added the value at {owner}, and does not tell it among the values there"
+                ),
+                (Action::Remove, true) => format!(
+                    "it says that it removed the value at {owner}, and tells it among the values there"
+                ),
+            };
+            if let Some(outcome) = outcomes.get_mut(at) {
+                *outcome = Outcome::Unknown { reason };
             }
         }
         Ok(())

@@ -355,6 +355,62 @@ fn legos_variables_are_enough() {
     assert_eq!(txt_values(bind.addr(), OWNER), Vec::<String>::new());
 }
 
+/// A script whose status says that it has done what it has not.
+#[test]
+fn success_that_name_servers_do_not_show_is_none() {
+    let Some((bind, scripts)) = bind_with_scripts() else {
+        return;
+    };
+    let home = TempDir::with_prefix("dnseal-home-").unwrap();
+    let server = bind.addr().to_string();
+    let run = |arguments: &[&str], script: &str| {
+        Dnseal::new(home.path())
+            .args(arguments)
+            .args(["--provider", "exec", "--nameserver", &server])
+            .env("EXEC_PATH", scripts.path(script))
+            .env("DNSEAL_SET", scripts.env_lines())
+            .run()
+    };
+    let said = run(&["dns", "set", OWNER, "v1"], "lies");
+    assert_eq!(said.code(), 5, "{said:?}");
+    assert!(said.stderr.contains("no name server shows v1"), "{said:?}");
+    assert!(said.stdout.starts_with("the provider says: "), "{said:?}");
+    let said = run(&["dns", "set", OWNER, "v1"], "exec");
+    assert!(said.success().stdout.starts_with("v1 is at "));
+    let said = run(&["dns", "unset", OWNER, "v1"], "lies");
+    assert_eq!(said.code(), 4, "{said:?}");
+    assert!(said.stderr.contains("still shows v1"), "{said:?}");
+    assert_eq!(txt_values(bind.addr(), OWNER), ["v1"]);
+    let said = run(&["dns", "unset", OWNER, "v1"], "exec");
+    assert!(said.success().stdout.starts_with("removed v1 from "));
+
+    // An order with a cleanup that does nothing: done, warned of, and kept in mind until it is really gone.
+    let Some(pebble) = Pebble::start(PebbleOptions::new(bind.addr())) else {
+        return;
+    };
+    let config = |script: &str| {
+        let command = scripts.path(script);
+        let env = scripts.env_yaml();
+        let config = format!("providers: {{ it: {{ kind: exec, command: '{command}'{env} }} }}\n");
+        fs::write(home.path().join("dnseal.yaml"), config).unwrap();
+    };
+    config("keeps");
+    let issued = issue(home.path(), &bind, &pebble).run();
+    assert_eq!(issued.code(), 0, "{issued:?}");
+    assert!(issued.stderr.contains("still shows it"), "{issued:?}");
+    assert_eq!(txt_values(bind.addr(), OWNER).len(), 2);
+    config("exec");
+    let swept = Dnseal::new(home.path())
+        .args(["dns", "gc", "--nameserver", &server, "--config"])
+        .arg(home.path().join("dnseal.yaml"))
+        .arg("--dir")
+        .arg(home.path().join("state"))
+        .run();
+    assert_eq!(swept.code(), 0, "{swept:?}");
+    assert!(swept.stdout.contains("2 values withdrawn"), "{swept:?}");
+    assert_eq!(txt_values(bind.addr(), OWNER), Vec::<String>::new());
+}
+
 /// A removal that has lost its handle knows domain and value, and no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_without_a_handle_works_where_the_contract_lets_it() {
