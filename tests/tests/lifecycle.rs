@@ -127,6 +127,58 @@ async fn owners_groups_and_modes_outlive_a_renewal() {
     assert_eq!(mode(&path("privkey.pem")) & 0o007, 0);
 }
 
+/// test_graceful_renew_it_is_not_time, test_graceful_renew_it_is_time, test_renew_with_hook_scripts, test_renew_hook_override
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_run_for_a_renewal_and_not_without_one() {
+    let desk = Desk::open("").await;
+    let ran = desk.at("ran").display().to_string();
+    let configured = |renew_before: &str, word: &str| {
+        format!(
+            "certificates: {{ example.test: {{ names: [example.test]{renew_before} }} }}
+hooks:
+  pre: [{{ shell: 'echo pre {word} >> {ran}' }}]
+  deploy: [{{ shell: 'echo deploy {word} >> {ran}' }}]
+  post: [{{ shell: 'echo post {word} >> {ran}' }}]
+  directory: hooks.d
+"
+        )
+    };
+    for (when, script) in [("pre", "10-first"), ("post", "10-last")] {
+        let text = format!("#!/bin/sh\necho {when}.d >> {ran}\n");
+        desk.script(&format!("hooks.d/{when}/{script}"), &text);
+    }
+    desk.home.configure(&configured("", "one"));
+    desk.run(&["issue"]).success();
+    let first = "pre.d\npre one\ndeploy one\npost.d\npost one\n";
+    assert_eq!(desk.read("ran"), first);
+    desk.run(&["renew"]).success();
+    assert_eq!(desk.read("ran"), first, "it is not time");
+
+    // A hook that is new has not been told of the version in force; around an order there is none.
+    desk.home.configure(&configured("", "two"));
+    desk.run(&["renew"]).success();
+    assert_eq!(desk.read("ran"), format!("{first}deploy two\n"));
+    assert_eq!(desk.head("example.test")["current"]["number"], 1);
+
+    // It is time, and the hooks are those that are configured now.
+    fs::write(&ran, "").unwrap();
+    let path = "state/store/certificates/example.test/head.json";
+    let mut head = desk.head("example.test");
+    head["current"]["not_before"] = "2026-01-01T00:00:00Z".into();
+    head["renewal"]["advice"] = Value::Null;
+    fs::write(desk.at(path), head.to_string()).unwrap();
+    desk.home
+        .configure(&configured(", renew-before: 100d", "two"));
+    let run = desk.run(&["renew"]).success();
+    assert_eq!(
+        desk.read("ran"),
+        first.replace("one", "two"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(desk.head("example.test")["current"]["number"], 2);
+}
+
 /// test_empty_hook_scripts
 #[tokio::test(flavor = "multi_thread")]
 async fn scripts_without_a_first_line_run_as_the_shell_runs_them() {

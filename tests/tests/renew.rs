@@ -415,6 +415,31 @@ async fn an_order_says_what_it_replaces_and_does_without_where_the_ca_refuses() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_certificate_that_renewal_fails_to_get_stays_in_the_list() {
+    let sandbox = Sandbox::start().await;
+    let home = Home::new(&sandbox, "");
+    home.dnseal(&["issue", NAME]).run().success();
+    // What a killed first run leaves.
+    let path = "state/store/certificates/example.test/head.json";
+    let path = home.path().join(path);
+    let mut head: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    head.as_object_mut().unwrap().remove("current");
+    head["renewal"].as_object_mut().unwrap().remove("advice");
+    fs::write(&path, head.to_string()).unwrap();
+    let refused = Answer::problem(403, ErrorKind::Unauthorized, "not today");
+    sandbox.ca.faults().next(Resource::NewOrder, refused);
+    home.dnseal(&["renew"]).run().expect_code(6);
+    let list = home.dnseal(&["list"]).run().success();
+    assert!(
+        list.stdout.contains("never issued, failed 1 time"),
+        "{list:?}"
+    );
+    let held = home.dnseal(&["renew"]).run().expect_code(7);
+    assert!(held.stderr.contains("not today"), "{held:?}");
+    home.dnseal(&["renew", "--force"]).run().success();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_its_ca_lists_as_revoked_is_renewed_at_once() {
     let sandbox = Sandbox::with_ca(Ca::builder().revocation_list(true)).await;
     let certificates =

@@ -87,7 +87,10 @@ fn by_the_account() {
     assert_eq!(head["current"].get("revoked"), None);
     // The older version by its number, and nothing about the one in force changes.
     let older = revoke(&shop, &["example.test", "--cert-version", "1"]);
-    assert_eq!(older.run().success().json()["already_revoked"], true);
+    let older = older.run().success();
+    assert_eq!(older.json()["already_revoked"], true);
+    let text = shop.command("revoke example.test --cert-version 1").run();
+    assert!(!text.stdout.contains("still present"), "{text:?}");
     let head = shop.head("example.test").unwrap();
     assert_eq!(head["current"].get("revoked"), None);
 }

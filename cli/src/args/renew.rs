@@ -20,6 +20,10 @@ pub(crate) struct RenewArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
+    /// Where a dry run goes, for a CA whose staging directory dnseal does not know
+    #[arg(long, value_name = "NAME|URL", env = env_vars::STAGING, hide_env_values = true)]
+    pub(crate) staging: Option<String>,
+
     /// In a dry run, run hooks and deploy commands too, with the certificates that are in force and DNSEAL_DRY_RUN=1
     #[arg(long, requires = "dry_run")]
     pub(crate) run_hooks: bool,

@@ -59,7 +59,9 @@ pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError>
     jitter(args, &work).await?;
 
     let now = Timestamp::now();
-    let recipes = Recipes::new(&app.config)?.with_caa(args.caa.as_deref());
+    let recipes = Recipes::new(&app.config)?
+        .with_caa(args.caa.as_deref())
+        .with_staging(args.staging.as_deref());
     let found = standings(app, &recipes, &only, args.force || args.dry_run, now).await?;
     if args.dry_run {
         return rehearse(app, args, &recipes, found, work).await;
@@ -141,12 +143,17 @@ pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError>
                 1 => ("1 other".to_owned(), "is"),
                 n => (format!("{n} others"), "are"),
             };
-            let _ = writeln!(
-                report.text,
-                "{count} {are} not due; the next is {} on {}",
-                next.id,
-                day(next.due.next())
-            );
+            let _ = match next.due.next() {
+                then if then == Timestamp::MAX => {
+                    writeln!(report.text, "{count} {are} not due, nor will be")
+                }
+                then => writeln!(
+                    report.text,
+                    "{count} {are} not due; the next is {} on {}",
+                    next.id,
+                    day(then)
+                ),
+            };
         }
         _ => {}
     }
@@ -286,6 +293,8 @@ pub(super) fn jobs(
             order.request.force = args.force;
             // Whoever has changed the configuration wants what it says.
             order.request.replace_names = true;
+            // What stands in the list does not leave it by failing.
+            order.request.renewal.lasting = true;
             order
         });
         let order = match args.dry_run {

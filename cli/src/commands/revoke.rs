@@ -103,7 +103,9 @@ pub(super) async fn run(app: &App, args: &RevokeArgs) -> Result<Report, CliError
     };
 
     let deleted = match &outcome.certificate {
-        Some((id, _)) if args.delete => delete_too(app, args, id, &outcome).await?,
+        Some((id, _)) if args.delete && outcome.in_force => {
+            delete_too(app, args, id, &outcome).await?
+        }
         _ => false,
     };
     Ok(Report::new(
@@ -242,10 +244,11 @@ fn text(outcome: &Outcome, deleted: bool) -> String {
     }
     match (&outcome.certificate, deleted) {
         (_, true) => say("removed from the store and from live/".to_owned()),
-        (Some((id, _)), false) => say(format!(
+        (Some((id, _)), false) if outcome.in_force => say(format!(
             "servers still present it: `dnseal issue {id}` issues another, `dnseal delete {id}` removes it"
         )),
-        (None, false) => {}
+        // A later version is in force, and stays.
+        (Some(_) | None, false) => {}
     }
     text
 }

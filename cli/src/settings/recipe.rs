@@ -141,6 +141,12 @@ impl<'a> Recipes<'a> {
         self
     }
 
+    /// The same, with the CA that a dry run goes to.
+    pub(crate) fn with_staging(mut self, staging: Option<&str>) -> Self {
+        fill_said(&mut self.environment.ca.staging, staging);
+        self
+    }
+
     /// The same, where the environment is these flags and variables.
     pub(crate) fn told(config: &'a Config, environment: IssueArgs) -> Self {
         Self {
@@ -158,13 +164,15 @@ impl<'a> Recipes<'a> {
         certificate: Option<&config::Certificate>,
     ) -> Result<IssueArgs, CliError> {
         let config = self.config;
-        let said = self.environment.ca.caa.as_deref();
+        let ca = &self.environment.ca;
+        let (said, staging) = (ca.caa.as_deref(), ca.staging.as_deref());
         let mut args = self.merged(head, certificate)?;
         // What is said now, then the configuration, then what was said when it was issued.
         if config.caa.is_some() {
             args.ca.caa = None;
         }
         fill_said(&mut args.ca.caa, said);
+        fill_said(&mut args.ca.staging, staging);
         Ok(args)
     }
 

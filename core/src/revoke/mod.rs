@@ -101,6 +101,8 @@ pub enum Way {
 pub struct Outcome {
     /// The certificate, where the store has it, and which version.
     pub certificate: Option<(CertId, u32)>,
+    /// Whether that version is the one in force.
+    pub in_force: bool,
     /// Its serial number in hexadecimal.
     pub serial: String,
     /// Who issued it.
@@ -167,8 +169,11 @@ impl Revoker {
             Some(number) if current.as_ref().is_none_or(|c| c.number != number) => {
                 self.version(id, number).await?
             }
-            _ => current.ok_or_else(|| RevocationError::NeverIssued { id: id.clone() })?,
+            _ => current
+                .clone()
+                .ok_or_else(|| RevocationError::NeverIssued { id: id.clone() })?,
         };
+        let in_force = current.is_some_and(|c| c.number == version.number);
         let leaf = self.leaf(id, version.number).await?;
         let directory =
             Url::parse(&version.directory).map_err(|error| RevocationError::BadDirectory {
@@ -193,7 +198,11 @@ impl Revoker {
             })
             .await?;
         let which = Some((id, version.number));
-        Ok(signed.outcome(request, &leaf, &directory, key_marked, which))
+        let outcome = signed.outcome(request, &leaf, &directory, key_marked, which);
+        Ok(Outcome {
+            in_force,
+            ..outcome
+        })
     }
 
     async fn mark(

@@ -50,6 +50,7 @@ impl Signed {
     ) -> Outcome {
         Outcome {
             certificate: certificate.map(|(id, number)| (id.clone(), number)),
+            in_force: false,
             serial: leaf.serial.clone(),
             issuer: leaf.issuer.clone(),
             directory: directory.to_string(),
