@@ -388,18 +388,14 @@ fn success_that_name_servers_do_not_show_is_none() {
     let Some(pebble) = Pebble::start(PebbleOptions::new(bind.addr())) else {
         return;
     };
-    let config = |script: &str| {
-        let command = scripts.path(script);
-        let env = scripts.env_yaml();
-        let config = format!("providers: {{ it: {{ kind: exec, command: '{command}'{env} }} }}\n");
-        fs::write(home.path().join("dnseal.yaml"), config).unwrap();
-    };
-    config("keeps");
+    let (command, env) = (scripts.path("keeps"), scripts.env_yaml());
+    let config = format!("providers: {{ it: {{ kind: exec, command: '{command}'{env} }} }}\n");
+    fs::write(home.path().join("dnseal.yaml"), config).unwrap();
     let issued = issue(home.path(), &bind, &pebble).run();
     assert_eq!(issued.code(), 0, "{issued:?}");
     assert!(issued.stderr.contains("still shows it"), "{issued:?}");
     assert_eq!(txt_values(bind.addr(), OWNER).len(), 2);
-    config("exec");
+    fs::write(scripts.path("mended"), "").unwrap();
     let swept = Dnseal::new(home.path())
         .args(["dns", "gc", "--nameserver", &server, "--config"])
         .arg(home.path().join("dnseal.yaml"))

@@ -134,7 +134,7 @@ exec "$here/$what" "$@"
     ("lies", "exit 0\n"),
     (
         "keeps",
-        r#"[ "$1" = present ] || exit 0
+        r#"[ "$1" = present ] || [ -e "$here/mended" ] || exit 0
 exec "$here/exec" "$@"
 "#,
     ),
