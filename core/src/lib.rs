@@ -17,7 +17,7 @@ pub mod doctor;
 pub mod event;
 pub mod issue;
 pub mod notify;
-mod processes;
+pub mod processes;
 pub mod renew;
 pub mod revoke;
 pub mod store;

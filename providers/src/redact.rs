@@ -152,6 +152,7 @@ impl Redacted {
     fn error(&self, mut error: ProviderError) -> ProviderError {
         match &mut error {
             ProviderError::Credentials { detail, hint, .. }
+            | ProviderError::Failed { detail, hint, .. }
             | ProviderError::Misconfigured { detail, hint }
             | ProviderError::Refused { detail, hint, .. } => {
                 self.secrets.scrub_all([detail].into_iter().chain(hint));

@@ -13,6 +13,7 @@ use jiff::SignedDuration;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 
+use crate::program::Log;
 use crate::redact::Secrets;
 use crate::registry::Form;
 use crate::registry::Kind;
@@ -256,13 +257,17 @@ impl Checked {
 
     /// Everything that must not be shown.
     pub(crate) fn secrets(&self) -> Secrets {
-        let maps = self.maps.values().flatten().map(|(_, value)| value);
-        let values = self.values.values().chain(maps);
-        values
-            .filter_map(|value| match value {
-                Value::Secret(secret) => Some(secret.clone()),
-                Value::Text(_) => None,
-            })
+        let secret = |value: &Value| match value {
+            Value::Secret(secret) => Some(secret.clone()),
+            Value::Text(_) => None,
+        };
+        // Nobody has called what stands in a map a secret.
+        let maps = self.maps.values().flatten();
+        let maps = maps.filter_map(|(_, value)| secret(value).filter(Log::may_be_secret));
+        self.values
+            .values()
+            .filter_map(secret)
+            .chain(maps)
             .collect()
     }
 

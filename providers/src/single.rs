@@ -176,9 +176,12 @@ pub(crate) fn failed(
 ) -> Result<Outcome, ProviderError> {
     match error {
         error if !done && is_about_all(&error, changes) => Err(error),
-        error if error.is_retryable() => Ok(Outcome::Unknown {
-            reason: error.to_string(),
-        }),
+        // What fails here once fails again, and the whole batch would be tried for minutes.
+        error if error.is_retryable() && !matches!(error, ProviderError::Failed { .. }) => {
+            Ok(Outcome::Unknown {
+                reason: error.to_string(),
+            })
+        }
         error => Ok(Outcome::Refused {
             reason: error.to_string(),
         }),
@@ -191,6 +194,7 @@ fn is_about_all(error: &ProviderError, changes: &[TxtChange]) -> bool {
         || matches!(
             error,
             ProviderError::Credentials { .. }
+                | ProviderError::Failed { .. }
                 | ProviderError::Misconfigured { .. }
                 | ProviderError::RateLimited { .. }
         )

@@ -49,7 +49,10 @@ def describe(params):
         "settings": settings,
         "capabilities": {
             "ttl": 0 if mode == "no-ttl" else 5,
-            "max_changes": 2 if mode == "small-batches" else None,
+            "exclusive": mode == "exclusive",
+            "max_changes": {"small-batches": 2, "no-changes": 0}.get(mode),
+            "max_values": 0 if mode == "no-values" else None,
+            "settle": -1 if mode == "settled-before" else 0,
             "tells_settled": True,
             "tells_values": mode != "lies-silently",
             "write_safety": "per-value",
@@ -103,6 +106,8 @@ def apply(params):
     outcomes = [{"status": "applied", "handle": f"h-{c['value']}"} for c in params["changes"]]
     if mode == "forgets-one":
         outcomes.pop()
+    if mode == "odd-status":
+        outcomes = [{"status": "odd"} for _ in outcomes]
     if mode == "small-batches":
         assert len(outcomes) <= 2
     return {"result": {"outcomes": outcomes, "receipt": ["r1"]}}

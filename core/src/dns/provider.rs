@@ -93,6 +93,8 @@ pub struct Capabilities {
     pub exclusive: bool,
     /// The most values it lets one owner name hold, where there is such a limit; challenges beyond it are answered in waves.
     pub max_values: Option<usize>,
+    /// How long a call may go on writing after this process was killed, where a program of its own makes it; none where it ends with us.
+    pub outlives: Option<Duration>,
     /// Whether values leave a name only as later ones push them out: a removal is done when nobody needs the value any more.
     pub overwrites: bool,
     /// The TTL in seconds for challenge values: the smallest it allows unless configured.
@@ -114,6 +116,7 @@ impl Capabilities {
             by_person: None,
             exclusive: false,
             max_values: None,
+            outlives: None,
             overwrites: false,
             ttl,
             settle: Duration::ZERO,
@@ -303,6 +306,16 @@ pub enum ProviderError {
         /// Which permission is missing, or how to make better credentials.
         hint: Option<String>,
     },
+    /// A program on this machine that makes the calls died, or did not end in time.
+    #[error("{endpoint} failed: {detail}")]
+    Failed {
+        /// How it ended, and what it said last.
+        detail: String,
+        /// The program.
+        endpoint: String,
+        /// What to do.
+        hint: Option<String>,
+    },
     /// The settings of the provider contradict each other or the zone.
     #[error("{detail}")]
     Misconfigured {
@@ -364,7 +377,10 @@ impl ProviderError {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Conflict { .. } | Self::RateLimited { .. } | Self::Unreachable { .. }
+            Self::Conflict { .. }
+                | Self::Failed { .. }
+                | Self::RateLimited { .. }
+                | Self::Unreachable { .. }
         )
     }
 
@@ -380,6 +396,7 @@ impl ProviderError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Credentials { hint, .. }
+            | Self::Failed { hint, .. }
             | Self::Misconfigured { hint, .. }
             | Self::Refused { hint, .. } => hint.clone(),
             Self::Clock { .. } => Some("set the clocks of both machines, best by NTP".to_owned()),

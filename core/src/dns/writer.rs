@@ -378,8 +378,10 @@ impl ZoneWriter {
     ) -> Result<Applied, ProviderError> {
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
+        let mut failures = 0;
         loop {
             let result = self.apply_once(changes).await;
+            failures += usize::from(matches!(result, Err(ProviderError::Failed { .. })));
             let again = match &result {
                 Ok(applied) => applied
                     .outcomes
@@ -389,7 +391,7 @@ impl ZoneWriter {
             };
             let asked = result.as_ref().err().and_then(ProviderError::retry_after);
             let wait = asked.unwrap_or(pause).max(pause);
-            if !again || started.elapsed() + wait > self.patience {
+            if !again || failures == MOST_FAILURES || started.elapsed() + wait > self.patience {
                 return result;
             }
             let (reason, at_most) = match &result {
@@ -462,6 +464,8 @@ fn jittered(wait: Duration) -> Duration {
 const COALESCE: Duration = Duration::from_millis(200);
 /// Provider calls spent on finding bad changes in one batch: enough for some bad names among hundreds.
 const MAX_BISECTING_CALLS: usize = 64;
+/// A program of this machine that dies again and again is broken, unlike a service that is down: it is not run for minutes.
+const MOST_FAILURES: usize = 3;
 /// The first pause after a failed call.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Calls that fail again and again are not further apart than this.

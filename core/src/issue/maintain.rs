@@ -11,6 +11,7 @@ use super::IssueError;
 use super::Timeouts;
 use super::give_back::abandon_as_stored;
 use super::publish::Limit;
+use super::publish::same_value;
 use super::publish::withdraw;
 use super::walk::order_fingerprint;
 use crate::event::Events;
@@ -120,7 +121,8 @@ async fn sweep_one(
         .update(|head| {
             head.worker = None;
             if forget {
-                head.published.retain(|p| !swept_values.contains(p));
+                head.published
+                    .retain(|p| !swept_values.iter().any(|s| same_value(s, p)));
             }
         })
         .await?;

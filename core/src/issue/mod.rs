@@ -27,6 +27,7 @@ mod recover;
 mod subset;
 pub(crate) mod trial;
 mod turns;
+mod unanswered;
 mod walk;
 mod waves;
 

@@ -13,6 +13,7 @@ use super::gone::Left;
 use super::gone::is_gone_already;
 use super::gone::still_served;
 use super::turns::Turns;
+use super::unanswered;
 use crate::acme::Challenge;
 use crate::dns::Action;
 use crate::dns::Announcement;
@@ -47,16 +48,27 @@ pub(super) struct Target {
 
 impl Target {
     fn published(&self, since: Timestamp) -> Published {
-        Published {
-            endpoint: self.place.provider.provider.endpoint(),
-            provider: self.place.provider.name.clone(),
-            zone: self.place.zone.clone(),
-            owner: self.place.location.owner.clone(),
-            value: self.value.clone(),
-            ttl: self.place.ttl(),
-            handle: None,
-            since,
-        }
+        entry(&self.place, &self.place.location.owner, &self.value, since)
+    }
+}
+
+/// A value as the head has it before it is written.
+pub(super) fn entry(
+    place: &Place,
+    owner: &DomainName,
+    value: &TxtValue,
+    since: Timestamp,
+) -> Published {
+    Published {
+        endpoint: place.provider.provider.endpoint(),
+        provider: place.provider.name.clone(),
+        zone: place.zone.clone(),
+        owner: owner.clone(),
+        value: value.clone(),
+        ttl: place.ttl(),
+        handle: None,
+        since,
+        unanswered: Vec::new(),
     }
 }
 
@@ -79,14 +91,19 @@ pub(super) async fn publish(
     cancel: &CancellationToken,
 ) -> Result<Vec<Settling>, IssueError> {
     let now = Timestamp::now();
+    let values: Vec<Published> = targets.iter().map(|t| t.published(now)).collect();
+    let known = session.head().await.published;
+    let known: Vec<Published> = known.into_iter().filter(among(&values)).collect();
+    // An earlier run's program might remove what we write, in the belief that its run does not need it any more.
+    unanswered::settle(engine, session, &known, cancel.cancelled(), events).await;
     session
         .update(|head| {
-            for target in targets {
-                let new = target.published(now);
-                if !head.published.iter().any(|p| same_value(p, &new)) {
-                    head.published.push(new);
+            for new in &values {
+                if !head.published.iter().any(|p| same_value(p, new)) {
+                    head.published.push(new.clone());
                 }
             }
+            unanswered::begin(engine, head, &values);
         })
         .await?;
     for target in targets {
@@ -118,6 +135,7 @@ pub(super) async fn publish(
     drop(announcement);
 
     let mut errors = Vec::new();
+    let mut answered = Vec::new();
     let mut handles = Vec::new();
     let mut receipts = Vec::new();
     for (group, submission) in submissions {
@@ -135,6 +153,7 @@ pub(super) async fn publish(
             receipt: written.receipt,
         });
         for (target, result) in group.into_iter().zip(written.results) {
+            answered.push(target.published(now));
             match result {
                 Ok(handle) => {
                     progress(events, target, Step::Written);
@@ -147,17 +166,16 @@ pub(super) async fn publish(
             }
         }
     }
-    if !handles.is_empty() {
-        session
-            .update(|head| {
-                for (new, handle) in handles {
-                    if let Some(p) = head.published.iter_mut().find(|p| same_value(p, &new)) {
-                        p.handle = Some(handle);
-                    }
+    session
+        .update(|head| {
+            unanswered::end(head, &answered);
+            for (new, handle) in handles {
+                if let Some(p) = head.published.iter_mut().find(|p| same_value(p, &new)) {
+                    p.handle = Some(handle);
                 }
-            })
-            .await?;
-    }
+            }
+        })
+        .await?;
     match errors.is_empty() {
         true => Ok(receipts),
         false => Err(IssueError::Write { errors }),
@@ -220,6 +238,11 @@ pub(super) async fn withdraw_with(
     let total = values.len();
     // A removal may take more than its value with it, so it waits until nobody else's stands there.
     let (values, _turns) = in_turn(engine, values, how.turns, limit, events).await;
+    let open = unanswered::settle(engine, session, &values, limit.over(), events).await;
+    // A store that takes nothing any more keeps no value in DNS.
+    let _ = session
+        .update(|head| unanswered::begin(engine, head, &values))
+        .await;
     let mut zones: HashMap<(String, Zone), Vec<Published>> = HashMap::new();
     for value in values {
         zones
@@ -265,6 +288,7 @@ pub(super) async fn withdraw_with(
     let over = limit.over();
     tokio::pin!(over);
     let mut is_over = false;
+    let mut answered = Vec::new();
     let mut gone = Vec::new();
     for (zone, group, submission) in submissions {
         let written = tokio::select! {
@@ -289,7 +313,17 @@ pub(super) async fn withdraw_with(
         };
         let Some(written) = written else { continue };
         for (value, result) in group.into_iter().zip(written.results) {
+            answered.push(value.clone());
             match result {
+                Ok(_) if open.iter().any(|o| same_value(o, &value)) => {
+                    events.warn(
+                        format!(
+                            "the value at {} is withdrawn and stays on record, because a program that an earlier run has left may still write it",
+                            value.owner
+                        ),
+                        Some("the next run for this certificate withdraws it once more, and so does `dnseal dns gc`".to_owned()),
+                    );
+                }
                 Ok(_) => gone.push(value),
                 Err(error)
                     if !error.is_retryable() && how.refused.iter().any(|r| same_value(r, &value)) =>
@@ -331,8 +365,8 @@ pub(super) async fn withdraw_with(
     }
     session
         .update(|head| {
-            head.published
-                .retain(|p| !gone.iter().any(|g| same_value(p, g)))
+            unanswered::end(head, &answered);
+            head.published.retain(|p| !among(&gone)(p));
         })
         .await?;
     Ok(left)
@@ -379,6 +413,11 @@ async fn in_turn(
             (now, None)
         }
     }
+}
+
+/// Whether an entry is one of these values.
+fn among(values: &[Published]) -> impl Fn(&Published) -> bool {
+    |entry| values.iter().any(|value| same_value(value, entry))
 }
 
 /// Whether two entries are the same value at the same place.

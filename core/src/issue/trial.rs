@@ -25,9 +25,11 @@ use super::gone::Left;
 use super::publish::How;
 use super::publish::Limit;
 use super::publish::Settling;
+use super::publish::entry;
 use super::publish::same_value;
 use super::publish::withdraw_with;
 use super::turns::Turns;
+use super::unanswered;
 use crate::dns::Action;
 use crate::dns::DomainName;
 use crate::dns::Hurry;
@@ -80,16 +82,7 @@ struct Probe {
 
 impl Probe {
     fn published(&self, since: Timestamp) -> Published {
-        Published {
-            endpoint: self.place.provider.provider.endpoint(),
-            provider: self.place.provider.name.clone(),
-            zone: self.place.zone.clone(),
-            owner: self.owner.clone(),
-            value: self.value.clone(),
-            ttl: self.place.ttl(),
-            handle: None,
-            since,
-        }
+        entry(&self.place, &self.owner, &self.value, since)
     }
 
     fn change(&self) -> TxtChange {
@@ -253,7 +246,10 @@ impl Engine {
         let now = Timestamp::now();
         let new: Vec<Published> = which.iter().map(|&at| probes[at].published(now)).collect();
         session
-            .update(|head| head.published.extend(new.iter().cloned()))
+            .update(|head| {
+                head.published.extend(new.iter().cloned());
+                unanswered::begin(self, head, &new);
+            })
             .await?;
         published.extend(new);
         self.reached(super::Checkpoint::HeadWritten).await;
@@ -284,6 +280,7 @@ impl Engine {
         let mut results = HashMap::new();
         let mut settling = Vec::new();
         let mut handles = Vec::new();
+        let mut answered = Vec::new();
         for (group, submission) in submissions {
             let written = tokio::select! {
                 written = submission.written() => written,
@@ -296,6 +293,7 @@ impl Engine {
                 receipt: written.receipt,
             });
             for (at, result) in group.into_iter().zip(written.results) {
+                answered.push(probes[at].published(now));
                 if let Ok(Some(handle)) = &result {
                     handles.push((probes[at].published(now), handle.clone()));
                 }
@@ -309,6 +307,7 @@ impl Engine {
         }
         session
             .update(|head| {
+                unanswered::end(head, &answered);
                 for (new, handle) in handles {
                     for p in head.published.iter_mut().filter(|p| same_value(p, &new)) {
                         p.handle = Some(handle.clone());

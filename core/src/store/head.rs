@@ -231,6 +231,19 @@ pub struct Published {
     pub handle: Option<Handle>,
     /// Since when it is written down here.
     pub since: Timestamp,
+    /// Calls for it that have begun and that nobody has heard the end of yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<Unanswered>,
+}
+
+/// A call that a program makes which outlives the run that has started it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Unanswered {
+    /// The run, as its programs are known by.
+    pub run: String,
+    /// Since when a later run has known of it, and so that the run is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Timestamp>,
 }
 
 /// A run that works on a certificate.

@@ -49,6 +49,7 @@ pub use head::Head;
 pub use head::HeadSession;
 pub use head::InFlight;
 pub use head::Published;
+pub use head::Unanswered;
 pub use head::Wanted;
 pub use head::Worker;
 pub use head::heads;

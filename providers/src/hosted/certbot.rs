@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dnseal_core::dns::Action;
+use dnseal_core::dns::Capabilities;
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::TxtChange;
@@ -84,6 +85,10 @@ struct Hooks {
 impl Single for Hooks {
     fn endpoint(&self) -> String {
         self.auth.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.auth.capabilities()
     }
 
     async fn write(

@@ -91,6 +91,10 @@ impl Single for Hook {
         self.script.name()
     }
 
+    fn capabilities(&self) -> Capabilities {
+        self.script.capabilities()
+    }
+
     async fn write(
         &self,
         change: &TxtChange,

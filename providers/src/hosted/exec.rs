@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dnseal_core::dns::Action;
+use dnseal_core::dns::Capabilities;
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::TxtChange;
@@ -96,6 +97,10 @@ struct Exec {
 impl Single for Exec {
     fn endpoint(&self) -> String {
         self.script.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.script.capabilities()
     }
 
     async fn write(

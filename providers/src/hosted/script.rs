@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use dnseal_core::dns::Capabilities;
 use dnseal_core::dns::ProviderError;
+use dnseal_core::dns::WriteSafety;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use tokio::process::Command;
@@ -61,7 +63,11 @@ impl Script {
             .map(ENV)
             .map(|(name, value)| (name.to_owned(), value.into()))
             .collect();
-        let secrets: Secrets = env.iter().map(|(_, value)| value.clone()).collect();
+        let secrets: Secrets = env
+            .iter()
+            .map(|(_, value)| value.clone())
+            .filter(Log::may_be_secret)
+            .collect();
         Ok(Self {
             log: Log::new(settings.kind().kind, context.events().clone(), secrets),
             command,
@@ -73,6 +79,15 @@ impl Script {
     /// The script, for messages.
     pub(super) fn name(&self) -> String {
         self.command.join(" ")
+    }
+
+    /// What it can do: the contract has no word for how it writes, so that it is the script's.
+    pub(super) fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            outlives: Some(self.timeout),
+            unconfirmed: true,
+            ..Capabilities::new(60, WriteSafety::ReadModifyWrite)
+        }
     }
 
     /// Runs it; gives what it wrote to standard output.

@@ -128,6 +128,15 @@ impl PluginError {
         self.problem.hint()
     }
 
+    /// The same about a plugin that is called so in the configuration.
+    #[must_use]
+    pub fn called(self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..self
+        }
+    }
+
     pub(super) fn untrusted(name: &str, error: TrustError) -> Self {
         Self {
             name: name.to_owned(),
@@ -188,6 +197,7 @@ fn leak(
             description.capabilities.ttl
         ));
     }
+    description.capabilities.check()?;
     let mut settings = match name == plugin::KIND.kind {
         true => vec![plugin::COMMAND_SETTING],
         false => Vec::new(),

@@ -127,11 +127,16 @@ pub(crate) fn build(
     }
     let configure = serde_json::to_string(&json!({ "settings": told }))
         .map_err(|error| SettingsError::malformed(COMMAND, error.to_string()))?;
+    // One that is given by its command has no name but the one it is configured under.
+    let name = match kind.kind == KIND.kind {
+        true => settings.name(),
+        false => kind.kind,
+    };
     Ok(Arc::new(Plugin {
         about,
         configure: configure.into(),
-        endpoint: format!("the plugin `{}`", kind.kind),
-        log: Log::new(kind.kind, context.events().clone(), settings.secrets()),
+        endpoint: format!("the plugin `{name}`"),
+        log: Log::new(name, context.events().clone(), settings.secrets()),
         name_servers: SyncMutex::default(),
         session: Mutex::default(),
         timeout: settings.duration(TIMEOUT)?.unwrap_or(DEFAULT_TIMEOUT),
@@ -180,7 +185,10 @@ struct Plugin {
 #[async_trait]
 impl DnsProvider for Plugin {
     fn capabilities(&self) -> Capabilities {
-        self.about.capabilities.capabilities()
+        Capabilities {
+            outlives: Some(self.timeout),
+            ..self.about.capabilities.capabilities()
+        }
     }
 
     fn endpoint(&self) -> String {
@@ -419,7 +427,7 @@ impl Plugin {
         let endpoint = self.endpoint.clone();
         match problem {
             Problem::Call(CallError::Answered(error)) => error.into_provider_error(endpoint, about),
-            Problem::Call(CallError::Ended { how, said }) => ProviderError::Unreachable {
+            Problem::Call(CallError::Ended { how, said }) => ProviderError::Failed {
                 detail: match said {
                     Some(said) => {
                         format!("{how} when it was asked to `{method}`, and last said: {said}")
@@ -427,13 +435,17 @@ impl Plugin {
                     None => format!("{how} when it was asked to `{method}`"),
                 },
                 endpoint,
+                hint: Some("`-v` shows everything that it says; tell its author".to_owned()),
             },
-            Problem::Call(CallError::TimedOut(patience)) => ProviderError::Unreachable {
+            Problem::Call(CallError::TimedOut(patience)) => ProviderError::Failed {
                 detail: format!(
                     "no answer to `{method}` within {}s; it was stopped",
                     patience.as_secs_f64()
                 ),
                 endpoint,
+                hint: Some(format!(
+                    "`-v` shows what it says meanwhile; `{TIMEOUT}` gives it more time"
+                )),
             },
             problem => ProviderError::Misconfigured {
                 hint: problem.hint(),
@@ -443,11 +455,7 @@ impl Plugin {
     }
 
     fn broken(&self, what: &str) -> ProviderError {
-        self.error(
-            "",
-            Problem::Call(CallError::Broken(self.log.words(what))),
-            None,
-        )
+        self.error("", Problem::Unfit(self.log.words(what)), None)
     }
 }
 

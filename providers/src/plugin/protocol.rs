@@ -218,6 +218,23 @@ impl DescribedCapabilities {
         }
     }
 
+    /// What makes no sense is not guessed at.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.max_values == Some(0) {
+            return Err("its `max_values` is 0, and a challenge is one value".to_owned());
+        }
+        if self.max_changes == Some(0) {
+            return Err("its `max_changes` is 0, and a call is one change at least".to_owned());
+        }
+        if self.settle < 0.0 {
+            return Err(format!(
+                "its `settle` is {}, and not 0 or more seconds",
+                self.settle
+            ));
+        }
+        Ok(())
+    }
+
     pub(super) fn safety(&self) -> WriteSafety {
         match self.write_safety {
             DescribedSafety::CompareAndSwap => WriteSafety::CompareAndSwap,

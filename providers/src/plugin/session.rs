@@ -8,6 +8,8 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
+use dnseal_core::processes::Mark;
+use dnseal_core::processes::Processes;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
@@ -37,6 +39,8 @@ pub(super) struct Session {
     child: Child,
     log: Log,
     next_id: u64,
+    /// Until it has ended well.
+    processes: Option<Processes>,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
     warned: bool,
@@ -73,7 +77,11 @@ impl Session {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         program::contain(&mut command);
+        let mark = Mark::of_this_run();
+        let (name, value) = mark.variable();
+        command.env(name, value);
         let mut child = command.spawn().map_err(CallError::NotStarted)?;
+        let processes = Some(Processes::of(&child, mark));
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -87,6 +95,7 @@ impl Session {
             child,
             log,
             next_id: 1,
+            processes,
             stdin: Some(stdin),
             stdout: BufReader::new(stdout),
             warned: false,
@@ -203,7 +212,10 @@ impl Session {
 
     fn kill(&mut self) {
         self.busy = true;
-        program::kill(&mut self.child);
+        // Ends them.
+        drop(self.processes.take());
+        // One that has ended is what is wanted.
+        let _ = self.child.start_kill();
     }
 }
 
@@ -226,6 +238,7 @@ impl Drop for Session {
             let began = Instant::now();
             while began.elapsed() < FAREWELL {
                 if !matches!(self.child.try_wait(), Ok(None)) {
+                    self.processes.take().map(Processes::leave);
                     return;
                 }
                 std::thread::sleep(LOOK_AGAIN);

@@ -1,16 +1,23 @@
 //! One run of a program from its start to its end: what it wrote, how it ended, and that it does end.
+//!
+//! It is over when its own process is. What that has left in the background may hold its standard output open for ever, and is left
+//! alone, because it may be meant to go on; of a program that did not end in time nothing is left.
 
 use std::process::ExitStatus;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use dnseal_core::dns::ProviderError;
+use dnseal_core::processes::Mark;
+use dnseal_core::processes::Processes;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::BufReader;
 use tokio::process::Command;
 
-use crate::program;
 use crate::program::Log;
 
 /// What is to be run for whom.
@@ -45,6 +52,9 @@ impl Call<'_> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        let mark = Mark::of_this_run();
+        let (name, value) = mark.variable();
+        command.env(name, value);
         let mut child = command
             .spawn()
             .map_err(|error| refused(format!("it cannot be started: {error}")))?;
@@ -52,24 +62,39 @@ impl Call<'_> {
         if let Some(stderr) = child.stderr.take() {
             tokio::spawn(log.clone().follow(BufReader::new(stderr)));
         }
-        let stdout = child.stdout.take();
-        let running = async {
-            let output = read_some(stdout).await;
-            (child.wait().await, output)
-        };
-        let (status, output) = match tokio::time::timeout(self.timeout, running).await {
-            Ok((Ok(status), output)) => (status, output),
-            Ok((Err(error), _)) => return Err(refused(error.to_string())),
+        let output = Arc::<Mutex<Vec<u8>>>::default();
+        let reading = tokio::spawn(read_some(child.stdout.take(), output.clone()));
+        let processes = Processes::of(&child, mark);
+        let status = match tokio::time::timeout(self.timeout, child.wait()).await {
+            Ok(Ok(status)) => status,
+            Ok(Err(error)) => return Err(refused(error.to_string())),
             Err(_) => {
-                program::kill(&mut child);
-                return Err(ProviderError::Unreachable {
+                // Whether it has ended then makes no difference any more.
+                let _ = processes.end(&mut child, GRACE).await;
+                processes.leave();
+                return Err(ProviderError::Failed {
                     detail: format!(
                         "it did not end within {}s, and was stopped",
                         self.timeout.as_secs_f64()
                     ),
                     endpoint: self.endpoint.clone(),
+                    hint: Some(match log.last() {
+                        Some(last) => {
+                            format!("it last said \"{last}\"; `timeout` gives it more time")
+                        }
+                        None => {
+                            "run it by hand to see what it waits for; `timeout` gives it more time"
+                                .to_owned()
+                        }
+                    }),
                 });
             }
+        };
+        processes.leave();
+        let _ = tokio::time::timeout(LAST_WORDS, reading).await;
+        let output = {
+            let output = output.lock().unwrap_or_else(PoisonError::into_inner);
+            String::from_utf8_lossy(&output).into_owned()
         };
         let mut said = Vec::new();
         if !status.success() {
@@ -101,19 +126,19 @@ impl Ended {
 }
 
 /// The beginning of what comes; the rest is read and forgotten, so that the program does not wait for us.
-async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut stream) = stream else {
-        return String::new();
-    };
-    let mut kept = Vec::new();
+async fn read_some(stream: Option<impl AsyncRead + Unpin>, kept: Arc<Mutex<Vec<u8>>>) {
+    let Some(mut stream) = stream else { return };
     let mut buffer = vec![0; 8 << 10];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         let room = MAX_OUTPUT.saturating_sub(kept.len());
         kept.extend(buffer.iter().take(count.min(room)));
     }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// Scripts sleep for propagation, and some print what an API answered.
 const MAX_OUTPUT: usize = 16 << 10;
+/// How long output may come after the end of the program: what was written before it is there at once.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// From being asked to end to being killed: time to remove a temporary file.
+const GRACE: Duration = Duration::from_secs(1);

@@ -7,6 +7,8 @@ use std::sync::PoisonError;
 
 use dnseal_core::event::Events;
 use dnseal_core::event::What;
+use secrecy::ExposeSecret;
+use secrecy::SecretString;
 use tokio::io::AsyncBufRead;
 use tokio::io::AsyncBufReadExt;
 
@@ -96,6 +98,11 @@ impl Log {
         self.secrets.scrub(text)
     }
 
+    /// Whether a value that nobody has called a secret, but might be one, is taken out: one so short is a word, such as `tty` or `yes`.
+    pub(crate) fn may_be_secret(value: &SecretString) -> bool {
+        value.expose_secret().len() >= SHORTEST_SECRET
+    }
+
     /// Words of a plugin for a message: without secrets, on one line, not endless.
     pub(crate) fn words(&self, text: &str) -> String {
         let text = self.scrub(text);
@@ -179,6 +186,7 @@ fn visible(c: char) -> char {
 
 const LOG_LINE: usize = 8 << 10;
 const EXCERPT: usize = 80;
+const SHORTEST_SECRET: usize = 6;
 const MESSAGE: usize = 1000;
 const LAST_LINES: usize = 20;
 const MAX_LINES: usize = 10_000;

@@ -1,13 +1,13 @@
 //! Programs of others that serve a provider: which may be run, in what surroundings, and how they end.
 //!
 //! They get a clean environment, so that no setting of another provider is in it, a working directory that nobody removes, and a
-//! process group of their own, so that Ctrl-C at the terminal does not reach them in the middle of a write.
+//! process group of their own, so that Ctrl-C at the terminal does not reach them in the middle of a write. Their mark
+//! (`dnseal_core::processes`) lets this run end all that they have started, and a later run see what a killed one has left.
 
 mod call;
 mod log;
 pub(crate) mod trust;
 
-use tokio::process::Child;
 use tokio::process::Command;
 
 pub(crate) use call::Call;
@@ -27,20 +27,6 @@ pub(crate) fn contain(command: &mut Command) {
         .kill_on_drop(true);
     #[cfg(unix)]
     command.process_group(0);
-}
-
-/// Ends a program, and what it has started with it.
-pub(crate) fn kill(child: &mut Child) {
-    #[cfg(unix)]
-    if let Some(pid) = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .and_then(rustix::process::Pid::from_raw)
-    {
-        // That it is gone already is no error.
-        let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-    }
-    let _ = child.start_kill();
 }
 
 /// What programs that these programs start are looked for in; they themselves are not looked for.

@@ -37,7 +37,7 @@ impl Scripts {
     }
 }
 
-const SCRIPTS: [(&str, &str); 9] = [
+const SCRIPTS: [(&str, &str); 10] = [
     (
         "fails",
         "  _info \"about to\"\n  _err \"No such zone.\"\n  _err \"Please make one.\"\n  return 1\n",
@@ -52,6 +52,10 @@ const SCRIPTS: [(&str, &str); 9] = [
         "  _get \"https://127.0.0.1:1/\" || { _err \"no answer of the API\"; return 1; }\n",
     ),
     ("lacks", "  program-that-is-not-there \"$2\" || return 1\n"),
+    (
+        "later",
+        "  _function_of_a_later_acme_sh \"$2\" || return 1\n",
+    ),
     (
         "leaks",
         "  _err \"the token is $TEST_Token at $TEST_SERVER\"\n  return 1\n",

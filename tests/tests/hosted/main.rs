@@ -8,6 +8,7 @@
 )]
 
 mod canary;
+mod left;
 mod scripts;
 mod server;
 
@@ -214,10 +215,7 @@ async fn a_script_that_fails_says_so() {
     let error = apply("prompts").await;
     assert!(error.to_string().contains("nobody answered"), "{error}");
     let error = apply("hangs").await;
-    assert!(
-        matches!(error, ProviderError::Unreachable { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, ProviderError::Failed { .. }), "{error:?}");
     let error = apply("no-curl").await;
     assert!(
         error.to_string().contains("curl-that-is-not-there"),

@@ -29,6 +29,21 @@ impl Scripts {
         self.dir.path().join(name).display().to_string()
     }
 
+    /// Makes the pipe that some scripts wait at.
+    pub(crate) fn with_gate(self) -> Self {
+        let made = std::process::Command::new("mkfifo")
+            .arg(self.path("gate"))
+            .status()
+            .unwrap();
+        assert!(made.success());
+        self
+    }
+
+    /// Lets whoever waits at the pipe go on.
+    pub(crate) fn open_gate(&self) {
+        std::fs::write(self.path("gate"), "go\n").unwrap();
+    }
+
     pub(crate) fn key(&self) -> &TsigKey {
         &self.key
     }
@@ -78,7 +93,7 @@ impl Scripts {
     }
 }
 
-const SCRIPTS: [(&str, &str); 15] = [
+const SCRIPTS: [(&str, &str); 18] = [
     (
         "exec",
         r#"case $1 in present) what="add $2 60" ;; cleanup) what="delete $2" ;; *) exit 9 ;; esac
@@ -144,6 +159,31 @@ exec "$here/exec" "$@"
         "read -r answer || { echo 'nobody answered' >&2; exit 1; }\n",
     ),
     ("hangs", "sleep 1000\n"),
+    // What it leaves behind has its standard output, and goes on until somebody writes to `gate`.
+    (
+        "leaves",
+        r#"(read -r word <"$here/gate"; echo "$word" >"$here/heard") &
+echo done
+"#,
+    ),
+    // So does this one, in a session of its own, and it does not end either.
+    (
+        "leaves-and-hangs",
+        r#"echo start >>"$here/starts"
+setsid sh -c "echo \$\$ >$here/pid; sleep 1000" &
+wait
+"#,
+    ),
+    // The first call writes when `gate` is written to, and says before that it is there.
+    (
+        "late",
+        r#"if mkdir "$here/first" 2>/dev/null; then
+    echo "$$" >"$here/pid.new" && mv "$here/pid.new" "$here/pid"
+    read -r word <"$here/gate"
+fi
+exec "$here/exec" "$@"
+"#,
+    ),
     ("no-curl", "curl-that-is-not-there https://dns.example\n"),
     ("leaks", "echo \"the key is $KEY\" >&2\nexit 1\n"),
     ("fails-at-b", "[ \"$3\" != b ]\n"),

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use dnseal_core::dns::{
-    Applied, DnsProvider, Handle, Outcome, ProviderError, Receipt, Settlement, TxtChange, Zone,
+    Applied, DnsProvider, Handle, NamedProvider, Outcome, ProviderError, Receipt, Settlement,
+    TxtChange, Zone, ZoneWriters,
 };
 use dnseal_core::event::{Events, What};
 use dnseal_providers::{Context, plugin::describe};
 use dnseal_tests::{Misbehaving, added, name, removed, value, wait_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::{OWNER, ZONE};
 
@@ -49,6 +51,9 @@ fn what_cannot_be_started_says_why() {
         ("old-rpc", &["\"1.0\"", "\"2.0\""]),
         ("takes-my-key", &["`command`", "dnseal's own"]),
         ("no-ttl", &["`ttl` is 0"]),
+        ("no-values", &["`max_values` is 0"]),
+        ("no-changes", &["`max_changes` is 0"]),
+        ("settled-before", &["`settle` is -1"]),
     ] {
         let error = Misbehaving::new(mode).kind().unwrap_err();
         for part in parts {
@@ -83,6 +88,7 @@ async fn broken_answers_are_errors_that_trying_again_does_not_mend() {
         ("garbage", "`Traceback (most recent call last): [redacted]`"),
         ("floods", "more than 4 MiB"),
         ("forgets-one", "2 changes with 1 outcomes"),
+        ("odd-status", "unknown variant `odd`"),
         ("empty", "neither `result` nor `error`"),
     ] {
         let plugin = Misbehaving::new(mode);
@@ -108,6 +114,40 @@ async fn a_wrong_zone_is_an_error() {
     let provider = plugin.provider(&[]);
     let error = provider.zone_of(&name(OWNER)).await.unwrap_err();
     assert!(error.to_string().contains("elsewhere.test"), "{error}");
+    // How it is called where it is configured, and nothing of lines, which were right.
+    assert!(error.to_string().contains("the plugin `test`"), "{error}");
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("docs/plugin-protocol.md"), "{hint}");
+}
+
+#[test]
+fn one_that_takes_more_than_it_is_told_to_takes_turns() {
+    let capabilities = |mode| Misbehaving::new(mode).provider(&[]).capabilities();
+    assert!(capabilities("exclusive").takes_turns());
+    assert!(!capabilities("well-behaved").takes_turns());
+}
+
+/// Who dies whenever it is asked is not started for minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_always_dies_is_given_up_soon() {
+    let plugin = Misbehaving::new("dies-always");
+    let writers = ZoneWriters::new(Events::silent());
+    let provider = NamedProvider {
+        name: "it".to_owned(),
+        provider: plugin.provider(&[]),
+    };
+    let changes = vec![added(OWNER, "a"), added(OWNER, "b")];
+    let cancel = CancellationToken::new();
+    let submission = writers.submit(&provider, &zone(), changes, &cancel);
+    let written = submission.written().await.unwrap();
+    for result in written.results {
+        let error = result.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("out of memory"), "{text}");
+        assert!(!error.hint().unwrap().contains("PROXY"), "{error:?}");
+    }
+    // The first said what it is, each of three tries had one more.
+    assert_eq!(plugin.starts(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,10 +202,9 @@ async fn an_answer_that_does_not_come_is_retryable_and_the_next_process_does_it(
     let never = plugin.provider(&[("plugin-timeout", "1")]);
     let began = Instant::now();
     let error = apply(&*never, &[added(OWNER, "a")]).await.unwrap_err();
-    assert!(
-        matches!(error, ProviderError::Unreachable { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, ProviderError::Failed { .. }), "{error:?}");
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("`plugin-timeout`"), "{hint}");
     assert!(began.elapsed() < Duration::from_secs(20));
 }
 

@@ -109,7 +109,8 @@ pub(super) fn kind_of(
         (Some(command), _) => described(&command),
         (None, Some(command)) => {
             let words = words(&command)?;
-            describe(provider.kind.kind, words).map_err(|error| in_file(error, COMMAND))
+            describe(provider.kind.kind, words)
+                .map_err(|error| in_file(error.called(&provider.name), COMMAND))
         }
         (None, None) => kind_named(config, provider.kind.kind, set),
     }

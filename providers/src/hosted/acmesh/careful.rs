@@ -476,6 +476,7 @@ impl DnsProvider for Careful {
         Capabilities {
             exclusive: true,
             max_values: self.max_values,
+            outlives: Some(self.host.timeout),
             overwrites: self.removal == Removal::Nothing,
             // Each script has its own, and they are short.
             ..Capabilities::new(60, WriteSafety::ReadModifyWrite)

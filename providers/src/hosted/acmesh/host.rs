@@ -20,6 +20,7 @@ use secrecy::SecretString;
 use tokio::process::Command;
 
 use crate::hosted::acmesh::KIND_NAME;
+use crate::hosted::acmesh::header::Header;
 use crate::hosted::acmesh::kept::Kept;
 use crate::program;
 use crate::program::Call;
@@ -41,10 +42,18 @@ pub(super) struct Host {
 }
 
 /// What a script says, without the values of variables that are not known to be public.
-pub(super) fn log(env: &[(String, SecretString)], public: &[&str], events: Events) -> Log {
+pub(super) fn log(env: &[(String, SecretString)], header: &Header, events: Events) -> Log {
+    let is_secret = |name: &String, value: &SecretString| match header
+        .options
+        .iter()
+        .find(|option| option.name == *name)
+    {
+        Some(option) => !option.is_public(),
+        None => Log::may_be_secret(value),
+    };
     let secrets: Secrets = env
         .iter()
-        .filter(|(name, _)| !public.contains(&name.as_str()))
+        .filter(|(name, value)| is_secret(name, value))
         .map(|(_, value)| value.clone())
         .collect();
     Log::new(KIND_NAME, events, secrets)
@@ -222,6 +231,11 @@ impl Host {
         }
     }
 
+    /// Whether a shell that misses this misses something of acme.sh's: its functions begin like that, and no program does.
+    fn is_function(&self, name: &str) -> bool {
+        name.starts_with('_') || name.starts_with(&self.name)
+    }
+
     /// What went wrong, as far as acme.sh's own messages tell it.
     fn failure(&self, ended: &Ended) -> ProviderError {
         let endpoint = self.endpoint();
@@ -236,7 +250,20 @@ impl Host {
                 )),
             };
         }
-        if let Some(program) = ended.said.iter().find_map(|line| missing(line)) {
+        let missing = ended.said.iter().find_map(|line| missing(line));
+        if let Some(function) = missing.filter(|name| self.is_function(name)) {
+            return ProviderError::Misconfigured {
+                detail: format!(
+                    "{endpoint} needs the function `{function}`, which {} does not have: {detail}",
+                    self.library.display()
+                ),
+                hint: Some(
+                    "install the whole of acme.sh, in a version that the script is for; `home` says where it is"
+                        .to_owned(),
+                ),
+            };
+        }
+        if let Some(program) = missing {
             return ProviderError::Misconfigured {
                 detail: format!(
                     "{endpoint} needs the program `{program}`, which is not there: {detail}"

@@ -195,12 +195,6 @@ fn build(settings: &Checked, context: &Context) -> Result<Arc<dyn DnsProvider>, 
     let (name, path) = home.script(wanted)?;
     let text = read(&name, &path)?;
     let header = Header::parse(&name, &text);
-    let public: Vec<&str> = header
-        .options
-        .iter()
-        .filter(|option| option.is_public())
-        .map(|option| option.name.as_str())
-        .collect();
     let named = settings.kind().settings.iter().filter(|s| !s.is_map());
     let mut env: Vec<(String, SecretString)> = named
         .filter_map(|setting| {
@@ -218,7 +212,7 @@ fn build(settings: &Checked, context: &Context) -> Result<Arc<dyn DnsProvider>, 
     }
     let host = Host {
         library: home.library,
-        log: host::log(&env, &public, context.events().clone()),
+        log: host::log(&env, &header, context.events().clone()),
         name: name.clone(),
         script: path,
         timeout: settings
