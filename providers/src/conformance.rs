@@ -56,14 +56,19 @@ async fn play(
     for &case in cases {
         let began = Instant::now();
         let mut bench = Bench::new(provider, options, peculiar, case);
-        let verdict = match bench.play(case).await {
-            Ok(()) => bench.clean().await,
-            Err(verdict) => {
-                // The case's own verdict says more than that of the cleaning.
-                let _ = bench.clean().await;
-                Err(verdict)
+        let verdict = bench.play(case).await;
+        let cleaned = bench.clean().await;
+        let left = bench.left().await;
+        // The case's own verdict says more than that of the cleaning.
+        let (left, gone) = match left {
+            Ok(left) if left.is_empty() => (left, Ok(())),
+            Ok(left) => {
+                let reason = still_there(&left);
+                (left, Err(Verdict::Fail(reason)))
             }
+            Err(verdict) => (Vec::new(), Err(verdict)),
         };
+        let verdict = verdict.and(cleaned).and(gone);
         let result = CaseResult {
             name: case.name(),
             outcome: match verdict {
@@ -71,6 +76,7 @@ async fn play(
                 Err(Verdict::Fail(reason)) => Outcome::Fail(reason),
                 Err(Verdict::NotSupported(reason)) => Outcome::NotSupported(reason),
             },
+            left,
             took: began.elapsed(),
         };
         let flow = tell(&result);
@@ -142,6 +148,8 @@ pub type Reading = Pin<Box<dyn Future<Output = Result<Vec<TxtValue>, String>> + 
 pub struct CaseResult {
     /// The case, such as `remove-one-of-two`.
     pub name: &'static str,
+    /// Values that the case has written, that were removed again and that are still there.
+    pub left: Vec<(DomainName, TxtValue)>,
     /// Whether the provider does it.
     pub outcome: Outcome,
     /// How long it took, with cleaning.
@@ -220,6 +228,13 @@ impl Case {
             Self::TwoValues => "two-values-at-one-name",
             Self::UnknownZone => "unknown-zone",
         }
+    }
+}
+
+fn still_there(left: &[(DomainName, TxtValue)]) -> String {
+    match left {
+        [(owner, value)] => format!("{value} is still at {owner} after its removal"),
+        all => format!("{} values are still there after their removal", all.len()),
     }
 }
 

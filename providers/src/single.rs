@@ -15,6 +15,7 @@ use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Handle;
 use dnseal_core::dns::Origin;
 use dnseal_core::dns::Outcome;
+use dnseal_core::dns::ProbeAt;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::Receipt;
 use dnseal_core::dns::TxtChange;
@@ -33,11 +34,7 @@ pub(crate) trait Single: fmt::Debug + Send + Sync {
 
     /// What the contract can do; by most nothing but adding and removing.
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            unconfirmed: true,
-            // The contract has no word for it, so that it is the script's.
-            ..Capabilities::new(60, WriteSafety::ReadModifyWrite)
-        }
+        plain_capabilities()
     }
 
     /// Where an alias has to lead from a challenge name; as in [`DnsProvider::alias_for`].
@@ -56,6 +53,22 @@ pub(crate) trait Single: fmt::Debug + Send + Sync {
         challenge: &Challenge,
         batch: &Batch,
     ) -> Result<Option<String>, ProviderError>;
+}
+
+/// Of a contract that has no word for what it can do, so that it is up to the script.
+pub(crate) fn plain_capabilities() -> Capabilities {
+    Capabilities {
+        unconfirmed: true,
+        ..Capabilities::new(60, WriteSafety::ReadModifyWrite)
+    }
+}
+
+/// The same for one that writes at `_acme-challenge.DOMAIN` and nowhere else.
+pub(crate) fn challenge_names_only(plain: Capabilities) -> Capabilities {
+    Capabilities {
+        probe: ProbeAt::Owner,
+        ..plain
+    }
 }
 
 /// The challenge that a value answers, as the contracts name it.

@@ -47,8 +47,12 @@ impl World {
     }
 
     fn issue(&self, names: &[&str]) -> Dnseal {
+        self.command("issue", names)
+    }
+
+    fn command(&self, command: &str, names: &[&str]) -> Dnseal {
         self.dnseal()
-            .arg("issue")
+            .arg(command)
             .args(names)
             .arg("--ca")
             .arg(self.pebble.directory_url())
@@ -140,6 +144,16 @@ async fn the_first_use_says_what_to_set_and_the_next_issues() {
     assert_eq!(world.acme_dns.updates().len(), 3);
     let run = world.issue(&names).arg("--force").run();
     assert_eq!(run.code(), 0, "{run:?}");
+
+    // A probe would push a value out, and stay.
+    let updates = world.acme_dns.updates().len();
+    let run = world.command("doctor", &names).run();
+    assert_eq!(run.code(), 0, "{run:?}");
+    assert!(
+        run.stdout.contains("not probed, because a value pushes"),
+        "{run:?}"
+    );
+    assert_eq!(world.acme_dns.updates().len(), updates);
 }
 
 /// Three names are delegated to one account, which has room for two values.

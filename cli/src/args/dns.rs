@@ -5,6 +5,7 @@ use clap::Subcommand;
 
 use crate::args::ProbeArgs;
 use crate::args::ProviderArgs;
+use crate::args::TrustArgs;
 
 /// What to do in DNS.
 #[derive(Debug, Subcommand)]
@@ -102,6 +103,8 @@ pub(crate) struct ZoneArgs {
     #[command(flatten)]
     pub(crate) provider: ProviderArgs,
     #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+    #[command(flatten)]
     pub(crate) probe: ProbeArgs,
 }
 
@@ -117,6 +120,8 @@ pub(crate) struct CheckArgs {
     /// Look again until every server has the value, or the time is over
     #[arg(long, requires = "value")]
     pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     #[command(flatten)]
     pub(crate) probe: ProbeArgs,
 }

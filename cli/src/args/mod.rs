@@ -51,6 +51,7 @@ pub(crate) use provider::ProbeArgs;
 pub(crate) use provider::ProviderArgs;
 pub(crate) use provider::ProviderCommand;
 pub(crate) use provider::TestArgs;
+pub(crate) use provider::TrustArgs;
 pub(crate) use renew::RenewArgs;
 pub(crate) use revoke::RevokeArgs;
 pub(crate) use run::LogFormat;

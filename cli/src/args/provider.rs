@@ -8,6 +8,7 @@ use clap::Subcommand;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::config::Config;
 use crate::env_vars;
 
 /// Which provider writes, without or over a configuration file.
@@ -93,6 +94,23 @@ pub(crate) struct ProbeArgs {
     pub(crate) family: Option<String>,
 }
 
+/// Whom to trust, where no CA is asked.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct TrustArgs {
+    /// Trust the HTTPS and TLS of providers and resolvers through this PEM file too (repeatable)
+    #[arg(long, value_name = "FILE", env = env_vars::CA_ROOT, hide_env_values = true)]
+    ca_root: Vec<PathBuf>,
+}
+
+impl TrustArgs {
+    /// These files, and those of the configuration.
+    pub(crate) fn roots(&self, config: &Config) -> Vec<PathBuf> {
+        let given = self.ca_root.iter();
+        let given = given.filter(|path| !path.as_os_str().is_empty());
+        given.chain(config.roots()).cloned().collect()
+    }
+}
+
 /// What to say about providers.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProviderCommand {
@@ -143,6 +161,8 @@ pub(crate) struct TestArgs {
     /// How long a change may take to be seen at the name servers, such as 2m
     #[arg(long, value_name = "DURATION", default_value = "1m")]
     pub(crate) patience: String,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     #[command(flatten)]
     pub(crate) probe: ProbeArgs,
 }

@@ -217,7 +217,9 @@ async fn values(app: &App, args: &OwnerArgs) -> Result<Report, CliError> {
 
 fn zones(app: &App, work: &Work, args: &ZoneArgs) -> Result<std::sync::Arc<Zones>, CliError> {
     let probing = settings::probing(&args.probe, &app.config)?;
-    let context = work.context(app.config.roots())?;
+    let roots = args.trust.roots(&app.config);
+    probing.trust(&roots);
+    let context = work.context(&roots)?;
     let providers = settings::providers(
         &args.provider,
         &app.config,

@@ -89,6 +89,12 @@ impl DiscoveryOptions {
         own.map_or(Family::Both, |(_, ways)| ways.family)
     }
 
+    /// Whether servers were given for `name` or a zone above it.
+    fn has_own_servers(&self, name: &DomainName) -> bool {
+        let mut zones = self.zone_nameservers.iter();
+        zones.any(|(zone, _)| name.is_within(zone))
+    }
+
     /// The resolvers of its own that a zone above `name` has.
     fn own_resolvers(&self, name: &DomainName) -> Option<&(DomainName, Vec<SocketAddr>)> {
         let zones = self.zone_resolvers.iter();

@@ -49,11 +49,11 @@ impl Discovery {
     /// Asks the recursive resolvers about the apex of `zone`, one after the other until one answers; those over HTTPS or TLS where
     /// port 53 is closed.
     ///
-    /// Where the user named servers to ask instead, and no resolver, nobody is asked.
+    /// Where the user named servers to ask instead, for all zones or for this one, and no resolver, nobody is asked.
     pub async fn dnssec(&self, zone: &DomainName) -> Dnssec {
         let resolvers: Vec<Upstream> = match self.scouts(zone) {
             Some(encrypted) => encrypted.to_vec(),
-            None => match self.public_resolvers() {
+            None => match self.public_resolvers(zone) {
                 Ok(plain) => plain.into_iter().map(Upstream::Resolver).collect(),
                 Err(reason) => return Dnssec::Unknown { reason },
             },

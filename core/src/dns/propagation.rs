@@ -35,6 +35,7 @@ use self::verdict::Panel;
 pub use self::verdict::Quorum;
 pub use self::verdict::Unusable;
 pub use self::verdict::Verdict;
+pub use self::verdict::Witness;
 use self::watch::Watch;
 use crate::dns::DomainName;
 use crate::dns::TxtValue;
@@ -210,6 +211,19 @@ impl Propagation {
         !policy.recursive_too.is_empty() || policy.looks_at_resolvers(zone)
     }
 
+    /// Who is asked in a look at this owner name of this zone: the zone's servers, or resolvers where these cannot be asked.
+    pub fn witnesses(&self, owner: &DomainName, zone: &ZoneServers) -> Vec<Witness> {
+        self.panel(owner, zone).0
+    }
+
+    fn panel(&self, owner: &DomainName, zone: &ZoneServers) -> Panel {
+        let policy = self.policy_for(owner);
+        match policy.looks_at_resolvers(zone) {
+            true => Panel::resolvers(&policy.resolvers),
+            false => Panel::servers(zone, policy.family),
+        }
+    }
+
     /// Waits until every name is proven, and for the settle time after that.
     ///
     /// # Errors
@@ -283,18 +297,11 @@ impl Propagation {
 
     /// Looks once at every address, whatever it says. Broken servers are passed over at once.
     pub async fn look(&self, wanted: &[Wanted]) -> Report {
-        let panels = wanted.iter().map(|wanted| {
-            let policy = self.policy_for(&wanted.owner);
-            let panel = match policy.looks_at_resolvers(&wanted.zone) {
-                true => Panel::resolvers(&policy.resolvers),
-                false => Panel::servers(&wanted.zone, policy.family),
-            };
-            Asked {
-                wanted: wanted.clone(),
-                panel,
-                quorum: policy.quorum,
-                advice: Advice::Passing,
-            }
+        let panels = wanted.iter().map(|wanted| Asked {
+            wanted: wanted.clone(),
+            panel: self.panel(&wanted.owner, &wanted.zone),
+            quorum: self.policy_for(&wanted.owner).quorum,
+            advice: Advice::Passing,
         });
         let now = Instant::now();
         let watch = Watch::new(self, panels.collect(), Duration::ZERO, now);
@@ -369,14 +376,14 @@ impl PropagationError {
             return None;
         };
         let name = report.unproven().next()?;
-        match (name.values.first(), name.was_heard()) {
-            (Some(value), true) => Some(format!(
-                "{diagnosis}; see `dnseal dns check {} --value {} --watch`",
-                name.owner,
-                quoted(&value.to_string())
-            )),
-            _ => Some(diagnosis),
-        }
+        Some(match name.was_heard() {
+            // The values of this run are taken out again, and would be looked for in vain.
+            true => format!(
+                "{diagnosis}; `dnseal doctor` tries it without an order, and `dnseal dns set {owner} VALUE` adds a value that stays, for `dnseal dns check {owner} --value VALUE --watch`",
+                owner = name.owner
+            ),
+            false => diagnosis,
+        })
     }
 
     /// What is behind it, for who watches already.
@@ -428,15 +435,6 @@ fn why_behind(row: &Row, newest: Option<u32>) -> String {
         _ => format!(
             "{server} answers otherwise ({verdict}): it may not have taken over the newest version of the zone"
         ),
-    }
-}
-
-/// A word as a shell reads it back.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }
 

@@ -97,6 +97,8 @@ pub struct Capabilities {
     pub outlives: Option<Duration>,
     /// Whether values leave a name only as later ones push them out: a removal is done when nobody needs the value any more.
     pub overwrites: bool,
+    /// Where a value may go that is only to show whether one can be written.
+    pub probe: ProbeAt,
     /// The TTL in seconds for challenge values: the smallest it allows unless configured.
     pub ttl: u32,
     /// How long to let a change settle after the evidence is there, for anycast services.
@@ -118,6 +120,7 @@ impl Capabilities {
             max_values: None,
             outlives: None,
             overwrites: false,
+            probe: ProbeAt::Below,
             ttl,
             settle: Duration::ZERO,
             tells_settled: false,
@@ -140,6 +143,17 @@ impl Capabilities {
 /// Where an owner name holds fewer values than this, two orders do not fit beside each other; an order rarely needs more than
 /// two values at one name.
 const FEW: usize = 16;
+
+/// Where a value may go that answers no challenge.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ProbeAt {
+    /// To a name below the challenge's owner, where nobody looks for it.
+    Below,
+    /// Nowhere, for this reason.
+    Nowhere(&'static str),
+    /// To the challenge's owner itself, because nothing else is written.
+    Owner,
+}
 
 /// What happens when two machines write one owner name at once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -160,6 +160,20 @@ impl Zones {
         })
     }
 
+    /// The same for values that have to be proven: also says beforehand when nothing can prove them.
+    pub async fn place_to_prove(&self, owner: &DomainName) -> Result<Place, PlaceError> {
+        let place = self.place(owner).await?;
+        let owner = &place.location.owner;
+        let provider = &place.provider.provider;
+        if self.policy_for(owner).mode == Mode::Provider && !provider.capabilities().tells_settled {
+            return Err(PlaceError::Wordless {
+                endpoint: provider.endpoint(),
+                owner: owner.clone(),
+            });
+        }
+        Ok(place)
+    }
+
     /// Where the provider of a challenge name wants an alias of it to lead; none where it has no wish. May prepare that place.
     pub async fn alias_for(&self, owner: &DomainName) -> Result<Option<DomainName>, PlaceError> {
         let provider = self.routes.provider_for(owner)?;
@@ -550,6 +564,16 @@ pub enum PlaceError {
     /// No provider is configured for it.
     #[error(transparent)]
     Route(#[from] RouteError),
+    /// The provider's word is to be the proof, and it has none to give.
+    #[error(
+        "the proof that a value is served at {owner} is to be the provider's word, and {endpoint} never says so"
+    )]
+    Wordless {
+        /// The provider.
+        endpoint: String,
+        /// The final owner name.
+        owner: DomainName,
+    },
     /// The provider would write into a zone that nobody asks.
     #[error("{endpoint} holds {owner} in its zone {held}, but DNS serves it from {served}")]
     ZoneMismatch {
@@ -573,6 +597,7 @@ impl PlaceError {
             Self::AliasWanted { .. }
             | Self::NotDelegated { .. }
             | Self::Route(_)
+            | Self::Wordless { .. }
             | Self::ZoneMismatch { .. } => false,
         }
     }
@@ -602,6 +627,7 @@ impl PlaceError {
                 Some(format!("set `{} CNAME {}`", owner.fqdn(), target.fqdn()))
             }
             Self::Route(error) => error.hint(),
+            Self::Wordless { .. } => Some("choose another proof with `--propagation`".to_owned()),
             Self::ZoneMismatch { held, served, .. } if served.is_within(held) => Some(format!(
                 "{served} is delegated away from {held}; configure the provider that holds {served}"
             )),

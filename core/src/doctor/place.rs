@@ -23,7 +23,7 @@ pub(super) async fn check(zones: &Zones, request: &Request) -> (Vec<Finding>, Ve
         .collect();
     let looked: Vec<_> = futures::stream::iter(owners)
         .map(|owner| async move {
-            let place = zones.place(&owner).await;
+            let place = zones.place_to_prove(&owner).await;
             (owner, place)
         })
         .buffered(CONCURRENT)
@@ -104,7 +104,7 @@ fn check_of(error: &PlaceError) -> Check {
         PlaceError::Provider(ProviderError::Clock { .. }) => Check::Clock,
         PlaceError::Provider(ProviderError::RateLimited { .. }) => Check::Limits,
         PlaceError::Provider(_) => Check::Provider,
-        PlaceError::Route(_) => Check::Routing,
+        PlaceError::Route(_) | PlaceError::Wordless { .. } => Check::Routing,
         _ => Check::Delegation,
     }
 }

@@ -7,6 +7,7 @@ use super::Finding;
 use crate::dns::Mode;
 use crate::dns::NameReport;
 use crate::dns::Place;
+use crate::dns::ProbeAt;
 use crate::dns::PropagationPolicy;
 use crate::dns::ProviderError;
 use crate::dns::Report;
@@ -29,25 +30,31 @@ pub(super) async fn check(
     places: &[Place],
     cancel: &CancellationToken,
 ) -> Vec<Finding> {
-    let by_hand = |place: &&Place| place.provider.provider.capabilities().by_person.is_some();
-    let (persons, places): (Vec<&Place>, Vec<&Place>) = places.iter().partition(by_hand);
-    let places: Vec<Place> = places.into_iter().cloned().collect();
-    let mut found: Vec<Finding> = persons
-        .into_iter()
-        .map(|place| {
-            let owner = &place.location.owner;
-            Finding::ok(
+    let mut found = Vec::new();
+    let mut to_try: Vec<Place> = Vec::new();
+    for place in places {
+        match reason_not_to_try(place) {
+            Some(reason) => found.push(Finding::ok(
                 Check::Probe,
-                owner,
-                "a person sets the value, so none was tried",
-            )
-        })
-        .collect();
-    if places.is_empty() {
-        return found;
+                &place.location.owner,
+                format!("not probed, because {reason}"),
+            )),
+            None => to_try.push(place.clone()),
+        }
     }
-    found.extend(tried(engine, request, &places, cancel).await);
+    if !to_try.is_empty() {
+        found.extend(tried(engine, request, &to_try, cancel).await);
+    }
     found
+}
+
+fn reason_not_to_try(place: &Place) -> Option<&'static str> {
+    let capabilities = place.provider.provider.capabilities();
+    match capabilities.probe {
+        _ if capabilities.by_person.is_some() => Some("a person sets the value"),
+        ProbeAt::Nowhere(reason) => Some(reason),
+        ProbeAt::Below | ProbeAt::Owner => None,
+    }
 }
 
 async fn tried(
@@ -81,7 +88,7 @@ fn findings(engine: &Engine, trial: &Trial) -> Vec<Finding> {
             Finding::ok(
                 Check::Provider,
                 &about,
-                match first.at_owner {
+                match first.at_owner && !first.only_there {
                     true => "a probe value was written; the name below it was refused",
                     false => "a probe value was written",
                 },
@@ -158,7 +165,7 @@ fn proven(about: &str, report: &Report, policy: &PropagationPolicy) -> Finding {
     }
 }
 
-/// Some servers show the value and others do not, or none does.
+/// Some servers show the value and others do not, or none does. Where a server has answered without it, an order would wait for it in vain.
 fn late(about: &str, name: &NameReport) -> Finding {
     if name.rung == Some(Rung::Provider) {
         return Finding::failure(
@@ -176,12 +183,13 @@ fn late(about: &str, name: &NameReport) -> Finding {
     let without = name.rows.iter().filter(|row| !has_it(row));
     let table: Vec<String> = without.map(said).collect();
     if name.rows.iter().any(|row| has_it(&row)) {
-        return Finding::warning(
-            Check::Probe,
-            about,
-            format!("some {who}s show it, and not {}", table.join("; ")),
-        )
-        .fix("an order waits for them until `--propagation-timeout`; a secondary that stays behind is not notified of changes");
+        let message = format!("some {who}s show it, and not {}", table.join("; "));
+        let lacks_it = |row: &Row| row.verdict.as_ref().is_some_and(Verdict::lacks_it);
+        return match who == "name server" || name.rows.iter().any(lacks_it) {
+            true => Finding::failure(Check::Probe, about, message),
+            false => Finding::warning(Check::Probe, about, message),
+        }
+        .fix("a secondary that stays behind is not notified of changes: look at NOTIFY and at its log; an order waits for one that is only slow until `--propagation-timeout`, and `--quorum` says how many have to show a value");
     }
     Finding::failure(
         Check::Probe,

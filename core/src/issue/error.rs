@@ -349,7 +349,7 @@ impl IssueError {
             | Self::Validity { .. } => ErrorKind::Usage,
             Self::Place { source, .. } => match source {
                 PlaceError::AliasWanted { .. } => ErrorKind::Person,
-                PlaceError::Route(_) => ErrorKind::Usage,
+                PlaceError::Route(_) | PlaceError::Wordless { .. } => ErrorKind::Usage,
                 _ => ErrorKind::Provider,
             },
             Self::LeftInDns { .. } => ErrorKind::Provider,

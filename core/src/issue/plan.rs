@@ -106,7 +106,8 @@ pub(super) async fn plan(engine: &Engine, request: &Request) -> Result<Plan, Iss
     let account = StoredAccount::load(&*engine.store, &wanted.account).await?;
 
     let looking = futures::stream::iter(request.names.clone()).map(|identifier| async move {
-        match engine.zones.place(&identifier.challenge_owner()).await {
+        let owner = identifier.challenge_owner();
+        match engine.zones.place_to_prove(&owner).await {
             Ok(place) => Ok(PlannedName {
                 identifier: identifier.clone(),
                 owner: place.location.owner.clone(),

@@ -49,6 +49,8 @@ pub struct CaaRefusal {
     pub at: DomainName,
     /// What they say.
     pub problem: CaaProblem,
+    /// The property that counts for the name. An `issuewild` that nobody had would take wildcards from those that `issue` permits.
+    pub property: &'static str,
     /// Which domain names mean the CA.
     pub identities: Vec<String>,
     /// The URL of our account, where there is one.
@@ -64,10 +66,7 @@ impl CaaRefusal {
             return "change the CAA records".to_owned();
         };
         let at = self.at.fqdn();
-        let property = match self.identifier.is_wildcard() {
-            true => "issuewild",
-            false => "issue",
-        };
+        let property = self.property;
         match (&self.problem, &self.account) {
             (CaaProblem::OtherAccount { .. }, Some(account)) => format!(
                 "set `{at} CAA 0 {property} \"{identity}; accounturi={account}\"`, or use the account that is permitted"
@@ -123,6 +122,7 @@ pub(crate) async fn caa_verdict(
             identifier: identifier.clone(),
             at: set.at.clone().unwrap_or_else(|| set.name.clone()),
             problem,
+            property: set.property_for(identifier),
             identities: meta.caa_identities.clone(),
             account: account.map(str::to_owned),
             certain: !set.given,

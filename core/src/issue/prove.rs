@@ -73,7 +73,7 @@ impl Walk<'_> {
         }
         let looking = futures::stream::iter(owners)
             .map(|(owner, identifier)| async move {
-                match self.engine.zones.place(&owner).await {
+                match self.engine.zones.place_to_prove(&owner).await {
                     Ok(place) => Ok((owner, place)),
                     Err(source) => Err((identifier, source)),
                 }

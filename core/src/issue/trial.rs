@@ -2,7 +2,8 @@
 //!
 //! It goes the way of a real one. It stands in the head of the certificate before it is in DNS and until it is gone, so that a
 //! run that is killed in between leaves it to the next run and to `dns gc`; the lock over the certificate is held throughout.
-//! The value answers no challenge. It is written below the challenge's owner, and at the owner itself where the server allows no other name.
+//! The value answers no challenge, and is made as if there were one, because some contracts tell the challenge and not the value. It is
+//! written below the challenge's owner, and at the owner itself where the provider writes, or the server allows, no other name.
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -33,7 +34,9 @@ use super::unanswered;
 use crate::dns::Action;
 use crate::dns::DomainName;
 use crate::dns::Hurry;
+use crate::dns::Origin;
 use crate::dns::Place;
+use crate::dns::ProbeAt;
 use crate::dns::Report;
 use crate::dns::TxtChange;
 use crate::dns::TxtValue;
@@ -41,6 +44,7 @@ use crate::dns::Wanted as WantedValues;
 use crate::dns::WriteError;
 use crate::dns::WriteProblem;
 use crate::dns::Zone;
+use crate::event::Events;
 use crate::store::CertId;
 use crate::store::Head;
 use crate::store::HeadSession;
@@ -69,15 +73,48 @@ pub(crate) struct Trial {
 #[derive(Debug)]
 pub(crate) struct Tried {
     pub(crate) owner: DomainName,
-    /// Whether it went to the challenge's owner, because the name below it was refused.
+    /// Whether it went to the challenge's owner.
     pub(crate) at_owner: bool,
+    /// Whether it could go nowhere else; otherwise the name below it was refused.
+    pub(crate) only_there: bool,
     pub(crate) result: Result<(), WriteError>,
 }
 
 struct Probe {
     place: Place,
     owner: DomainName,
+    origin: Option<Origin>,
     value: TxtValue,
+}
+
+/// What a challenge would have come with.
+struct Made {
+    key_authorization: String,
+    token: String,
+    value: TxtValue,
+}
+
+impl Made {
+    fn new() -> Self {
+        let [token, thumbprint] = [random_word(), random_word()];
+        let key_authorization = format!("{token}.{thumbprint}");
+        Self {
+            value: value_of(&key_authorization),
+            key_authorization,
+            token,
+        }
+    }
+
+    /// As if it were a challenge for the name whose challenges live at this place; `None` where that is no challenge name.
+    fn origin_at(&self, place: &Place) -> Option<Origin> {
+        let asked = place.location.asked.as_str();
+        Some(Origin {
+            identifier: asked.strip_prefix("_acme-challenge.")?.parse().ok()?,
+            key_authorization: self.key_authorization.clone(),
+            remaining: 0,
+            token: self.token.clone(),
+        })
+    }
 }
 
 impl Probe {
@@ -89,7 +126,7 @@ impl Probe {
         TxtChange {
             action: Action::Add,
             handle: None,
-            origin: None,
+            origin: self.origin.clone(),
             owner: self.owner.clone(),
             ttl: self.place.ttl(),
             value: self.value.clone(),
@@ -102,7 +139,9 @@ impl Engine {
     pub(crate) async fn is_at_work(&self, id: &CertId) -> bool {
         let name = LockName::certificate(id);
         let cancel = CancellationToken::new();
-        let lock = self.lock(&name, Duration::ZERO, &self.events, &cancel);
+        // It is not waited for, so nobody hears of a wait.
+        let silent = Events::silent();
+        let lock = self.lock(&name, Duration::ZERO, &silent, &cancel);
         lock.await.is_err()
     }
 
@@ -122,18 +161,28 @@ impl Engine {
         let _lock = self.lock(&name, LOCK, &events, cancel).await?;
         let (head, tag) = match Head::load(&*self.store, &request.id).await? {
             Some((head, tag)) => (head, Some(tag)),
-            None => (Head::new(request.id.clone(), request.wanted()), None),
+            None => {
+                let mut head = Head::new(request.id.clone(), request.wanted());
+                // Whoever takes out what is left of it has to know how it was written.
+                head.renewal.recipe = request.renewal.recipe.clone();
+                (head, None)
+            }
         };
         let session = HeadSession::new(self.store.clone(), head, tag);
         let turns = Turns::take(self, Turns::needed(places), LOCK, &events, cancel).await?;
 
-        let value = probe_value();
+        let made = Made::new();
         let mut probes: Vec<Probe> = places
             .iter()
-            .map(|place| Probe {
-                owner: self.probe_owner(place),
-                place: place.clone(),
-                value: value.clone(),
+            .map(|place| {
+                let owner = self.probe_owner(place);
+                let is_owner = owner == place.location.owner;
+                Probe {
+                    origin: is_owner.then(|| made.origin_at(place)).flatten(),
+                    owner,
+                    place: place.clone(),
+                    value: made.value.clone(),
+                }
             })
             .collect();
         let started = Instant::now();
@@ -147,6 +196,7 @@ impl Engine {
         // A policy may name the challenge's owner and nothing else.
         let again: Vec<usize> = (0..probes.len())
             .filter(|&at| matches!(results.get(&at), Some(Err(error)) if is_refusal(error)))
+            .filter(|&at| probes[at].owner != probes[at].place.location.owner)
             .filter(|_| !cancel.is_cancelled())
             .collect();
         if !again.is_empty() {
@@ -154,6 +204,7 @@ impl Engine {
                 let probe = &mut probes[at];
                 refused.extend(published.iter().filter(|p| p.owner == probe.owner).cloned());
                 probe.owner = probe.place.location.owner.clone();
+                probe.origin = made.origin_at(&probe.place);
             }
             let (second, more) = self
                 .write(&session, &probes, &again, &mut published, cancel)
@@ -205,6 +256,7 @@ impl Engine {
             .enumerate()
             .map(|(at, probe)| Tried {
                 at_owner: probe.owner == probe.place.location.owner,
+                only_there: probe.place.provider.provider.capabilities().probe == ProbeAt::Owner,
                 owner: probe.owner,
                 result: results.remove(&at).unwrap_or(Ok(())),
             })
@@ -219,11 +271,14 @@ impl Engine {
         })
     }
 
-    /// The name below the challenge's owner, or that owner where no name is below it.
+    /// The name below the challenge's owner, or that owner where no name below it is written.
     ///
     /// A resolver that was asked for a probe before remembers what it was told, so that those who are asked get a new name each time.
     fn probe_owner(&self, place: &Place) -> DomainName {
         let owner = &place.location.owner;
+        if place.provider.provider.capabilities().probe == ProbeAt::Owner {
+            return owner.clone();
+        }
         let below =
             owner
                 .child(PROBE)
@@ -357,11 +412,16 @@ fn is_refusal(error: &WriteError) -> bool {
     }
 }
 
-/// As long and of the same letters as the value of a challenge, because some services take nothing else.
+/// As a challenge has it (RFC 8555 section 8.4), because some services take nothing else.
 #[expect(clippy::expect_used, reason = "43 octets fit any TXT record")]
-fn probe_value() -> TxtValue {
-    let digest = digest::digest(&digest::SHA256, &rand::random::<[u8; 16]>());
+fn value_of(key_authorization: &str) -> TxtValue {
+    let digest = digest::digest(&digest::SHA256, key_authorization.as_bytes());
     TxtValue::from_bytes(URL_SAFE_NO_PAD.encode(digest)).expect("43 octets fit any TXT record")
+}
+
+/// As long as a token or a thumbprint, and of the same letters.
+fn random_word() -> String {
+    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
 }
 
 /// The label of the name below the challenge's owner.
@@ -371,7 +431,7 @@ const LOCK: Duration = Duration::from_millis(500);
 /// A person waits for it.
 const WRITE_PATIENCE: Duration = Duration::from_secs(8);
 const REMOVAL: Duration = Duration::from_secs(20);
-/// After a server has shown it, the others are late.
-const LATE: Duration = Duration::from_secs(3);
+/// So long after a server has shown it, the others are late: BIND holds a NOTIFY that follows another back for 5 s.
+const LATE: Duration = Duration::from_secs(12);
 /// Hosted services take seconds; what nobody shows by then is told.
 const NOWHERE: Duration = Duration::from_secs(20);

@@ -57,6 +57,10 @@ async fn flaws_are_found() {
             Flaw::ForgetsOutcomes,
             &["two-values-at-one-name", "many-names-in-one-call"],
         ),
+        (
+            Flaw::RemovesNothing,
+            &["many-names-in-one-call", "sixteen-writers-at-one-name"],
+        ),
         (Flaw::ParentZone, &["deepest-zone"]),
         (Flaw::AnyZone, &["unknown-zone"]),
         (Flaw::TakesAnyone, &["bad-credentials"]),
@@ -74,6 +78,17 @@ async fn flaws_are_found() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_left_is_listed() {
+    let memory = Memory {
+        flaw: Some(Flaw::RemovesNothing),
+        ..Memory::default()
+    };
+    let results = memory.conform().await;
+    let left = results.into_iter().flat_map(|result| result.left).collect();
+    assert_eq!(*memory.values.lock().unwrap(), left);
 }
 
 #[tokio::test]
@@ -103,6 +118,7 @@ enum Flaw {
     ParentZone,
     RefusesAgain,
     RemovesAll,
+    RemovesNothing,
     ReplacesOthers,
     TakesAnyone,
 }
@@ -168,6 +184,7 @@ impl Memory {
             Action::Remove if self.has(Flaw::RemovesAll) => {
                 values.retain(|(owner, _)| *owner != change.owner);
             }
+            Action::Remove if self.has(Flaw::RemovesNothing) => {}
             Action::Remove => {
                 values.remove(&entry);
             }

@@ -25,6 +25,7 @@ use crate::single::Batch;
 use crate::single::Challenge;
 use crate::single::OneAtATime;
 use crate::single::Single;
+use crate::single::challenge_names_only;
 
 /// What there is to know about the provider.
 pub(crate) const KIND: Kind = Kind {
@@ -88,7 +89,7 @@ impl Single for Hooks {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.auth.capabilities()
+        challenge_names_only(self.auth.capabilities())
     }
 
     async fn write(

@@ -28,6 +28,7 @@ use crate::single::Batch;
 use crate::single::Challenge;
 use crate::single::OneAtATime;
 use crate::single::Single;
+use crate::single::challenge_names_only;
 
 /// What there is to know about the provider.
 pub(crate) const KIND: Kind = Kind {
@@ -92,7 +93,7 @@ impl Single for Hook {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.script.capabilities()
+        challenge_names_only(self.script.capabilities())
     }
 
     async fn write(

@@ -26,6 +26,7 @@ use crate::single::Batch;
 use crate::single::Challenge;
 use crate::single::OneAtATime;
 use crate::single::Single;
+use crate::single::challenge_names_only;
 
 /// What there is to know about the provider.
 pub(crate) const KIND: Kind = Kind {
@@ -100,7 +101,7 @@ impl Single for Exec {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.script.capabilities()
+        of_mode(self.raw, self.script.capabilities())
     }
 
     async fn write(
@@ -128,6 +129,14 @@ pub(super) fn verb(action: Action) -> &'static str {
     match action {
         Action::Add => "present",
         Action::Remove => "cleanup",
+    }
+}
+
+/// What lego's contracts can do: in the mode `RAW` the receiver makes the name by itself.
+pub(super) fn of_mode(raw: bool, plain: Capabilities) -> Capabilities {
+    match raw {
+        true => challenge_names_only(plain),
+        false => plain,
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use dnseal_core::dns::Capabilities;
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::TxtChange;
@@ -30,6 +31,7 @@ use crate::single::Batch;
 use crate::single::Challenge;
 use crate::single::OneAtATime;
 use crate::single::Single;
+use crate::single::plain_capabilities;
 
 /// What there is to know about the provider.
 pub(crate) const KIND: Kind = Kind {
@@ -129,6 +131,10 @@ struct HttpReq {
 impl Single for HttpReq {
     fn endpoint(&self) -> String {
         self.url.to_string()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        exec::of_mode(self.raw, plain_capabilities())
     }
 
     async fn write(

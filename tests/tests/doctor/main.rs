@@ -123,6 +123,44 @@ async fn caa_that_forbids_is_found_and_stops_an_order() {
     );
 }
 
+/// An `issuewild` that stands alone would take the wildcards from the CA that has them by `issue`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_advice_for_a_wildcard_takes_it_from_nobody() {
+    let Some((_bind, world)) = world(&["@ CAA 0 issue \"other.example\""]).await else {
+        return;
+    };
+    let caa = world.doctor("*.example.test").ends(6).the("caa", "failure");
+    assert!(
+        caa.contains(&format!("add `example.test. CAA 0 issue \"{IDENTITY}\"`")),
+        "{caa}"
+    );
+}
+
+/// Nothing is ordered, and nothing is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_word_that_the_provider_never_gives_is_no_proof() {
+    let Some((bind, world)) = world(&[]).await else {
+        return;
+    };
+    let run = world
+        .command("doctor example.test --propagation provider --output json")
+        .run();
+    let routing = Examined::of(run).ends(2).the("routing", "failure");
+    assert!(
+        routing.contains("never says so") && routing.contains("choose another proof"),
+        "{routing}"
+    );
+    let run = world
+        .command("issue example.test --propagation provider")
+        .run()
+        .expect_code(2);
+    assert!(run.stderr.contains("never says so"), "{}", run.stderr);
+    assert_eq!((world.orders(), bind.updates(ZONE)), (0, 1));
+    // The values themselves can be written by hand.
+    let set = format!("dns set {OWNER} value --propagation provider");
+    world.command(&set).run().success();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn caa_for_another_account_is_found() {
     let Some((bind, world)) = world(&[]).await else {
@@ -299,12 +337,17 @@ async fn a_secondary_that_lags_is_found() {
         return;
     };
     let world = World::over(vec![primary.addr(), secondary.addr()], &key).await;
-    let found = world.doctor("example.test").ends(0);
-    let late = found.the("probe", "warning");
+    let found = world.doctor("example.test").ends(5);
+    let late = found.the("probe", "failure");
     assert!(
         late.contains(&secondary.addr().to_string()) && !late.contains(&primary.addr().to_string()),
         "{late}"
     );
+    // One of two is enough for who says so.
+    let run = world
+        .command("doctor example.test --output json --quorum any")
+        .run();
+    let _ = Examined::of(run).ends(0);
     // By now the primary is ahead for good, and that is seen without writing anything.
     let run = world
         .command("doctor example.test --read-only --output json")
@@ -388,7 +431,12 @@ async fn a_doctor_that_is_killed_leaves_its_value_to_the_sweep() {
         left.contains("has left 1 value at") && left.contains("dnseal dns gc"),
         "{left}"
     );
-    world.command("dns gc").run().success();
+    // Through which provider stands in the store; what is secret comes from the environment.
+    world
+        .command("dns gc")
+        .env("DNSEAL_PROVIDER", "")
+        .run()
+        .success();
     assert_eq!(txt_values(bind.addr(), PROBE), [""; 0]);
     assert!(!world.dir().join("store/certificates/example.test").exists());
 }

@@ -83,6 +83,22 @@ impl Behind {
         self.issue(names, &[&strings(&doh)[..], more].concat())
     }
 
+    /// `dnseal dns …` that is told of all resolvers.
+    fn dns_over_https(&self, args: &[&str]) -> Run {
+        let mut command = self
+            .internet
+            .dnseal_through_proxy(self.home.path())
+            .arg("dns")
+            .args(args)
+            .args(self.doh())
+            .args(["--propagation", "doh", "--output", "json"])
+            .args([Path::new("--ca-root"), &self.internet.root_path()]);
+        for (name, value) in self.cloud.env(0) {
+            command = command.env(name, value);
+        }
+        command.env("DNSEAL_PROVIDER", self.cloud.kind()).run()
+    }
+
     fn doh(&self) -> Vec<String> {
         let urls = (0..self.resolvers.len()).map(|number| self.internet.doh_url(number));
         urls.flat_map(|url| ["--doh".to_owned(), url]).collect()
@@ -173,6 +189,35 @@ fn port_53_dropped_cloudflare_over_https() {
         through.iter().any(|target| target == "192.0.2.31:443"),
         "{through:?}"
     );
+}
+
+/// What resolvers are asked instead of servers, also without a value to look for and for an alias; and who hears that there is none
+/// is one of them.
+#[test]
+fn dns_commands_ask_resolvers_instead() {
+    let Some(behind) = Behind::start(Cloud::cloudflare_at, Firewall::ProxyOnly(Cure::Reject))
+    else {
+        return;
+    };
+    let target = format!("here.{}", Cloud::VALUES);
+    let delegated = "_acme-challenge.delegated.example.test".to_owned();
+    behind.cloud.delegate(&[delegated.clone()], &target);
+    let run = behind.dns_over_https(&["delegate", "delegated.example.test", &target]);
+    assert_eq!(run.json()["set"], true, "{run:?}");
+    let servers = run.json()["servers"].as_array().unwrap().len();
+    assert_eq!((run.code(), servers), (0, 3), "{run:?}");
+
+    let run = behind.dns_over_https(&["delegate", "example.test", &target]);
+    assert_eq!(run.json()["set"], false, "{run:?}");
+    assert_eq!(run.code(), 5, "{run:?}");
+    let asked = behind.asked(OWNER);
+    assert_eq!(asked.iter().filter(|&&n| n > 0).count(), 1, "{asked:?}");
+
+    behind.cloud.put(Cloud::VALUES, &target, &["value"]);
+    let run = behind.dns_over_https(&["check", &delegated]).success();
+    for server in run.json()["servers"].as_array().unwrap() {
+        assert_eq!(server["values"][0], "value", "{run:?}");
+    }
 }
 
 #[test]

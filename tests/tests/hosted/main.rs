@@ -273,41 +273,8 @@ fn base_and_wildcard_through_each() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let server = runtime.block_on(Server::start(bind.addr(), scripts.key().clone()));
     let raw_server = runtime.block_on(Server::start(bind.addr(), scripts.key().clone()));
-    let http = |server: &Server| {
-        format!(
-            "kind: httpreq, endpoint: '{}', username: user, password: {}",
-            server.url(),
-            server::PASSWORD
-        )
-    };
-    for provider in [
-        format!("kind: exec, command: '{}'", scripts.path("exec")),
-        format!(
-            "kind: exec, mode: RAW, command: ['{}']",
-            scripts.path("raw")
-        ),
-        format!(
-            "kind: certbot-hook, auth-hook: '{}', cleanup-hook: '{}'",
-            scripts.path("auth"),
-            scripts.path("cleanup")
-        ),
-        format!(
-            "kind: dehydrated-hook, command: '{}'",
-            scripts.path("dehydrated")
-        ),
-        format!(
-            "kind: dehydrated-hook, chain: true, command: '{}'",
-            scripts.path("chain")
-        ),
-        http(&server),
-        format!("{}, mode: RAW", http(&raw_server)),
-    ] {
+    for config in each_contract(&scripts, &server, &raw_server) {
         let home = TempDir::with_prefix("dnseal-home-").unwrap();
-        let env = match provider.contains("httpreq") {
-            true => String::new(),
-            false => scripts.env_yaml(),
-        };
-        let config = format!("providers:\n  it: {{ {provider}{env} }}\n");
         fs::write(home.path().join("dnseal.yaml"), &config).unwrap();
         let run = issue(home.path(), &bind, &pebble).run();
         assert_eq!(run.code(), 0, "{config}\n{run:?}");
@@ -329,6 +296,81 @@ fn base_and_wildcard_through_each() {
         "cleanup example.test wrote it",
     ];
     assert_eq!(heard, expected.into());
+}
+
+/// Contracts that name the challenge and not the place have the probe where the challenge is, and all of them can be probed.
+#[test]
+fn a_doctor_probes_through_each() {
+    let Some((bind, scripts)) = bind_with_scripts() else {
+        return;
+    };
+    let Some(pebble) = Pebble::start(PebbleOptions::new(bind.addr())) else {
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let [server, raw_server] =
+        [(); 2].map(|()| runtime.block_on(Server::start(bind.addr(), scripts.key().clone())));
+    for config in each_contract(&scripts, &server, &raw_server) {
+        let home = TempDir::with_prefix("dnseal-home-").unwrap();
+        fs::write(home.path().join("dnseal.yaml"), &config).unwrap();
+        let before = bind.updates(ZONE);
+        let run = with_config("doctor", home.path(), &bind, &pebble)
+            .args(["--output", "json"])
+            .run();
+        assert_eq!(run.code(), 0, "{config}\n{run:?}");
+        let findings = run.json();
+        let findings = findings["findings"].as_array().unwrap();
+        let written = findings.iter().find(|f| f["check"] == "provider").unwrap();
+        let owner = match config.contains("RAW") || config.contains("-hook") {
+            true => OWNER.to_owned(),
+            false => format!("_dnseal-probe.{OWNER}"),
+        };
+        assert_eq!(written["about"], owner, "{config}");
+        assert_eq!(written["message"], "a probe value was written", "{config}");
+        assert_eq!(bind.updates(ZONE), before + 2, "{config}");
+        assert_eq!(txt_values(bind.addr(), &owner), [""; 0], "{config}");
+    }
+}
+
+/// A configuration with each contract.
+fn each_contract(scripts: &Scripts, server: &Server, raw_server: &Server) -> Vec<String> {
+    let http = |server: &Server| {
+        format!(
+            "kind: httpreq, endpoint: '{}', username: user, password: {}",
+            server.url(),
+            server::PASSWORD
+        )
+    };
+    let providers = [
+        format!("kind: exec, command: '{}'", scripts.path("exec")),
+        format!(
+            "kind: exec, mode: RAW, command: ['{}']",
+            scripts.path("raw")
+        ),
+        format!(
+            "kind: certbot-hook, auth-hook: '{}', cleanup-hook: '{}'",
+            scripts.path("auth"),
+            scripts.path("cleanup")
+        ),
+        format!(
+            "kind: dehydrated-hook, command: '{}'",
+            scripts.path("dehydrated")
+        ),
+        format!(
+            "kind: dehydrated-hook, chain: true, command: '{}'",
+            scripts.path("chain")
+        ),
+        http(server),
+        format!("{}, mode: RAW", http(raw_server)),
+    ];
+    let config = |provider: String| {
+        let env = match provider.contains("httpreq") {
+            true => String::new(),
+            false => scripts.env_yaml(),
+        };
+        format!("providers:\n  it: {{ {provider}{env} }}\n")
+    };
+    providers.into_iter().map(config).collect()
 }
 
 /// lego's users have nothing but their variables.
@@ -488,8 +530,12 @@ fn bind_with_scripts() -> Option<(Bind, Scripts)> {
 }
 
 fn issue(home: &Path, bind: &Bind, pebble: &Pebble) -> Dnseal {
+    with_config("issue", home, bind, pebble)
+}
+
+fn with_config(command: &str, home: &Path, bind: &Bind, pebble: &Pebble) -> Dnseal {
     Dnseal::new(home)
-        .arg("issue")
+        .arg(command)
         .args(BOTH)
         .arg("--config")
         .arg(home.join("dnseal.yaml"))

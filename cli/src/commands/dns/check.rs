@@ -8,7 +8,9 @@ use dnseal_core::dns::RecordType;
 use dnseal_core::dns::Reply;
 use dnseal_core::dns::Transport;
 use dnseal_core::dns::TxtValue;
+use dnseal_core::dns::Upstream;
 use dnseal_core::dns::Wanted;
+use dnseal_core::dns::Witness;
 use serde_json::Value;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -33,12 +35,14 @@ pub(super) async fn run(app: &App, args: &CheckArgs) -> Result<Report, CliError>
         false => Work::begin(app)?,
     };
     let probing = settings::probing(&args.probe, &app.config)?;
+    probing.trust(&args.trust.roots(&app.config));
     let (asker, discovery, propagation) = work.look(&probing);
     let cancel = work.cancel().clone();
     let looking = async {
         let location = discovery.locate(&owner).await?;
         let Some(value) = value else {
-            return Ok(all_values(&asker, &location).await);
+            let witnesses = propagation.witnesses(&location.owner, &location.zone);
+            return Ok(all_values(&asker, &location, witnesses).await);
         };
         let wanted = vec![Wanted {
             zone: location.zone.clone(),
@@ -98,44 +102,43 @@ struct Row {
     values: Result<Vec<String>, String>,
 }
 
-/// Every TXT value at every address, with the serial of the zone there.
-async fn all_values(asker: &Asker, location: &Location) -> Report {
+/// Every TXT value at every address, or at every resolver that is asked instead, with the serial of the zone there.
+async fn all_values(asker: &Asker, location: &Location, witnesses: Vec<Witness>) -> Report {
     let mut asked = JoinSet::new();
+    let mut resolvers = Vec::new();
     let mut rows: Vec<Row> = Vec::new();
-    for server in &location.zone.servers {
-        if server.addresses.is_empty() {
-            let problem = server
-                .problem
-                .clone()
-                .unwrap_or_else(|| "has no address".to_owned());
+    for witness in witnesses {
+        if witness.upstreams.is_empty() {
+            let problem = witness.problem;
+            let problem = problem.unwrap_or_else(|| "has no address".to_owned());
             rows.push(Row {
-                server: server.name.clone(),
+                server: witness.name.clone(),
                 address: None,
                 transport: None,
                 serial: None,
                 values: Err(problem),
             });
         }
-        for &address in &server.addresses {
-            let (asker, server) = (asker.clone(), server.name.clone());
-            let (owner, zone) = (location.owner.clone(), location.zone.zone.clone());
-            asked.spawn(async move {
-                let (answer, soa) = tokio::join!(
-                    asker.ask(address, &owner, RecordType::TXT),
-                    asker.ask(address, &zone, RecordType::SOA)
-                );
-                let serial = soa.ok().filter(|reply| reply.authoritative);
-                Row {
-                    server,
-                    address: Some(address.to_string()),
-                    transport: answer.as_ref().ok().map(|reply| reply.transport),
-                    serial: serial.and_then(|reply| reply.soa()).map(|soa| soa.serial),
-                    values: values(answer),
+        for upstream in witness.upstreams {
+            let server = witness.name.clone();
+            match upstream.is_recursive() {
+                true => resolvers.push((server, upstream)),
+                false => {
+                    asked.spawn(row(asker.clone(), location.clone(), server, upstream));
                 }
-            });
+            }
         }
     }
     rows.extend(asked.join_all().await);
+    // Who is told that there is nothing remembers it, so the others are spared the question then.
+    for (server, upstream) in resolvers {
+        let row = row(asker.clone(), location.clone(), server, upstream).await;
+        let is_absent = row.values.as_ref().is_ok_and(Vec::is_empty);
+        rows.push(row);
+        if is_absent {
+            break;
+        }
+    }
     rows.sort_by(|a, b| (&a.server, &a.address).cmp(&(&b.server, &b.address)));
 
     let mut table = Table::untitled();
@@ -176,12 +179,29 @@ async fn all_values(asker: &Asker, location: &Location) -> Report {
     }
 }
 
-/// The TXT values of an authoritative answer, or what came instead.
-fn values(answer: Result<Reply, AskError>) -> Result<Vec<String>, String> {
+async fn row(asker: Asker, location: Location, server: String, upstream: Upstream) -> Row {
+    let (answer, soa) = tokio::join!(
+        asker.ask_upstream(&upstream, &location.owner, RecordType::TXT),
+        asker.ask_upstream(&upstream, &location.zone.zone, RecordType::SOA)
+    );
+    let serial = soa.ok().filter(|reply| reply.authoritative);
+    Row {
+        server,
+        address: upstream.address().map(|address| address.to_string()),
+        transport: answer.as_ref().ok().map(|reply| reply.transport),
+        serial: serial.and_then(|reply| reply.soa()).map(|soa| soa.serial),
+        values: values(&upstream, answer),
+    }
+}
+
+/// The TXT values of an answer that counts, or what came instead.
+fn values(upstream: &Upstream, answer: Result<Reply, AskError>) -> Result<Vec<String>, String> {
     match answer {
         Err(error) => Err(error.to_string()),
         Ok(reply) if !reply.is_conclusive() => Err(reply.rcode_name()),
-        Ok(reply) if !reply.authoritative => Err("not authoritative".to_owned()),
+        Ok(reply) if !reply.authoritative && !upstream.is_recursive() => {
+            Err("not authoritative".to_owned())
+        }
         Ok(reply) => Ok(reply
             .answers
             .iter()

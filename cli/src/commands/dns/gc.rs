@@ -4,6 +4,7 @@
 //! of: where the provider keeps our mark beside each value, those that are old enough are removed, and everything else that stands at
 //! the challenge names is listed. Without a mark nobody can tell whose a value is, and it stays.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use dnseal_core::dns::Zones;
 use dnseal_core::issue::Swept;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
+use dnseal_core::store::StoreError;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -27,6 +29,8 @@ use serde_json::json;
 use super::place;
 use super::zones;
 use crate::args::GcArgs;
+use crate::args::IssueArgs;
+use crate::args::ZoneArgs;
 use crate::commands::App;
 use crate::commands::list;
 use crate::commands::work::Engines;
@@ -37,6 +41,7 @@ use crate::render::Report;
 use crate::render::Table;
 use crate::render::duration;
 use crate::render::plural;
+use crate::settings::Recipes;
 
 pub(super) async fn run(app: &App, args: &GcArgs) -> Result<Report, CliError> {
     let heads = list::heads(app).await?;
@@ -63,19 +68,26 @@ pub(super) async fn run(app: &App, args: &GcArgs) -> Result<Report, CliError> {
         ));
     }
     let work = Work::begin(app)?;
-    let zones = zones(app, &work, &args.zone)?;
-    let swept = match left.is_empty() {
-        true => Ok(Vec::new()),
-        false => {
-            let engine = Engines::new(app, &work, zones.clone())?.trusting(&[])?;
-            let older_than = args.older_than.unwrap_or_default();
-            engine
-                .sweep_older(&left, args.forget, older_than, work.cancel())
-                .await
+    let mut swept = Ok(Vec::new());
+    for (told, ids) in by_provider(app, &args.zone, &heads, &left)? {
+        let zones = zones(app, &work, &told)?;
+        let engine = Engines::new(app, &work, zones)?.trusting(&[])?;
+        let older_than = args.older_than.unwrap_or_default();
+        let sweeping = engine.sweep_older(&ids, args.forget, older_than, work.cancel());
+        match (&mut swept, sweeping.await) {
+            (Ok(all), Ok(more)) => all.extend(more),
+            (swept, Err(error)) => {
+                *swept = Err(error);
+                break;
+            }
+            (Err(_), Ok(_)) => {}
         }
-    };
+    }
     let found = match (&swept, args.older_than) {
-        (Ok(_), Some(older_than)) => search(app, &work, &zones, &names, older_than).await,
+        (Ok(_), Some(older_than)) => {
+            let zones = zones(app, &work, &args.zone)?;
+            search(app, &work, &zones, &names, older_than).await
+        }
         _ => Ok(Vec::new()),
     };
     let interrupted = work.interrupted();
@@ -118,6 +130,54 @@ struct Found {
     since: Option<Timestamp>,
     removed: bool,
     problem: Option<String>,
+}
+
+/// Which certificates' values are taken out through which provider: what is said now or configured; else for each what it was
+/// issued with; else, by its name alone, the provider that the value was written through.
+fn by_provider(
+    app: &App,
+    said: &ZoneArgs,
+    heads: &[(CertId, Result<Head, StoreError>)],
+    left: &[CertId],
+) -> Result<Vec<(ZoneArgs, Vec<CertId>)>, CliError> {
+    let is_said = said.provider.provider.iter().any(|name| !name.is_empty());
+    if left.is_empty() {
+        return Ok(Vec::new());
+    }
+    if is_said || !app.config.providers.is_empty() {
+        return Ok(vec![(said.clone(), left.to_vec())]);
+    }
+    let recipes = Recipes::told(
+        &app.config,
+        IssueArgs {
+            provider: said.provider.clone(),
+            ..IssueArgs::default()
+        },
+    );
+    let mut groups: BTreeMap<String, (ZoneArgs, Vec<CertId>)> = BTreeMap::new();
+    let mut unreadable = Vec::new();
+    for id in left {
+        let head = heads.iter().find(|(other, _)| other == id);
+        let Some(head) = head.and_then(|(_, head)| head.as_ref().ok()) else {
+            unreadable.push(id.clone());
+            continue;
+        };
+        let mut told = said.clone();
+        told.provider = recipes.of(Some(head), app.config.certificate(id))?.provider;
+        if told.provider.provider.iter().all(String::is_empty) {
+            told.provider.provider = head.published.first().map(|p| p.provider.clone());
+        }
+        let key = serde_json::to_string(&told.provider).unwrap_or_default();
+        let (_, ids) = groups.entry(key).or_insert_with(|| (told, Vec::new()));
+        ids.push(id.clone());
+    }
+    let mut groups: Vec<(ZoneArgs, Vec<CertId>)> = groups.into_values().collect();
+    // What is wrong with them is told by any engine.
+    match groups.first_mut() {
+        Some((_, ids)) => ids.extend(unreadable),
+        None => groups.push((said.clone(), unreadable)),
+    }
+    Ok(groups)
 }
 
 /// Whose zones are searched: what was named, else what store and configuration have.

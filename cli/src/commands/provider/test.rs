@@ -1,6 +1,8 @@
 //! `dnseal provider test KIND --zone ZONE`: the conformance suite against a real service.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +43,9 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
     let work = Work::begin(app)?;
     let mut warnings = Vec::new();
     let probing = settings::probing(&args.probe, &app.config)?;
-    let context = work.context(app.config.roots())?;
+    let roots = args.trust.roots(&app.config);
+    probing.trust(&roots);
+    let context = work.context(&roots)?;
     let tested = settings::one_provider(
         &args.kind,
         &args.set,
@@ -78,6 +82,19 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
         None => zone.clone(),
     };
     let servers = Arc::new(found.zone);
+    if servers
+        .servers
+        .iter()
+        .all(|server| server.addresses.is_empty())
+    {
+        return Err(CliError::usage(
+            format!(
+                "no name server of {} can be asked from here, and a test has to see what they serve",
+                servers.zone
+            ),
+            "name one that can be reached with `--nameserver`; resolvers remember what was there before, and do not do",
+        ));
+    }
     let read = move |owner: DomainName| -> conformance::Reading {
         let (asker, servers) = (asker.clone(), servers.clone());
         Box::pin(async move { agreed(&asker, &servers, &owner, patience.0).await })
@@ -133,29 +150,40 @@ async fn agreed(
                 Ok((address, reply.txt_values(&owner)))
             });
         }
-        let mut answers = BTreeMap::new();
+        let mut answers: BTreeMap<SocketAddr, BTreeSet<TxtValue>> = BTreeMap::new();
         let mut problem = None;
         for answer in asked.join_all().await {
             match answer {
+                // Servers turn the order of an RRset round.
                 Ok((address, values)) => {
-                    answers.insert(address, values);
+                    answers.insert(address, values.into_iter().collect());
                 }
                 Err(what) => problem = Some(what),
             }
         }
-        let mut different: Vec<&Vec<TxtValue>> = answers.values().collect();
-        different.sort_unstable();
-        different.dedup();
-        if let ([only], None) = (different.as_slice(), &problem) {
-            return Ok((*only).clone());
-        }
+        let problem = problem.or_else(|| disagreement(&answers));
+        let Some(problem) = problem else {
+            let values = answers.into_values().next().unwrap_or_default();
+            return Ok(values.into_iter().collect());
+        };
         if began.elapsed() >= patience {
-            return Err(problem
-                .unwrap_or_else(|| format!("the name servers of {} do not agree", servers.zone)));
+            return Err(problem);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(5));
     }
+}
+
+/// Which server has which value that another lacks.
+fn disagreement(answers: &BTreeMap<SocketAddr, BTreeSet<TxtValue>>) -> Option<String> {
+    let all: BTreeSet<&TxtValue> = answers.values().flatten().collect();
+    all.into_iter().find_map(|value| {
+        let (having, lacking): (Vec<_>, Vec<_>) = answers
+            .iter()
+            .partition(|(_, values)| values.contains(value));
+        let ((has, _), (lacks, _)) = (having.first()?, lacking.first()?);
+        Some(format!("{lacks} lacks {value}, which {has} has"))
+    })
 }
 
 fn line(result: &CaseResult) -> String {
@@ -200,14 +228,16 @@ fn report(
                 "case": result.name,
                 "outcome": word.replace(' ', "-"),
                 "reason": reason,
+                "left": result.left.iter().map(left_json).collect::<Vec<Value>>(),
                 "elapsed_ms": u64::try_from(result.took.as_millis()).unwrap_or(u64::MAX),
             })
         })
         .collect();
     Report {
         text: format!(
-            "{} in the zone {zone}, through {endpoint}: {passed} passed, {failed} failed, {not_supported} not supported\n",
-            tested.kind.kind
+            "{} in the zone {zone}, through {endpoint}: {passed} passed, {failed} failed, {not_supported} not supported\n{}",
+            tested.kind.kind,
+            left_text(results),
         ),
         json: json!({
             "kind": tested.kind.kind,
@@ -227,5 +257,28 @@ fn report(
     }
 }
 
+fn left_json((owner, value): &(DomainName, TxtValue)) -> Value {
+    json!({ "owner": owner, "value": value })
+}
+
+/// What the test has left for a person to remove.
+fn left_text(results: &[CaseResult]) -> String {
+    let left: Vec<_> = results.iter().flat_map(|result| &result.left).collect();
+    if left.is_empty() {
+        return String::new();
+    }
+    let mut text = "\nvalues that the test has written and that are still there:\n".to_owned();
+    for (owner, value) in left.iter().take(LISTED) {
+        text.push_str(&format!("  {owner} TXT {value}\n"));
+    }
+    if left.len() > LISTED {
+        let more = left.len() - LISTED;
+        text.push_str(&format!("  and {more} more, which `--output json` lists\n"));
+    }
+    text
+}
+
+/// Values that are still there, for people; programs get all of them.
+const LISTED: usize = 20;
 /// A name that no account holds (RFC 2606 section 2).
 const FOREIGN: &str = "_acme-challenge.dnseal-conformance.invalid";

@@ -157,7 +157,9 @@ impl CaaLookup {
 
 /// Why it is not known which CAs may issue for a name.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the CAA records of {at} cannot be read, so no CA may issue for {name}: {source}")]
+#[error(
+    "the CAA records of {at} cannot be read, and a CA that cannot read them either must refuse {name}: {source}"
+)]
 pub struct CaaError {
     /// The name that was asked about.
     pub name: DomainName,

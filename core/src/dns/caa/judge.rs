@@ -66,6 +66,19 @@ impl CaaSet {
     ) -> Result<(), CaaProblem> {
         judge(&self.records, identifier.is_wildcard(), applicant)
     }
+
+    /// The property that says who may issue for `identifier` (RFC 8659 section 4.3).
+    pub fn property_for(&self, identifier: &Identifier) -> &'static str {
+        property(&self.records, identifier.is_wildcard())
+    }
+}
+
+fn property(records: &[CaaRecord], is_wildcard: bool) -> &'static str {
+    let has_issuewild = || records.iter().any(|record| record.tag == "issuewild");
+    match is_wildcard && has_issuewild() {
+        true => "issuewild",
+        false => "issue",
+    }
 }
 
 fn judge(
@@ -81,19 +94,11 @@ fn judge(
             tag: record.tag.clone(),
         });
     }
-    let tagged = |tag: &str| {
-        records
-            .iter()
-            .filter(|record| record.tag == tag)
-            .collect::<Vec<_>>()
-    };
-    let mut relevant = match is_wildcard {
-        true => tagged("issuewild"),
-        false => Vec::new(),
-    };
-    if relevant.is_empty() {
-        relevant = tagged("issue");
-    }
+    let property = property(records, is_wildcard);
+    let relevant: Vec<&CaaRecord> = records
+        .iter()
+        .filter(|record| record.tag == property)
+        .collect();
     // Only `iodef` and the like: nothing is restricted.
     if relevant.is_empty() {
         return Ok(());
@@ -288,6 +293,19 @@ mod tests {
         assert!(permitted(&records, true));
         assert!(permitted(&[(0, "issue", "ca.example.net")], true));
         assert!(!permitted(&[(0, "issue", ";")], true));
+    }
+
+    #[test]
+    fn the_property_that_counts_is_told() {
+        let of = |tags: &[&str], is_wildcard| {
+            let records = tags
+                .iter()
+                .map(|tag| CaaRecord::new(0, tag, "ca.example.net"));
+            property(&records.collect::<Vec<_>>(), is_wildcard)
+        };
+        assert_eq!(of(&["issue"], true), "issue");
+        assert_eq!(of(&["issue", "issuewild"], true), "issuewild");
+        assert_eq!(of(&["issue", "issuewild"], false), "issue");
     }
 
     #[test]

@@ -142,9 +142,16 @@ impl Discovery {
     }
 
     /// The resolvers that may be asked about a zone as such; why there are none.
-    pub(in crate::dns) fn public_resolvers(&self) -> Result<Vec<SocketAddr>, String> {
+    pub(in crate::dns) fn public_resolvers(
+        &self,
+        zone: &DomainName,
+    ) -> Result<Vec<SocketAddr>, String> {
         let options = &self.inner.options;
-        if options.resolvers.is_empty() && !options.nameservers.is_empty() {
+        if let Some((_, own)) = options.own_resolvers(zone) {
+            return Ok(own.clone());
+        }
+        let given = !options.nameservers.is_empty() || options.has_own_servers(zone);
+        if options.resolvers.is_empty() && given {
             return Err("name servers were given, and no resolver".to_owned());
         }
         self.resolvers().map_err(|error| error.to_string())

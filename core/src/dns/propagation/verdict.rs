@@ -328,21 +328,23 @@ impl Board {
 
 /// Who is asked about one owner name.
 #[derive(Clone, Debug)]
-pub(super) struct Panel(pub(super) Vec<Member>);
+pub(super) struct Panel(pub(super) Vec<Witness>);
 
 /// One that is asked, by one address or several.
 #[derive(Clone, Debug)]
-pub(super) struct Member {
-    pub(super) name: String,
-    pub(super) upstreams: Vec<Upstream>,
-    /// Why there is none of them.
-    pub(super) problem: Option<String>,
+pub struct Witness {
+    /// The server, as the NS record names it; of a resolver its address.
+    pub name: String,
+    /// Where it is asked.
+    pub upstreams: Vec<Upstream>,
+    /// Why there is no such place.
+    pub problem: Option<String>,
 }
 
 impl Panel {
     /// Every server of a zone, by its addresses in `family`.
     pub(super) fn servers(zone: &ZoneServers, family: Family) -> Self {
-        let members = zone.servers.iter().map(|server| Member {
+        let members = zone.servers.iter().map(|server| Witness {
             name: server.name.clone(),
             upstreams: server
                 .addresses
@@ -357,7 +359,7 @@ impl Panel {
 
     /// Resolvers, each by itself.
     pub(super) fn resolvers(resolvers: &[Upstream]) -> Self {
-        let members = resolvers.iter().map(|resolver| Member {
+        let members = resolvers.iter().map(|resolver| Witness {
             name: resolver.to_string(),
             upstreams: vec![resolver.clone()],
             problem: None,

@@ -14,6 +14,7 @@ use dnseal_core::dns::Action;
 use dnseal_core::dns::Capabilities;
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::DomainName;
+use dnseal_core::dns::ProbeAt;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::TxtChange;
 use dnseal_core::dns::WriteSafety;
@@ -182,6 +183,9 @@ impl Single for AcmeDns {
         Capabilities {
             max_values: Some(2),
             overwrites: true,
+            probe: ProbeAt::Nowhere(
+                "a value pushes an older one out there, and stays until others come",
+            ),
             ..Capabilities::new(TTL, WriteSafety::ReadModifyWrite)
         }
     }
