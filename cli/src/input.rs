@@ -45,10 +45,15 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 
 /// What is in an open file; more than `at_most` octets are [`io::ErrorKind::FileTooLarge`].
 pub(crate) fn rest(file: File, at_most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    rest_until(file, at_most, PATIENCE)
+    rest_within(file, at_most, PATIENCE)
 }
 
-fn rest_until(file: File, at_most: u64, patience: Duration) -> io::Result<Zeroizing<Vec<u8>>> {
+/// The same, waiting so long for whoever writes it.
+pub(crate) fn rest_within(
+    file: File,
+    at_most: u64,
+    patience: Duration,
+) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut content = Zeroizing::new(Vec::new());
     let input = Input {
         file,
@@ -129,7 +134,7 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();
         assert!(made.unwrap().success());
         let short = Duration::from_millis(20);
-        let error = rest_until(open(&pipe).unwrap(), LONGEST, short).unwrap_err();
+        let error = rest_within(open(&pipe).unwrap(), LONGEST, short).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
         let error = read(Path::new("/dev/zero")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge, "{error}");

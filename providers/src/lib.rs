@@ -16,6 +16,7 @@ mod hosted;
 mod manual;
 pub mod plugin;
 mod program;
+mod redact;
 mod registry;
 mod rfc2136;
 #[cfg(feature = "route53")]

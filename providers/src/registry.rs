@@ -23,6 +23,7 @@ use crate::cloudflare;
 use crate::hosted;
 use crate::manual;
 use crate::plugin;
+use crate::redact::Redacted;
 use crate::rfc2136;
 #[cfg(feature = "route53")]
 use crate::route53;
@@ -99,7 +100,11 @@ impl Kind {
     ) -> Result<Arc<dyn DnsProvider>, BuildError> {
         settings
             .check(self)
-            .and_then(|settings| (self.build)(&settings.named(name), context))
+            .and_then(|settings| {
+                let settings = settings.named(name);
+                let provider = (self.build)(&settings, context)?;
+                Ok(Arc::new(Redacted::new(provider, settings.secrets())) as Arc<dyn DnsProvider>)
+            })
             .map_err(|source| BuildError::Settings {
                 kind: self.kind,
                 name: name.to_owned(),

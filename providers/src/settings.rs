@@ -13,6 +13,8 @@ use jiff::SignedDuration;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 
+use crate::program::Log;
+use crate::redact::Secrets;
 use crate::registry::Form;
 use crate::registry::Kind;
 use crate::registry::Setting;
@@ -251,6 +253,22 @@ impl Checked {
 
     pub(crate) fn secret(&self, key: &str) -> Option<SecretString> {
         self.values.get(key).map(|v| v.expose().into())
+    }
+
+    /// Everything that must not be shown.
+    pub(crate) fn secrets(&self) -> Secrets {
+        let secret = |value: &Value| match value {
+            Value::Secret(secret) => Some(secret.clone()),
+            Value::Text(_) => None,
+        };
+        // Nobody has called what stands in a map a secret.
+        let maps = self.maps.values().flatten();
+        let maps = maps.filter_map(|(_, value)| secret(value).filter(Log::may_be_secret));
+        self.values
+            .values()
+            .filter_map(secret)
+            .chain(maps)
+            .collect()
     }
 
     /// What is in the map that `key` (such as `zone-ids.*`) stands for.

@@ -57,7 +57,10 @@ pub(crate) trait Single: fmt::Debug + Send + Sync {
 
 /// Of a contract that has no word for what it can do, so that it is up to the script.
 pub(crate) fn plain_capabilities() -> Capabilities {
-    Capabilities::new(60, WriteSafety::ReadModifyWrite)
+    Capabilities {
+        unconfirmed: true,
+        ..Capabilities::new(60, WriteSafety::ReadModifyWrite)
+    }
 }
 
 /// The same for one that writes at `_acme-challenge.DOMAIN` and nowhere else.

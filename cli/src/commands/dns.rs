@@ -4,9 +4,12 @@ mod check;
 mod delegate;
 mod gc;
 
+use std::time::Duration;
+
 use dnseal_core::dns::Action;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Place;
+use dnseal_core::dns::Sight;
 use dnseal_core::dns::TxtChange;
 use dnseal_core::dns::TxtValue;
 use dnseal_core::dns::Zones;
@@ -66,6 +69,14 @@ async fn change(app: &App, args: &ValueArgs, action: Action) -> Result<Report, C
         .written()
         .await
         .and_then(|written| written.results.into_iter().next());
+    let sight = match &result {
+        Some(Ok(_)) => sight(&zones, &work, &place, action, &value).await,
+        _ => Sight::Confirmed,
+    };
+    if sight.is_contradicted() {
+        let (message, hint) = contradiction(&place, action, &value);
+        work.events.warn(message, Some(hint));
+    }
     let interrupted = work.interrupted();
     let stats = work.finish().await;
     match (result, interrupted) {
@@ -85,6 +96,10 @@ async fn change(app: &App, args: &ValueArgs, action: Action) -> Result<Report, C
         (Action::Remove, Some(false)) => format!("{value} was not at {owner}"),
         (Action::Remove, _) => format!("removed {value} from {owner}"),
     };
+    let done = match sight {
+        Sight::Confirmed => done,
+        Sight::Contradicted(_) | Sight::Unseen => format!("the provider says: {done}"),
+    };
     let text = format!(
         "{done} (zone {}, through {} at {})\n",
         place.zone.name,
@@ -94,13 +109,62 @@ async fn change(app: &App, args: &ValueArgs, action: Action) -> Result<Report, C
     let mut json = place_json(&place);
     if let Some(json) = json.as_object_mut() {
         json.insert("value".into(), json!(value));
-        json.insert("present".into(), json!(action == Action::Add));
+        json.insert(
+            "present".into(),
+            json!((action == Action::Add) != sight.is_contradicted()),
+        );
+        let confirmed = (sight != Sight::Unseen).then_some(!sight.is_contradicted());
+        json.insert("confirmed".into(), json!(confirmed));
         if action == Action::Remove {
             json.insert("was_present".into(), json!(was_there));
         }
         json.insert("stats".into(), stats.json());
     }
-    Ok(Report::new(text, json))
+    let exit = match (sight.is_contradicted(), action) {
+        (false, _) => ExitCode::DONE,
+        (true, Action::Add) => ExitCode::NOT_PROPAGATED,
+        (true, Action::Remove) => ExitCode::PROVIDER,
+    };
+    Ok(Report { text, json, exit })
+}
+
+/// What the name servers say about a change of which only somebody's program says that it is done.
+async fn sight(
+    zones: &Zones,
+    work: &Work,
+    place: &Place,
+    action: Action,
+    value: &TxtValue,
+) -> Sight {
+    if !place.provider.provider.capabilities().is_looked_after() {
+        return Sight::Confirmed;
+    }
+    let change = [(place.location.owner.clone(), value.clone())];
+    tokio::select! {
+        sights = zones.confirm(action, &change, LOOK) => sights.into_iter().next().unwrap_or(Sight::Unseen),
+        () = work.cancel().cancelled() => Sight::Unseen,
+    }
+}
+
+fn contradiction(place: &Place, action: Action, value: &TxtValue) -> (String, String) {
+    let owner = &place.location.owner;
+    let seconds = LOOK.as_secs();
+    match action {
+        Action::Add => (
+            format!("no name server shows {value} at {owner} after {seconds} s"),
+            format!(
+                "does the provider write at all, and to the zone that is served? `dnseal dns check {owner} --watch` goes on looking"
+            ),
+        ),
+        Action::Remove => (
+            format!(
+                "every name server that answers still shows {value} at {owner} after {seconds} s"
+            ),
+            format!(
+                "does the provider remove at all, and from the zone that is served? `dnseal dns check {owner}` looks again"
+            ),
+        ),
+    }
 }
 
 /// Whether the value is there, as far as the provider can tell.
@@ -185,3 +249,6 @@ fn place_json(place: &Place) -> Value {
         "endpoint": place.provider.provider.endpoint(),
     })
 }
+
+/// Services show a change in that time, mostly; a person waits for it.
+const LOOK: Duration = Duration::from_secs(10);

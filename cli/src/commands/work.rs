@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 use dnseal_core::acme::ExtraRoot;
 use dnseal_core::acme::Transport;
 use dnseal_core::acme::TransportOptions;
+use dnseal_core::acme::check_proxies;
 use dnseal_core::acme::tls_config;
 use dnseal_core::deploy::Live;
 use dnseal_core::dns::Asker;
@@ -96,6 +97,8 @@ impl Work {
         signals: Signals,
         metrics: Option<Metrics>,
     ) -> Result<Self, CliError> {
+        check_proxies(|name| std::env::var_os(name))
+            .map_err(|error| CliError::usage(error.to_string(), error.hint()))?;
         let log = match app
             .global
             .log_file

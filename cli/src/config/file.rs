@@ -3,9 +3,11 @@
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::ConfigError;
 use crate::config::error::nearest;
+use crate::config::nesting::too_deep;
 use crate::config::raw;
 use crate::env_vars;
 use crate::input;
@@ -46,7 +48,7 @@ impl Source {
         };
         let file = input::open(path).map_err(failed)?;
         check_owner(path, &file)?;
-        let content = input::rest(file, LONGEST).map_err(failed)?;
+        let content = input::rest_within(file, LONGEST, PATIENCE).map_err(failed)?;
         let mut text = input::text(&content).map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
@@ -84,6 +86,13 @@ impl Source {
     pub(crate) fn parse(&self) -> Result<raw::Config, ConfigError> {
         if self.text.trim().is_empty() {
             return Ok(raw::Config::default());
+        }
+        if let Some(place) = too_deep(&self.text) {
+            let (line, column) = place;
+            let message =
+                format!("brackets are nested too deep here, at line {line}, column {column}");
+            return Err(ConfigError::at(self, Some(place), message)
+                .with_hint("is one not closed?".to_owned()));
         }
         serde_yaml::from_str(&self.text).map_err(|error| self.explain(&error))
     }
@@ -252,8 +261,10 @@ fn check_owner(_: &Path, _: &std::fs::File) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Room for some ten thousand certificates.
-const LONGEST: u64 = 64 * 1024 * 1024;
+/// Room for some ten thousand certificates with all that can be said of them.
+const LONGEST: u64 = 16 * 1024 * 1024;
+/// Whoever writes it into a pipe has it at hand.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The configuration of the machine.
 const SYSTEM: &str = "/etc/dnseal/dnseal.yaml";
 

@@ -11,6 +11,7 @@ mod file;
 mod forms;
 mod frame;
 mod locate;
+mod nesting;
 mod raw;
 mod redact;
 mod schema;

@@ -173,7 +173,7 @@ impl Flags {
             recursive_too: None,
             resolvers: servers("--resolver", &args.resolver)?,
             settle: duration("--settle", args.settle.as_deref())?,
-            timeout: duration("--propagation-timeout", args.propagation_timeout.as_deref())?,
+            timeout: patience("--propagation-timeout", args.propagation_timeout.as_deref())?,
         }))
     }
 
@@ -301,6 +301,17 @@ fn duration(flag: &str, given: Option<&str>) -> Result<Option<Duration>, CliErro
                 .map_err(|problem| wrong(flag, &problem))
         })
         .transpose()
+}
+
+/// A duration in which something can happen.
+fn patience(flag: &str, given: Option<&str>) -> Result<Option<Duration>, CliError> {
+    match duration(flag, given)? {
+        Some(Duration::ZERO) => Err(wrong(
+            flag,
+            "nothing is seen in no time; name a time such as `5m`, or leave it out",
+        )),
+        duration => Ok(duration),
+    }
 }
 
 fn choice<T: Copy>(

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::links::Links;
 use super::problem::Problem;
+use super::proxy::ProxyFault;
 use super::transport::Distrust;
 
 /// Why one request to a CA did not do what it was for.
@@ -61,6 +62,18 @@ pub enum AcmeError {
         cause: Distrust,
         /// What the verifier said.
         detail: String,
+    },
+    /// A proxy of the environment made no connection.
+    #[error("{} cannot be reached for {resource}: {}", host(url), fault.says(proxy))]
+    Proxied {
+        /// What was asked for.
+        resource: &'static str,
+        /// Where.
+        url: String,
+        /// The proxy, without its credentials.
+        proxy: String,
+        /// What it did.
+        fault: ProxyFault,
     },
     /// The CA said no, or something before it did.
     #[error("{0}")]
@@ -118,7 +131,7 @@ impl AcmeError {
     /// Whether the same request may succeed later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::TimedOut { .. } | Self::Unreachable { .. } => true,
+            Self::Proxied { .. } | Self::TimedOut { .. } | Self::Unreachable { .. } => true,
             Self::Refused(refusal) => refusal.is_server_side() || self.is_rate_limited(),
             Self::Cancelled { .. }
             | Self::Insecure { .. }
@@ -156,6 +169,7 @@ impl AcmeError {
                         .to_owned()
                 }
             }),
+            Self::Proxied { url, fault, .. } => Some(fault.hint(url)),
             Self::Refused(refusal) => refusal.hint(),
             Self::Unreachable { detail, url, .. }
                 if is_loopback(url) && detail.starts_with("Network is unreachable") =>

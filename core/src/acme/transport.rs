@@ -19,7 +19,6 @@ use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
 use http::header;
-use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::redirect;
 use rustls::CertificateError;
 use rustls_pki_types::CertificateDer;
@@ -31,6 +30,8 @@ use super::answer::Answer;
 use super::ca::is_loopback;
 use super::error::AcmeError;
 use super::problem::printable;
+use super::proxy;
+use super::proxy::ProxyFault;
 use crate::event::Events;
 use crate::event::What;
 
@@ -160,15 +161,7 @@ impl Transport {
 
     /// The proxy that the environment has for a URL, without its credentials; `None` where requests go there directly.
     pub fn proxy_for(url: &Url) -> Option<String> {
-        let destination: http::Uri = url.as_str().parse().ok()?;
-        // The same rules as the client itself has.
-        let proxy = Matcher::from_system().intercept(&destination)?;
-        let uri = proxy.uri();
-        Some(format!(
-            "{}://{}",
-            uri.scheme_str().unwrap_or("http"),
-            uri.authority()?.as_str().rsplit('@').next()?
-        ))
+        proxy::proxy_for(url)
     }
 
     /// The same client, telling its requests to another stream.
@@ -297,7 +290,18 @@ impl Transport {
                 resource,
                 url,
                 cause: Distrust::from(&reason),
-                detail: printable(&reason.to_string()),
+                detail: distrust(&reason),
+            };
+        }
+        if let Ok(parsed) = Url::parse(ask.url)
+            && let Some(proxy) = proxy::proxy_for(&parsed)
+            && let Some(fault) = ProxyFault::of(error, &parsed)
+        {
+            return AcmeError::Proxied {
+                resource,
+                url,
+                proxy,
+                fault,
             };
         }
         match error.is_timeout() && !error.is_connect() {
@@ -416,6 +420,19 @@ impl From<&rustls::Error> for Distrust {
             // A self-signed certificate that is no root of ours shows as bad in several ways.
             _ => Self::UnknownIssuer,
         }
+    }
+}
+
+/// What the verifier said, in words.
+fn distrust(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return printable(&error.to_string());
+    };
+    match Distrust::from(error) {
+        Distrust::Authority => {
+            "the certificate of a CA is used as a server's (CaUsedAsEndEntity)".to_owned()
+        }
+        _ => printable(&other.to_string()),
     }
 }
 

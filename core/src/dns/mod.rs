@@ -17,6 +17,7 @@ mod query;
 mod route;
 #[cfg(test)]
 mod scripted;
+mod sight;
 #[cfg(test)]
 mod testing;
 mod writer;
@@ -98,6 +99,7 @@ pub use query::encrypted::PUBLIC_RESOLVERS;
 pub use route::NamedProvider;
 pub use route::RouteError;
 pub use route::Routes;
+pub use sight::Sight;
 pub use writer::Announcement;
 pub use writer::Submission;
 pub use writer::WriteError;

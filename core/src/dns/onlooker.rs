@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 
 use crate::dns::Asker;
 use crate::dns::Discovery;
@@ -38,15 +39,35 @@ impl Onlooker {
     ///
     /// When the servers of the name cannot be found.
     pub async fn look(&self, owner: &DomainName) -> Result<Seen, DiscoveryError> {
+        self.look_until(owner, |_| false).await
+    }
+
+    /// The same, and no further address is waited for when what was seen is enough.
+    pub(super) async fn look_until(
+        &self,
+        owner: &DomainName,
+        enough: impl Fn(&Seen) -> bool + Send,
+    ) -> Result<Seen, DiscoveryError> {
         let location = self.discovery.locate_here(owner).await?;
         let servers = location.zone.servers.iter();
-        let asking = servers
-            .flat_map(|server| &server.addresses)
-            .map(|&address| async move {
+        let addresses: BTreeSet<SocketAddr> = servers
+            .flat_map(|server| server.addresses.iter().copied())
+            .collect();
+        let mut asking: FuturesUnordered<_> = addresses
+            .into_iter()
+            .map(|address| async move {
                 let reply = self.asker.ask(address, owner, RecordType::TXT).await.ok()?;
                 let is_good = reply.is_conclusive() && reply.authoritative;
                 is_good.then(|| (address, reply.txt_values(owner).into_iter().collect()))
-            });
-        Ok(join_all(asking).await.into_iter().flatten().collect())
+            })
+            .collect();
+        let mut seen = Seen::new();
+        while let Some(answered) = asking.next().await {
+            seen.extend(answered);
+            if enough(&seen) {
+                break;
+            }
+        }
+        Ok(seen)
     }
 }

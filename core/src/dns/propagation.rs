@@ -158,6 +158,11 @@ impl Propagation {
         }
     }
 
+    /// What asks.
+    pub(super) fn asker(&self) -> &Asker {
+        &self.asker
+    }
+
     /// The same check, in a hurry.
     pub(super) fn hurrying(&self, hurry: Hurry) -> Self {
         Self {
@@ -394,17 +399,42 @@ impl PropagationError {
             .iter()
             .find(|row| row.verdict.as_ref().is_some_and(Verdict::lacks_it));
         Some(match (behind, someone_has) {
-            (Some(row), true) => {
-                format!("{} has not taken over the newest version of the zone", row.server)
-            }
-            (Some(_), false) => {
-                "no server has the value: whatever wrote it does not feed these servers, or is slow".to_owned()
-            }
+            (Some(row), _) if row.alias().is_some() => format!(
+                "{} answers with an alias to {}, and no value can stand beside one: remove the alias, or let the value go to where it leads",
+                row.server,
+                row.alias().unwrap_or_default()
+            ),
+            (Some(row), true) => why_behind(row, name.newest().map(|(_, serial)| serial)),
+            (Some(row), false) => match row.others() {
+                0 => "no server has the value: whatever wrote it does not feed these servers, or is slow".to_owned(),
+                others => format!(
+                    "no server has the value, and {} answers with {others} others: whatever wrote it does not feed these servers, or is slow",
+                    row.server
+                ),
+            },
             (None, true) => "the other servers do not answer".to_owned(),
             (None, false) => {
                 "no server answered: if port 53 is closed here, name servers that can be reached with `--nameserver`, or choose another proof with `--propagation`".to_owned()
             }
         })
+    }
+}
+
+/// Why a server lacks what others have, by the serial numbers of the zone.
+fn why_behind(row: &Row, newest: Option<u32>) -> String {
+    let server = &row.server;
+    let verdict = row.verdict.as_ref().map(ToString::to_string);
+    let verdict = verdict.unwrap_or_default();
+    match (row.zone_serial, newest) {
+        (Some(serial), Some(newest)) if report::newer(newest, serial).is_gt() => {
+            format!("{server} has not taken over the newest version of the zone")
+        }
+        (Some(serial), Some(_)) => format!(
+            "{server} answers otherwise ({verdict}) and is not behind, at serial {serial}: is it another view of the zone, or not fed by the same source?"
+        ),
+        _ => format!(
+            "{server} answers otherwise ({verdict}): it may not have taken over the newest version of the zone"
+        ),
     }
 }
 

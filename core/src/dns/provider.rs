@@ -105,6 +105,8 @@ pub struct Capabilities {
     pub settle: Duration,
     /// Whether [`DnsProvider::settled`] ever answers anything but [`Settlement::Unknown`].
     pub tells_settled: bool,
+    /// Whether that a change is applied is the bare word of a program or a server of somebody's, and nothing has read it back.
+    pub unconfirmed: bool,
     /// Whether machines that know nothing of each other may write one owner name.
     pub write_safety: WriteSafety,
 }
@@ -122,8 +124,14 @@ impl Capabilities {
             ttl,
             settle: Duration::ZERO,
             tells_settled: false,
+            unconfirmed: false,
             write_safety,
         }
+    }
+
+    /// Whether the name servers have to bear out a removal: not where values stay until others push them out, nor where a person is told.
+    pub fn is_looked_after(&self) -> bool {
+        self.unconfirmed && !self.overwrites && self.by_person.is_none()
     }
 
     /// Whether runs take turns at an owner name: also where it holds so few values that those of another run would push ours out.

@@ -25,6 +25,7 @@ use crate::dns::Hurry;
 use crate::dns::Location;
 use crate::dns::Mode;
 use crate::dns::NamedProvider;
+use crate::dns::Onlooker;
 use crate::dns::Propagation;
 use crate::dns::PropagationError;
 use crate::dns::PropagationPolicy;
@@ -54,6 +55,7 @@ pub struct Zones {
     events: Events,
     /// One question to a provider for each zone cut, however many names are below it.
     held: Mutex<HashMap<(String, DomainName), Held>>,
+    onlooker: Onlooker,
     propagation: Propagation,
     routes: Routes,
     writers: ZoneWriters,
@@ -70,6 +72,7 @@ impl Zones {
         Self {
             blind: Mutex::default(),
             delegation: DelegationRules::default(),
+            onlooker: Onlooker::new(propagation.asker().clone(), discovery.clone()),
             discovery,
             held: Mutex::default(),
             propagation,
@@ -232,6 +235,11 @@ impl Zones {
     /// How zones and servers are found; what it has learned is shared.
     pub fn discovery(&self) -> &Discovery {
         &self.discovery
+    }
+
+    /// Looks at the name servers, for whoever believes nobody.
+    pub(super) fn onlooker(&self) -> &Onlooker {
+        &self.onlooker
     }
 
     /// Hands changes to the writer of a zone.

@@ -86,6 +86,10 @@ fn unreachable(
         .fix(format!(
             "let the proxy allow CONNECT to {host}:{port}, or go around it with NO_PROXY={host}"
         )),
+        // It names the proxy itself.
+        (_, DirectoryError::Request(AcmeError::Proxied { .. })) => {
+            Finding::failure(Check::Ca, name, error.to_string()).maybe_fix(error.hint())
+        }
         (Some(proxy), _) => Finding::failure(
             Check::Ca,
             name,

@@ -18,6 +18,7 @@ use crate::dns::WriteError;
 use crate::dns::WriteProblem;
 use crate::issue::Engine;
 use crate::issue::IssueError;
+use crate::issue::Left;
 use crate::issue::Request;
 use crate::issue::trial::Trial;
 use crate::issue::trial::Tried;
@@ -99,17 +100,33 @@ fn findings(engine: &Engine, trial: &Trial) -> Vec<Finding> {
             Some(name) => late(&about, name),
         };
         findings.push(seen.took(trial.visible));
-        findings.push(match trial.left {
-            0 => Finding::ok(Check::Probe, &about, "it was removed").took(trial.removal),
-            left => Finding::warning(
-                Check::Probe,
-                &about,
-                format!("{left} probe values could not be removed; they are written down"),
-            )
-            .fix("`dnseal dns gc` tries again"),
-        });
+        findings.push(removed(&about, trial));
     }
     findings
+}
+
+fn removed(about: &str, trial: &Trial) -> Finding {
+    match trial.left {
+        Left { served: 1.., .. } => Finding::failure(
+            Check::Probe,
+            about,
+            "the provider says that it was removed, and the name servers still show it; it is written down",
+        )
+        .fix("does the provider's cleanup do anything? `dnseal dns gc` tries again; remove it by hand, and `dnseal dns gc --forget` drops the note"),
+        Left { failed: failed @ 1.., .. } => Finding::warning(
+            Check::Probe,
+            about,
+            format!("{failed} probe values could not be removed; they are written down"),
+        )
+        .fix("`dnseal dns gc` tries again"),
+        Left { unseen: 1.., .. } => Finding::ok(
+            Check::Probe,
+            about,
+            "the provider says that it was removed; no name server can be asked",
+        )
+        .took(trial.removal),
+        Left { .. } => Finding::ok(Check::Probe, about, "it was removed").took(trial.removal),
+    }
 }
 
 fn refusal(tried: &Tried) -> Option<Finding> {

@@ -113,7 +113,9 @@ async fn sweep_one(
     let total = values.len();
     let swept_values = values.clone();
     let session = HeadSession::new(engine.store.clone(), head, Some(tag));
-    let left = withdraw(engine, &session, values, limit(cancel), &events).await?;
+    let left = withdraw(engine, &session, values, limit(cancel), &events)
+        .await?
+        .total();
     let forgotten = if forget { left } else { 0 };
     session
         .update(|head| {
@@ -156,7 +158,9 @@ pub(super) async fn delete(
     let values = head.published.clone();
     if !values.is_empty() {
         let session = HeadSession::new(engine.store.clone(), head, Some(tag));
-        let left = withdraw(engine, &session, values, limit(cancel), &events).await?;
+        let left = withdraw(engine, &session, values, limit(cancel), &events)
+            .await?
+            .total();
         if left > 0 {
             return Err(IssueError::LeftInDns {
                 id: id.clone(),

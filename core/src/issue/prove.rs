@@ -16,6 +16,7 @@ use super::IssueError;
 use super::by_hand::patience;
 use super::expiry::Deadline;
 use super::give_back::refused;
+use super::gone::Left;
 use super::publish::How;
 use super::publish::Settling;
 use super::publish::Target;
@@ -357,7 +358,8 @@ impl Walk<'_> {
         let mut values = self.session.head().await.published;
         values.retain(limited);
         let left = self.withdraw_in(turns, values).await?;
-        match left {
+        // What is still served may be on its way out, and is tried again at the end.
+        match left.failed {
             0 => Ok(()),
             values => Err(IssueError::LeftInDns {
                 id: self.request.id.clone(),
@@ -394,11 +396,7 @@ impl Walk<'_> {
         }
     }
 
-    async fn withdraw_in(
-        &self,
-        turns: &Turns,
-        values: Vec<Published>,
-    ) -> Result<usize, IssueError> {
+    async fn withdraw_in(&self, turns: &Turns, values: Vec<Published>) -> Result<Left, IssueError> {
         let how = How {
             turns: Some(turns),
             ..How::default()

@@ -9,6 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::IssueError;
+use super::gone::Left;
+use super::gone::is_gone_already;
+use super::gone::still_served;
 use super::turns::Turns;
 use super::unanswered;
 use crate::acme::Challenge;
@@ -201,14 +204,14 @@ impl Limit<'_> {
 }
 
 /// Takes `values` out of DNS, and out of the head as far as they are gone. What cannot be withdrawn in time stays in the head
-/// for the next run, and is told as a warning; returns how many those are.
+/// for the next run, and is told as a warning; returns how many those are. So does what is still served although it was removed.
 pub(super) async fn withdraw(
     engine: &Engine,
     session: &HeadSession,
     values: Vec<Published>,
     limit: Limit<'_>,
     events: &Events,
-) -> Result<usize, IssueError> {
+) -> Result<Left, IssueError> {
     withdraw_with(engine, session, values, How::default(), limit, events).await
 }
 
@@ -231,7 +234,7 @@ pub(super) async fn withdraw_with(
     how: How<'_>,
     limit: Limit<'_>,
     events: &Events,
-) -> Result<usize, IssueError> {
+) -> Result<Left, IssueError> {
     let total = values.len();
     // A removal may take more than its value with it, so it waits until nobody else's stands there.
     let (values, _turns) = in_turn(engine, values, how.turns, limit, events).await;
@@ -327,6 +330,7 @@ pub(super) async fn withdraw_with(
                 {
                     gone.push(value);
                 }
+                Err(_) if is_gone_already(engine, &value).await => gone.push(value),
                 Err(error) => events.warn(
                     error.to_string(),
                     error.hint().or_else(|| {
@@ -336,7 +340,14 @@ pub(super) async fn withdraw_with(
             }
         }
     }
-    let left = total - gone.len();
+    let mut left = Left {
+        failed: total - gone.len(),
+        ..Left::default()
+    };
+    let (served, unseen) = still_served(engine, &gone, limit, events).await;
+    gone.retain(|value| !served.iter().any(|served| same_value(served, value)));
+    left.served = served.len();
+    left.unseen = unseen;
     let by_hand: BTreeSet<ByHand> = gone
         .iter()
         .filter(|value| {

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::Engine;
 use super::IssueError;
 use super::Request;
+use super::gone::Left;
 use super::publish::How;
 use super::publish::Limit;
 use super::publish::Settling;
@@ -64,8 +65,8 @@ pub(crate) struct Trial {
     pub(crate) visible: Duration,
     /// How long the removal took.
     pub(crate) removal: Duration,
-    /// Values that could not be removed; they stay in the head.
-    pub(crate) left: usize,
+    /// Values that could not be removed, or are still served; they stay in the head.
+    pub(crate) left: Left,
 }
 
 /// One probe value.

@@ -3,8 +3,8 @@
 use dns_update::Error;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::ProviderError;
-use secrecy::ExposeSecret;
-use secrecy::SecretString;
+
+use crate::redact::Secrets;
 
 /// Whom an error is about.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(super) struct About<'a> {
     pub(super) endpoint: &'a str,
     pub(super) kind: &'static str,
     pub(super) owner: &'a DomainName,
-    pub(super) secrets: &'a [SecretString],
+    pub(super) secrets: &'a Secrets,
     pub(super) zone: &'a DomainName,
 }
 
@@ -20,7 +20,7 @@ impl About<'_> {
     /// The error as everybody else has them.
     pub(super) fn error(&self, error: &Error) -> ProviderError {
         let endpoint = self.endpoint.to_owned();
-        let detail = self.scrub(&words(error));
+        let detail = words(error, self.secrets);
         match meaning(error) {
             Meaning::Conflict => ProviderError::Conflict {
                 detail,
@@ -59,21 +59,10 @@ impl About<'_> {
             Meaning::Unsupported => ProviderError::Unsupported { detail, endpoint },
         }
     }
-
-    fn scrub(&self, text: &str) -> String {
-        self.secrets
-            .iter()
-            .map(ExposeSecret::expose_secret)
-            // A secret so short protects nothing, and taking it out would only garble the words.
-            .filter(|secret| secret.len() > 2)
-            .fold(text.to_owned(), |text, secret| {
-                text.replace(secret, "[redacted]")
-            })
-    }
 }
 
 /// What the crate says, on one line and not endless, without a URL's query, in which some services want their key.
-pub(super) fn words(error: &Error) -> String {
+pub(super) fn words(error: &Error, secrets: &Secrets) -> String {
     let text = match error {
         Error::Protocol(text)
         | Error::Parse(text)
@@ -114,6 +103,8 @@ pub(super) fn words(error: &Error) -> String {
             _ => word,
         });
     }
+    // Before it is cut, so that no half of one stays.
+    let mut line = secrets.scrub(&line);
     if let Some((at, _)) = line.char_indices().nth(MAX_WORDS) {
         line.truncate(at);
         line.push('…');

@@ -18,10 +18,9 @@ use std::time::Duration;
 use dns_update::DnsUpdater;
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::WriteSafety;
-use secrecy::ExposeSecret;
-use secrecy::SecretString;
 
 use crate::bridge::provider::Bridged;
+use crate::redact::Secrets;
 use crate::registry::Context;
 use crate::registry::Form;
 use crate::registry::Integration;
@@ -83,7 +82,7 @@ fn build(settings: &Checked, context: &Context) -> Result<Arc<dyn DnsProvider>, 
         events: context.events().clone(),
         kind: service.kind,
         remote: (service.connect)(&told)?,
-        secrets: told.secrets(),
+        secrets: settings.secrets(),
         ttl,
         write_safety: service.write_safety,
     }))
@@ -136,25 +135,6 @@ impl Told<'_> {
         });
         place.unwrap_or_else(|| format!("the API of {title}"))
     }
-
-    /// Everything that must not be shown, also as it stands in a URL.
-    fn secrets(&self) -> Vec<SecretString> {
-        let kind = self.settings.kind();
-        let secret = |s: &&Setting| matches!(s.form, Form::File | Form::Secret);
-        let mut secrets = Vec::new();
-        for setting in kind.settings.iter().filter(secret) {
-            let Some(secret) = self.settings.secret(setting.key) else {
-                continue;
-            };
-            let plain = secret.expose_secret().trim();
-            let encoded: String = url::form_urlencoded::byte_serialize(plain.as_bytes()).collect();
-            if encoded != plain {
-                secrets.push(SecretString::from(encoded));
-            }
-            secrets.push(SecretString::from(plain));
-        }
-        secrets
-    }
 }
 
 /// An http or https URL without credentials.
@@ -176,7 +156,7 @@ fn made(made: dns_update::Result<DnsUpdater>) -> Result<DnsUpdater, SettingsErro
         dns_update::Error::InvalidRegion => {
             SettingsError::malformed("region", "that is no name of a region")
         }
-        error => SettingsError::malformed("kind", errors::words(&error)),
+        error => SettingsError::malformed("kind", errors::words(&error, &Secrets::default())),
     })
 }
 

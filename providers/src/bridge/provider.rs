@@ -26,11 +26,11 @@ use dnseal_core::dns::TxtValue;
 use dnseal_core::dns::WriteSafety;
 use dnseal_core::dns::Zone;
 use dnseal_core::event::Events;
-use secrecy::SecretString;
 
 use crate::bridge::errors::About;
 use crate::bridge::remote::Remote;
 use crate::bridge::remote::plain;
+use crate::redact::Secrets;
 
 /// A service of the crate as a provider.
 pub(super) struct Bridged<R> {
@@ -39,7 +39,7 @@ pub(super) struct Bridged<R> {
     pub(super) kind: &'static str,
     pub(super) remote: R,
     /// What is taken out of the crate's words.
-    pub(super) secrets: Vec<SecretString>,
+    pub(super) secrets: Secrets,
     pub(super) ttl: u32,
     pub(super) write_safety: WriteSafety,
 }

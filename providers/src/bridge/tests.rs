@@ -10,11 +10,13 @@ use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::TxtChange;
 use dnseal_core::dns::Zone;
 use dnseal_core::event::Events;
+use secrecy::SecretString;
 
 use super::*;
 use crate::bridge::errors::About;
 use crate::bridge::remote::Remote;
 use crate::bridge::remote::plain;
+use crate::redact::Secrets;
 use crate::settings::Settings;
 use crate::settings::Value;
 
@@ -121,7 +123,7 @@ fn quotes_are_taken_off() {
 fn texts_become_typed_errors() {
     let zone: DomainName = "a.test".parse().unwrap();
     let owner: DomainName = OWNER.parse().unwrap();
-    let secrets = [SecretString::from("s3cret")];
+    let secrets = Secrets::new([SecretString::from("s3cret")]);
     let about = About {
         endpoint: "the API of Test",
         kind: "test",
@@ -289,7 +291,7 @@ fn bridged(remote: Shelf) -> Bridged<Shelf> {
         events: Events::silent(),
         kind: "test",
         remote,
-        secrets: Vec::new(),
+        secrets: Secrets::default(),
         ttl: 60,
         write_safety: WriteSafety::ReadModifyWrite,
     }

@@ -23,6 +23,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::cloudflare::limit::Limiter;
+use crate::redact::Secrets;
 use crate::registry::Context;
 
 /// One credential at one server.
@@ -32,6 +33,7 @@ pub(super) struct Api {
     context: Context,
     credential: Credential,
     limiter: Arc<Limiter>,
+    secrets: Secrets,
     timeout: Duration,
 }
 
@@ -100,11 +102,13 @@ impl Api {
         hashed.update(credential.secret().as_bytes());
         let mut id = [0; 32];
         id.copy_from_slice(hashed.finish().as_ref());
+        let secrets = Secrets::new([SecretString::from(credential.secret())]);
         Self {
             base,
             context,
             credential,
             limiter: Limiter::shared(id),
+            secrets,
             timeout,
         }
     }
@@ -287,10 +291,7 @@ impl Api {
 
     /// A server may send back what it was sent.
     fn without_secrets(&self, text: String) -> String {
-        match self.credential.secret() {
-            "" => text,
-            secret => text.replace(secret, "***"),
-        }
+        self.secrets.scrub(&text)
     }
 }
 

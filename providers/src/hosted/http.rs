@@ -7,6 +7,7 @@ use reqwest::StatusCode;
 use reqwest::header::RETRY_AFTER;
 use url::Url;
 
+use crate::redact::Secrets;
 use crate::settings::SettingsError;
 
 /// The URL of a server, which holds no credentials.
@@ -37,11 +38,12 @@ pub(crate) fn below(url: &Url, word: &str) -> Url {
     below
 }
 
-/// Sends a request; gives the answer if it is a yes.
+/// Sends a request; gives the answer if it is a yes. What it says otherwise holds none of `secrets`.
 pub(crate) async fn send(
     request: reqwest::RequestBuilder,
     endpoint: &str,
     credentials: &str,
+    secrets: &Secrets,
 ) -> Result<reqwest::Response, ProviderError> {
     let answer = request
         .send()
@@ -52,18 +54,28 @@ pub(crate) async fn send(
         })?;
     match answer.status().is_success() {
         true => Ok(answer),
-        false => Err(refusal(answer, endpoint.to_owned(), credentials).await),
+        false => Err(refusal(answer, endpoint.to_owned(), credentials, secrets).await),
     }
 }
 
-async fn refusal(answer: reqwest::Response, endpoint: String, credentials: &str) -> ProviderError {
+async fn refusal(
+    answer: reqwest::Response,
+    endpoint: String,
+    credentials: &str,
+    secrets: &Secrets,
+) -> ProviderError {
     let status = answer.status();
     let retry_after = answer
         .headers()
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
-    let words = one_line(&body(answer, MAX_WORDS).await);
+    // A server may send back what it was sent; that goes before the text is cut, so that no half of it stays.
+    let mut words = secrets.scrub(&one_line(&body(answer, MAX_REFUSAL).await));
+    if let Some((at, _)) = words.char_indices().nth(MAX_WORDS) {
+        words.truncate(at);
+        words.push('…');
+    }
     let detail = match words.is_empty() {
         true => status.to_string(),
         false => format!("{status}: {words}"),
@@ -131,4 +143,5 @@ fn one_line(bytes: &[u8]) -> String {
         .join(" ")
 }
 
+const MAX_REFUSAL: usize = 16 << 10;
 const MAX_WORDS: usize = 300;

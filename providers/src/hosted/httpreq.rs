@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::hosted::exec;
 use crate::hosted::http;
+use crate::redact::Secrets;
 use crate::registry::Context;
 use crate::registry::Form;
 use crate::registry::Integration;
@@ -109,6 +110,7 @@ fn build(settings: &Checked, context: &Context) -> Result<Arc<dyn DnsProvider>, 
     Ok(Arc::new(OneAtATime::new(HttpReq {
         context: context.clone(),
         raw: exec::is_raw(settings)?,
+        secrets: settings.secrets(),
         timeout: settings.duration(TIMEOUT)?.unwrap_or(DEFAULT_TIMEOUT),
         url,
         user,
@@ -119,6 +121,7 @@ fn build(settings: &Checked, context: &Context) -> Result<Arc<dyn DnsProvider>, 
 struct HttpReq {
     context: Context,
     raw: bool,
+    secrets: Secrets,
     timeout: Duration,
     url: Url,
     user: Option<(String, Option<SecretString>)>,
@@ -158,7 +161,8 @@ impl Single for HttpReq {
         if let Some((name, password)) = &self.user {
             request = request.basic_auth(name, password.as_ref().map(ExposeSecret::expose_secret));
         }
-        http::send(request, &endpoint, "look at `username` and `password`").await?;
+        let credentials = "look at `username` and `password`";
+        http::send(request, &endpoint, credentials, &self.secrets).await?;
         Ok(None)
     }
 }

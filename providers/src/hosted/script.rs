@@ -3,7 +3,6 @@
 //! The environment is clean: what the script needs of its own comes from the map `env.*` of the provider's settings. Standard input
 //! is closed, so that a script that asks is told that nobody answers. It is stopped when it takes too long.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use dnseal_core::dns::Capabilities;
@@ -17,6 +16,7 @@ use crate::program;
 use crate::program::Call;
 use crate::program::Log;
 use crate::program::trust;
+use crate::redact::Secrets;
 use crate::registry::Context;
 use crate::registry::Form;
 use crate::registry::Setting;
@@ -63,7 +63,7 @@ impl Script {
             .map(ENV)
             .map(|(name, value)| (name.to_owned(), value.into()))
             .collect();
-        let secrets: Arc<[SecretString]> = env
+        let secrets: Secrets = env
             .iter()
             .map(|(_, value)| value.clone())
             .filter(Log::may_be_secret)
@@ -85,6 +85,7 @@ impl Script {
     pub(super) fn capabilities(&self) -> Capabilities {
         Capabilities {
             outlives: Some(self.timeout),
+            unconfirmed: true,
             ..Capabilities::new(60, WriteSafety::ReadModifyWrite)
         }
     }

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -24,6 +23,7 @@ use crate::plugin::session::CallError;
 use crate::plugin::session::Session;
 use crate::program::Log;
 use crate::program::TrustError;
+use crate::redact::Secrets;
 use crate::registry::Form;
 use crate::registry::Integration;
 use crate::registry::Kind;
@@ -60,7 +60,7 @@ pub fn describe(name: &str, command: Vec<String>) -> Result<&'static Kind, Plugi
     if let Some(kind) = known.iter().find(|kind| kind.kind == name && is_it(kind)) {
         return Ok(kind);
     }
-    let log = Log::new(name, Events::silent(), Arc::default());
+    let log = Log::new(name, Events::silent(), Secrets::default());
     let description = ask(&command, &log).map_err(|problem| PluginError {
         name: name.to_owned(),
         problem,

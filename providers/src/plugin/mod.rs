@@ -117,13 +117,9 @@ pub(crate) fn build(
         ));
     };
     let mut told = Map::new();
-    let mut secrets: Vec<SecretString> = Vec::new();
     for setting in kind.settings {
         if [COMMAND, TIMEOUT].contains(&setting.key) {
             continue;
-        }
-        if matches!(setting.form, Form::Secret | Form::File) {
-            secrets.extend(settings.secret(setting.key));
         }
         if let Some(value) = typed(settings, setting)? {
             told.insert(setting.key.to_owned(), value);
@@ -140,7 +136,7 @@ pub(crate) fn build(
         about,
         configure: configure.into(),
         endpoint: format!("the plugin `{name}`"),
-        log: Log::new(name, context.events().clone(), secrets.into()),
+        log: Log::new(name, context.events().clone(), settings.secrets()),
         name_servers: SyncMutex::default(),
         session: Mutex::default(),
         timeout: settings.duration(TIMEOUT)?.unwrap_or(DEFAULT_TIMEOUT),
@@ -309,7 +305,7 @@ impl Plugin {
         })
     }
 
-    /// Looks at what it says it has added, where it can tell; a success that is none is found here and not by the CA.
+    /// Looks at what it says it has added or removed, where it can tell; a success that is none is found here and not by the CA.
     async fn read_back(
         &self,
         zone: &Zone,
@@ -317,15 +313,15 @@ impl Plugin {
         outcomes: &mut [Outcome],
     ) -> Result<(), ProviderError> {
         // The last word about a value counts.
-        let mut added: BTreeMap<(&DomainName, &TxtValue), usize> = BTreeMap::new();
+        let mut done: BTreeMap<(&DomainName, &TxtValue), (Action, usize)> = BTreeMap::new();
         for (at, (change, outcome)) in changes.iter().zip(outcomes.iter()).enumerate() {
             let what = (&change.owner, &change.value);
-            match (change.action, outcome) {
-                (Action::Add, Outcome::Applied { .. }) => added.insert(what, at),
-                _ => added.remove(&what),
+            match outcome {
+                Outcome::Applied { .. } => done.insert(what, (change.action, at)),
+                _ => done.remove(&what),
             };
         }
-        let owners: BTreeSet<&DomainName> = added.keys().map(|(owner, _)| *owner).collect();
+        let owners: BTreeSet<&DomainName> = done.keys().map(|(owner, _)| *owner).collect();
         if owners.is_empty() {
             return Ok(());
         }
@@ -337,14 +333,19 @@ impl Plugin {
                 return Ok(());
             }
         };
-        for ((owner, value), at) in added {
+        for ((owner, value), (action, at)) in done {
             let is_there = seen.get(owner).is_some_and(|values| values.contains(value));
-            if let (false, Some(outcome)) = (is_there, outcomes.get_mut(at)) {
-                *outcome = Outcome::Unknown {
-                    reason: format!(
-                        "it says that it added the value at {owner}, and does not tell it among the values there"
-                    ),
-                };
+            let reason = match (action, is_there) {
+                (Action::Add, true) | (Action::Remove, false) => continue,
+                (Action::Add, false) => format!(
+                    "it says that it added the value at {owner}, and does not tell it among the values there"
+                ),
+                (Action::Remove, true) => format!(
+                    "it says that it removed the value at {owner}, and tells it among the values there"
+                ),
+            };
+            if let Some(outcome) = outcomes.get_mut(at) {
+                *outcome = Outcome::Unknown { reason };
             }
         }
         Ok(())

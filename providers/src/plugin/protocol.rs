@@ -213,6 +213,7 @@ impl DescribedCapabilities {
             max_values: self.max_values,
             settle: seconds(self.settle).unwrap_or_default(),
             tells_settled: self.tells_settled,
+            unconfirmed: !self.tells_values,
             ..Capabilities::new(self.ttl, self.safety())
         }
     }

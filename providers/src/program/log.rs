@@ -12,6 +12,8 @@ use secrecy::SecretString;
 use tokio::io::AsyncBufRead;
 use tokio::io::AsyncBufReadExt;
 
+use crate::redact::Secrets;
+
 /// What a stream of lines gives.
 pub(crate) enum Line {
     End,
@@ -60,12 +62,12 @@ pub(crate) struct Log {
     finished: Arc<tokio::sync::Notify>,
     lines: Arc<Mutex<VecDeque<String>>>,
     name: Arc<str>,
-    secrets: Arc<[SecretString]>,
+    secrets: Secrets,
 }
 
 impl Log {
     /// The log of the provider called `name`.
-    pub(crate) fn new(name: &str, events: Events, secrets: Arc<[SecretString]>) -> Self {
+    pub(crate) fn new(name: &str, events: Events, secrets: Secrets) -> Self {
         Self {
             events,
             finished: Arc::default(),
@@ -93,14 +95,7 @@ impl Log {
 
     /// The text without the secrets that the plugin was told.
     pub(crate) fn scrub(&self, text: &str) -> String {
-        self.secrets
-            .iter()
-            .map(ExposeSecret::expose_secret)
-            // A secret so short protects nothing, and taking it out would only garble the words.
-            .filter(|secret| secret.len() > 2)
-            .fold(text.to_owned(), |text, secret| {
-                text.replace(secret, "[redacted]")
-            })
+        self.secrets.scrub(text)
     }
 
     /// Whether a value that nobody has called a secret, but might be one, is taken out: one so short is a word, such as `tty` or `yes`.

@@ -398,7 +398,7 @@ async fn a_proxy_that_refuses_is_found() {
         let found = Examined::of(run).ends(code);
         let said = found.the("ca", if code == 0 { "ok" } else { "failure" });
         assert!(
-            said.contains(&format!("through the proxy {}", proxy.url())),
+            said.contains(&format!("the proxy {}", proxy.url())),
             "{said}"
         );
         if code != 0 {

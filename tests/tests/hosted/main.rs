@@ -17,6 +17,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use dnseal_core::dns::{DnsProvider, ProviderError, Zone};
 use dnseal_providers::conformance::{self, Outcome, Peculiar};
 use dnseal_tests::{
@@ -181,6 +182,13 @@ async fn httpreq_conforms() {
     assert!(error.to_string().contains("no such zone"), "{error}");
     assert!(matches!(error, ProviderError::Refused { .. }), "{error:?}");
     assert!(provider.zone_of(&owner).await.is_err());
+    // A server that sends back what it was sent.
+    let basic = BASE64_STANDARD.encode(format!("user:{}", server::PASSWORD));
+    let body = format!("bad auth: authorization: Basic {basic}\r\naccept: */*");
+    server.answer_next(403, body.leak());
+    let error = provider.apply(&zone, &change).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("Basic [redacted] accept"), "{error:?} {text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -384,6 +392,58 @@ fn legos_variables_are_enough() {
     dns("set");
     assert_eq!(txt_values(bind.addr(), OWNER), ["-value"]);
     dns("unset");
+    assert_eq!(txt_values(bind.addr(), OWNER), Vec::<String>::new());
+}
+
+/// A script whose status says that it has done what it has not.
+#[test]
+fn success_that_name_servers_do_not_show_is_none() {
+    let Some((bind, scripts)) = bind_with_scripts() else {
+        return;
+    };
+    let home = TempDir::with_prefix("dnseal-home-").unwrap();
+    let server = bind.addr().to_string();
+    let run = |arguments: &[&str], script: &str| {
+        Dnseal::new(home.path())
+            .args(arguments)
+            .args(["--provider", "exec", "--nameserver", &server])
+            .env("EXEC_PATH", scripts.path(script))
+            .env("DNSEAL_SET", scripts.env_lines())
+            .run()
+    };
+    let said = run(&["dns", "set", OWNER, "v1"], "lies");
+    assert_eq!(said.code(), 5, "{said:?}");
+    assert!(said.stderr.contains("no name server shows v1"), "{said:?}");
+    assert!(said.stdout.starts_with("the provider says: "), "{said:?}");
+    let said = run(&["dns", "set", OWNER, "v1"], "exec");
+    assert!(said.success().stdout.starts_with("v1 is at "));
+    let said = run(&["dns", "unset", OWNER, "v1"], "lies");
+    assert_eq!(said.code(), 4, "{said:?}");
+    assert!(said.stderr.contains("still shows v1"), "{said:?}");
+    assert_eq!(txt_values(bind.addr(), OWNER), ["v1"]);
+    let said = run(&["dns", "unset", OWNER, "v1"], "exec");
+    assert!(said.success().stdout.starts_with("removed v1 from "));
+
+    // An order with a cleanup that does nothing: done, warned of, and kept in mind until it is really gone.
+    let Some(pebble) = Pebble::start(PebbleOptions::new(bind.addr())) else {
+        return;
+    };
+    let (command, env) = (scripts.path("keeps"), scripts.env_yaml());
+    let config = format!("providers: {{ it: {{ kind: exec, command: '{command}'{env} }} }}\n");
+    fs::write(home.path().join("dnseal.yaml"), config).unwrap();
+    let issued = issue(home.path(), &bind, &pebble).run();
+    assert_eq!(issued.code(), 0, "{issued:?}");
+    assert!(issued.stderr.contains("still shows it"), "{issued:?}");
+    assert_eq!(txt_values(bind.addr(), OWNER).len(), 2);
+    fs::write(scripts.path("mended"), "").unwrap();
+    let swept = Dnseal::new(home.path())
+        .args(["dns", "gc", "--nameserver", &server, "--config"])
+        .arg(home.path().join("dnseal.yaml"))
+        .arg("--dir")
+        .arg(home.path().join("state"))
+        .run();
+    assert_eq!(swept.code(), 0, "{swept:?}");
+    assert!(swept.stdout.contains("2 values withdrawn"), "{swept:?}");
     assert_eq!(txt_values(bind.addr(), OWNER), Vec::<String>::new());
 }
 

@@ -93,7 +93,7 @@ impl Scripts {
     }
 }
 
-const SCRIPTS: [(&str, &str); 16] = [
+const SCRIPTS: [(&str, &str); 18] = [
     (
         "exec",
         r#"case $1 in present) what="add $2 60" ;; cleanup) what="delete $2" ;; *) exit 9 ;; esac
@@ -144,6 +144,13 @@ while [ $# -gt 0 ]; do "$here/dehydrated" "$handler" "$1" "$2" "$3"; shift 3; do
         r#"what=$1; shift
 env >>"$here/surroundings-$what"
 exec "$here/$what" "$@"
+"#,
+    ),
+    ("lies", "exit 0\n"),
+    (
+        "keeps",
+        r#"[ "$1" = present ] || [ -e "$here/mended" ] || exit 0
+exec "$here/exec" "$@"
 "#,
     ),
     ("fails", "echo 'no such zone' >&2\nexit 3\n"),

@@ -36,6 +36,13 @@ impl Checker<'_> {
             (None, None) => None,
             (doh, dot) => Some(doh.into_iter().chain(dot).flatten().collect()),
         };
+        let timeout = raw.timeout.map(|d| d.0);
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            let at = place.at("timeout");
+            return Err(self
+                .error(&at, "nothing is seen in no time")
+                .with_hint("name a time such as `5m`, or leave it out".to_owned()));
+        }
         Ok(Propagation {
             encrypted,
             fallback_wait: raw.fallback_wait.map(|d| d.0),
@@ -47,7 +54,7 @@ impl Checker<'_> {
             quorum: raw.quorum,
             resolvers: self.servers(&place.at("resolvers"), raw.resolvers)?,
             settle: raw.settle.map(|d| d.0),
-            timeout: raw.timeout.map(|d| d.0),
+            timeout,
         })
     }
 

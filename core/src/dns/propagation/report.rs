@@ -116,7 +116,7 @@ impl NameReport {
     }
 
     /// The newest version of the zone that shows the value.
-    fn newest(&self) -> Option<(&str, u32)> {
+    pub(super) fn newest(&self) -> Option<(&str, u32)> {
         self.rows
             .iter()
             .filter(|row| row.has_it())
@@ -129,6 +129,22 @@ impl NameReport {
 impl Row {
     fn has_it(&self) -> bool {
         self.verdict.as_ref().is_some_and(Verdict::has_it)
+    }
+
+    /// The target, where the answer is an alias.
+    pub(super) fn alias(&self) -> Option<&str> {
+        match &self.verdict {
+            Some(Verdict::LacksIt { alias, .. }) => alias.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// How many values stand there that nobody asked about.
+    pub(super) fn others(&self) -> usize {
+        match &self.verdict {
+            Some(Verdict::LacksIt { others, .. }) => *others,
+            _ => 0,
+        }
     }
 
     fn says(&self, newest: Option<(&str, u32)>) -> String {
@@ -234,7 +250,7 @@ pub(super) fn brief(duration: Duration) -> String {
 }
 
 /// Which of two serial numbers is the newer (RFC 1982 section 3.2).
-fn newer(a: u32, b: u32) -> std::cmp::Ordering {
+pub(super) fn newer(a: u32, b: u32) -> std::cmp::Ordering {
     a.wrapping_sub(b).cast_signed().cmp(&0)
 }
 

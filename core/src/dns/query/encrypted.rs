@@ -303,12 +303,19 @@ async fn answer(request: reqwest::RequestBuilder, question: &Question) -> Result
         return Err(Problem::Http(response.status().as_u16()));
     }
     let kind = response.headers().get(header::CONTENT_TYPE);
-    let is_dns = kind
+    let kind = kind
         .and_then(|kind| kind.to_str().ok())
-        .is_some_and(|kind| kind.trim().to_ascii_lowercase().starts_with(DNS_MESSAGE));
-    if !is_dns {
+        .map(|kind| kind.trim().to_ascii_lowercase());
+    if !kind
+        .as_ref()
+        .is_some_and(|kind| kind.starts_with(DNS_MESSAGE))
+    {
         // A login page of the network, mostly.
-        return Err(Problem::Garbled);
+        let bare = kind.map(|kind| {
+            let bare = kind.split(';').next().unwrap_or_default().trim();
+            bare.chars().take(LONGEST_KIND).collect()
+        });
+        return Err(Problem::Foreign(bare));
     }
     let mut body = Vec::new();
     while let Some(chunk) = response
@@ -406,6 +413,8 @@ pub const PUBLIC_RESOLVERS: [(&str, &str, [IpAddr; 4]); 3] = [
         ],
     ),
 ];
+/// More of a content type tells nobody more.
+const LONGEST_KIND: usize = 60;
 const DNS_MESSAGE: &str = "application/dns-message";
 /// RFC 7858 section 3.1.
 const TLS_PORT: u16 = 853;

@@ -49,6 +49,12 @@ pub enum Problem {
     /// What came is no DNS message, or not one for this question.
     #[error("garbled answer")]
     Garbled,
+    /// An HTTP answer that is no DNS message; its content type, where it has one.
+    #[error("{}", match .0 {
+        Some(kind) => format!("an answer of content type {kind}, which is no DNS message"),
+        None => "an answer without content type, which is no DNS message".to_owned(),
+    })]
+    Foreign(Option<String>),
     /// An HTTP status other than 200.
     #[error("HTTP status {0}")]
     Http(u16),

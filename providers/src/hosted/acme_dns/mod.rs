@@ -27,6 +27,7 @@ use crate::hosted::acme_dns::accounts::Account;
 use crate::hosted::acme_dns::accounts::Accounts;
 use crate::hosted::acme_dns::accounts::parse;
 use crate::hosted::http;
+use crate::redact::Secrets;
 use crate::registry::Context;
 use crate::registry::Form;
 use crate::registry::Integration;
@@ -262,6 +263,7 @@ impl Single for AcmeDns {
             request,
             &self.endpoint(),
             "the server may have lost the account, or lets it in from other networks only: register another, and change the CNAME",
+            &Secrets::new([account.password.clone()]),
         )
         .await;
         // A value whose answer was lost may stand there, too.
@@ -283,7 +285,9 @@ impl AcmeDns {
             .post(http::below(&self.url, "register"))
             .json(&body)
             .timeout(self.timeout);
-        let answer = http::send(request, &self.endpoint(), "the server registers nobody").await;
+        let nothing = Secrets::default();
+        let endpoint = self.endpoint();
+        let answer = http::send(request, &endpoint, "the server registers nobody", &nothing).await;
         let answer = match answer {
             // It has no such path where registration is switched off.
             Err(ProviderError::Refused { detail, .. }) if detail.starts_with("404") => {

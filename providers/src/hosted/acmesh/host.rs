@@ -5,7 +5,6 @@
 
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use dnseal_core::dns::Action;
@@ -28,6 +27,7 @@ use crate::program::Call;
 use crate::program::Ended;
 use crate::program::Log;
 use crate::program::trust;
+use crate::redact::Secrets;
 
 /// A script, and what it needs to be run.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub(super) fn log(env: &[(String, SecretString)], header: &Header, events: Event
         Some(option) => !option.is_public(),
         None => Log::may_be_secret(value),
     };
-    let secrets: Arc<[SecretString]> = env
+    let secrets: Secrets = env
         .iter()
         .filter(|(name, value)| is_secret(name, value))
         .map(|(_, value)| value.clone())

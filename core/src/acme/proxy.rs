@@ -1,0 +1,235 @@
+//! Proxies of the environment, by the rules of the HTTP client itself: whether they can be used, which one a request takes, and what
+//! it was that one did not do.
+//!
+//! The client goes directly where it cannot read a variable. Whoever set one did not mean that, so it is an error before anything is
+//! sent. No password of a proxy is shown.
+
+use std::error::Error as StdError;
+use std::ffi::OsString;
+use std::fmt;
+
+use hyper_util::client::proxy::matcher::Matcher;
+use url::Url;
+
+use super::error::host;
+use super::problem::printable;
+
+/// The proxy that the environment has for a URL, without its credentials; `None` where requests go there directly.
+pub(super) fn proxy_for(url: &Url) -> Option<String> {
+    let destination: http::Uri = url.as_str().parse().ok()?;
+    let proxy = Matcher::from_system().intercept(&destination)?;
+    let uri = proxy.uri();
+    Some(format!(
+        "{}://{}",
+        uri.scheme_str().unwrap_or("http"),
+        uri.authority()?.as_str().rsplit('@').next()?
+    ))
+}
+
+/// Looks whether every proxy that `variable` gives can be used.
+///
+/// # Errors
+///
+/// When one cannot, which names its variable.
+pub fn check_proxies(variable: impl Fn(&str) -> Option<OsString>) -> Result<(), ProxyError> {
+    // Where a program answers a web server, `HTTP_PROXY` is a header of a stranger, and the client takes no proxy at all.
+    if variable("REQUEST_METHOD").is_some() {
+        return Ok(());
+    }
+    let first = |names: [&'static str; 2]| {
+        names
+            .into_iter()
+            .find_map(|name| Some((name, variable(name)?)))
+            .filter(|(_, value)| !value.is_empty())
+    };
+    let secure = first(["HTTPS_PROXY", "https_proxy"]);
+    let plain = first(["HTTP_PROXY", "http_proxy"]);
+    let needs_all = secure.is_none() || plain.is_none();
+    let all = first(["ALL_PROXY", "all_proxy"]).filter(|_| needs_all);
+    for (name, value) in [secure, plain, all].into_iter().flatten() {
+        let text = value.to_str().unwrap_or_default();
+        let proxy = Matcher::builder().all(text.to_owned()).build();
+        let proxy = proxy.intercept(&http::Uri::from_static("https://a.test/"));
+        let scheme = match &proxy {
+            Some(proxy) => proxy.uri().scheme_str().unwrap_or("http"),
+            None => text.split_once("://").map_or("", |(scheme, _)| scheme),
+        };
+        if proxy.is_some() && matches!(scheme, "http" | "https") {
+            continue;
+        }
+        let is_scheme = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric());
+        return Err(ProxyError {
+            scheme: (is_scheme && !matches!(scheme, "http" | "https")).then(|| scheme.to_owned()),
+            variable: name,
+        });
+    }
+    Ok(())
+}
+
+/// A variable names a proxy that cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ProxyError {
+    /// Its scheme, where that is what is wrong.
+    scheme: Option<String>,
+    variable: &'static str,
+}
+
+impl ProxyError {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        let variable = self.variable;
+        format!("write `{variable}=http://HOST:PORT`, or unset it; `NO_PROXY=HOST` goes around it")
+    }
+}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variable = self.variable;
+        match &self.scheme {
+            Some(scheme) => write!(
+                f,
+                "{variable} names a proxy that is spoken to by `{scheme}`, and only http and https proxies can be used"
+            ),
+            // The text may hold a password.
+            None => write!(f, "{variable} is set and is no URL of a proxy"),
+        }
+    }
+}
+
+impl StdError for ProxyError {}
+
+/// What a proxy did instead of connecting.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ProxyFault {
+    /// It broke off, or answered something else.
+    Broken(String),
+    /// There is no connection to it.
+    Down(String),
+    /// It wants a user and a password, or others.
+    Login,
+    /// It answered CONNECT, and not with success.
+    Refused,
+}
+
+impl ProxyFault {
+    /// What a proxy has to do with the error of a request to `url`; `None` where it is none of its doing.
+    pub(super) fn of(error: &reqwest::Error, url: &Url) -> Option<Self> {
+        let mut cause: &(dyn StdError + 'static) = error;
+        let mut tunnel = None;
+        while let Some(next) = cause.source() {
+            cause = next;
+            // The client's own type for it is not public.
+            let said = cause.to_string();
+            if let Some(what) = said.strip_prefix("tunnel error: ") {
+                tunnel = Some(what.to_owned());
+            }
+        }
+        let root = printable(&cause.to_string());
+        match tunnel.as_deref() {
+            Some("failed to create underlying connection") => Some(Self::Down(root)),
+            Some("proxy authorization required") => Some(Self::Login),
+            Some("unsuccessful") => Some(Self::Refused),
+            Some(_) => Some(Self::Broken(root)),
+            None if url.scheme() == "http" && error.is_connect() => Some(Self::Down(root)),
+            None => None,
+        }
+    }
+
+    /// What to do about it, with the URL that was to be reached.
+    pub fn hint(&self, url: &str) -> String {
+        let to = match Url::parse(url).ok().and_then(|url| {
+            Some(format!(
+                "{}:{}",
+                url.host_str()?,
+                url.port_or_known_default()?
+            ))
+        }) {
+            Some(to) => to,
+            None => host(url),
+        };
+        let name = to.rsplit_once(':').map_or(to.as_str(), |(name, _)| name);
+        let around = format!("or go around it with NO_PROXY={name}");
+        match self {
+            Self::Down(detail) if detail.to_ascii_lowercase().contains("connection refused") => {
+                format!("nothing listens there: is the proxy running, and are its address and port in HTTPS_PROXY right? {around}")
+            }
+            Self::Down(_) => format!("look at the address of the proxy in HTTPS_PROXY, {around}"),
+            Self::Login => {
+                "give it a user and a password: `HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT`, percent-encoded".to_owned()
+            }
+            Self::Refused => format!("let the proxy allow CONNECT to {to}, {around}"),
+            Self::Broken(_) => format!("is it an HTTP proxy at all? {around}"),
+        }
+    }
+
+    /// With the name of the proxy.
+    pub(super) fn says(&self, proxy: &str) -> String {
+        match self {
+            Self::Broken(detail) => format!("the proxy {proxy} broke off: {detail}"),
+            Self::Down(detail) => format!("the proxy {proxy} cannot be reached: {detail}"),
+            Self::Login => {
+                format!("the proxy {proxy} wants a user and a password, or others (407)")
+            }
+            Self::Refused => format!("the proxy {proxy} refused to connect"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(variables: &[(&str, &str)]) -> Result<(), ProxyError> {
+        check_proxies(|name| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn what_the_client_would_pass_over_is_an_error() {
+        for variable in [
+            "HTTPS_PROXY",
+            "https_proxy",
+            "HTTP_PROXY",
+            "http_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+        ] {
+            for value in [
+                "::::nonsense",
+                "ftp://u:s3cret@127.0.0.1:21",
+                "http://",
+                "socks5://h:1",
+                "/x",
+            ] {
+                let error = check(&[(variable, value)]).unwrap_err().to_string();
+                assert!(error.starts_with(variable), "{error}");
+                assert!(!error.contains("s3cret"), "{error}");
+            }
+            for value in [
+                "",
+                "http://127.0.0.1:3128",
+                "proxy:3128",
+                "https://u:p@proxy.test/",
+            ] {
+                assert_eq!(check(&[(variable, value)]), Ok(()), "{value}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_used_has_to_be_usable() {
+        let both = [("HTTPS_PROXY", "http://a:1"), ("HTTP_PROXY", "http://a:1")];
+        let socks = ("ALL_PROXY", "socks5h://127.0.0.1:9050");
+        assert_eq!(check(&[both[0], both[1], socks]), Ok(()));
+        let error = check(&[both[0], socks]).unwrap_err();
+        assert!(error.to_string().contains("`socks5h`"), "{error}");
+        assert_eq!(check(&[both[0], ("https_proxy", "::")]), Ok(()));
+        assert_eq!(
+            check(&[("REQUEST_METHOD", "GET"), ("HTTP_PROXY", "::")]),
+            Ok(())
+        );
+    }
+}

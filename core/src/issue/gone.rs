@@ -1,0 +1,114 @@
+//! Whether withdrawn values are gone, where only a program's word says so.
+//!
+//! A value that the name servers still show when the time is over stays in the head, so that the next run and `dns gc` try again. What a
+//! provider with a word of its own says, or a server that has answered, is believed.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Engine;
+use super::publish::Limit;
+use crate::dns::Action;
+use crate::dns::DomainName;
+use crate::dns::Sight;
+use crate::dns::TxtValue;
+use crate::event::Events;
+use crate::store::Published;
+
+/// What is not gone of what was withdrawn.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Left {
+    /// Values that could not be removed.
+    pub(crate) failed: usize,
+    /// Values that were said to be removed, and are served.
+    pub(crate) served: usize,
+    /// Values that were said to be removed, and nobody can be asked about. They are taken for gone.
+    pub(crate) unseen: usize,
+}
+
+impl Left {
+    /// How many stay in the head.
+    pub(super) fn total(self) -> usize {
+        self.failed + self.served
+    }
+}
+
+/// Of `removed`, which somebody says are, those that are still served; and how many nobody can be asked about.
+pub(super) async fn still_served(
+    engine: &Engine,
+    removed: &[Published],
+    limit: Limit<'_>,
+    events: &Events,
+) -> (Vec<Published>, usize) {
+    let doubtful: Vec<&Published> = removed
+        .iter()
+        .filter(|value| is_doubtful(engine, value))
+        .collect();
+    if doubtful.is_empty() {
+        return (Vec::new(), 0);
+    }
+    let named = named(&doubtful);
+    let sights = tokio::select! {
+        sights = engine.zones.confirm(Action::Remove, &named, LOOK) => sights,
+        () = limit.over() => vec![Sight::Unseen; doubtful.len()],
+    };
+    let mut served = Vec::new();
+    let mut unseen = 0;
+    for (value, sight) in doubtful.into_iter().zip(sights) {
+        match sight {
+            Sight::Confirmed => {}
+            Sight::Unseen => unseen += 1,
+            Sight::Contradicted(servers) => {
+                let mut shown: Vec<String> = servers.iter().map(ToString::to_string).collect();
+                shown.truncate(SHOWN);
+                events.warn(
+                    format!(
+                        "{} says that it has removed {} from {}, and {} still shows it",
+                        value.endpoint,
+                        value.value,
+                        value.owner,
+                        shown.join(", ")
+                    ),
+                    Some(
+                        "does its cleanup do anything? The value stays written down: the next run for this certificate tries again, and so does `dnseal dns gc`"
+                            .to_owned(),
+                    ),
+                );
+                served.push(value.clone());
+            }
+        }
+    }
+    (served, unseen)
+}
+
+/// Whether a value that a program cannot remove is gone already, as one is that it has removed before. What was written a moment ago may
+/// be on its way to the name servers.
+pub(super) async fn is_gone_already(engine: &Engine, value: &Published) -> bool {
+    let age = Timestamp::now().duration_since(value.since);
+    if !is_doubtful(engine, value) || Duration::try_from(age).map_or(true, |age| age < SETTLED) {
+        return false;
+    }
+    let sights = engine
+        .zones
+        .confirm(Action::Remove, &named(&[value]), LOOK)
+        .await;
+    sights.contains(&Sight::Confirmed)
+}
+
+fn is_doubtful(engine: &Engine, value: &Published) -> bool {
+    let provider = engine.zones.provider(&value.provider);
+    provider.is_ok_and(|p| p.provider.capabilities().is_looked_after())
+}
+
+fn named(values: &[&Published]) -> Vec<(DomainName, TxtValue)> {
+    let pairs = values.iter();
+    pairs.map(|p| (p.owner.clone(), p.value.clone())).collect()
+}
+
+/// A server that feeds others has dropped it at once; a service that takes longer is found out by the next run.
+const LOOK: Duration = Duration::from_secs(8);
+/// Longer than services take to show a value.
+const SETTLED: Duration = Duration::from_secs(10 * 60);
+/// Servers that a message names.
+const SHOWN: usize = 3;
