@@ -17,9 +17,8 @@ pub(super) fn too_deep(text: &str) -> Option<(usize, usize)> {
         match (quote, c) {
             (Some('"'), '\\') => {
                 // Whatever it is, it ends nothing.
-                if chars.next_if(|&next| next != '\n').is_some() {
-                    column += 1;
-                }
+                let escaped = chars.next_if(|&next| next != '\n');
+                column += usize::from(escaped.is_some());
             }
             (Some(open), c) if open == c => quote = None,
             (Some(_), _) => {}

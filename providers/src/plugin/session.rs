@@ -238,7 +238,9 @@ impl Drop for Session {
             let began = Instant::now();
             while began.elapsed() < FAREWELL {
                 if !matches!(self.child.try_wait(), Ok(None)) {
-                    self.processes.take().map(Processes::leave);
+                    if let Some(processes) = self.processes.take() {
+                        processes.leave();
+                    }
                     return;
                 }
                 std::thread::sleep(LOOK_AGAIN);

@@ -201,7 +201,9 @@ fn dns_commands_ask_resolvers_instead() {
     };
     let target = format!("here.{}", Cloud::VALUES);
     let delegated = "_acme-challenge.delegated.example.test".to_owned();
-    behind.cloud.delegate(&[delegated.clone()], &target);
+    behind
+        .cloud
+        .delegate(std::slice::from_ref(&delegated), &target);
     let run = behind.dns_over_https(&["delegate", "delegated.example.test", &target]);
     assert_eq!(run.json()["set"], true, "{run:?}");
     let servers = run.json()["servers"].as_array().unwrap().len();
