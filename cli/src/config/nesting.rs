@@ -20,6 +20,8 @@ pub(super) fn too_deep(text: &str) -> Option<(usize, usize)> {
                 let escaped = chars.next_if(|&next| next != '\n');
                 column += usize::from(escaped.is_some());
             }
+            // Two of them stand for one.
+            (Some('\''), '\'') if chars.next_if_eq(&'\'').is_some() => column += 1,
             (Some(open), c) if open == c => quote = None,
             (Some(_), _) => {}
             (None, '"' | '\'') if opens => quote = Some(c),
