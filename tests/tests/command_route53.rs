@@ -162,7 +162,7 @@ async fn what_is_wrong_with_credentials_has_words_of_its_own() {
     let secret = ("AWS_SECRET_ACCESS_KEY", KEY_SECRET);
     for (env, code, wanted) in [
         (
-            vec![id, secret, ("AWS_SESSION_TOKEN", "over")],
+            vec![id, secret, ("AWS_SESSION_TOKEN", "FwoGZXIvYXdzEXAMPLE")],
             4,
             format!(
                 "{refused}: ExpiredToken: The security token included in the request is expired\n\n\
