@@ -178,7 +178,13 @@ async fn what_is_wrong_with_credentials_has_words_of_its_own() {
             ),
         ),
         (
-            vec![id, ("AWS_SECRET_ACCESS_KEY", "wrong")],
+            vec![
+                id,
+                (
+                    "AWS_SECRET_ACCESS_KEY",
+                    "of/another/access/key/that/is/not/there0",
+                ),
+            ],
             4,
             format!(
                 "{refused}: SignatureDoesNotMatch: The request signature we calculated does not match the signature \

@@ -37,7 +37,11 @@ pub(super) fn too_deep(text: &str) -> Option<(usize, usize)> {
             (None, ']' | '}') => depth = depth.saturating_sub(1),
             _ => {}
         }
-        before = c;
+        before = match c {
+            // Within a word it is a letter like others.
+            '[' | '{' if !opens => 'x',
+            _ => c,
+        };
         if c == '\n' {
             (line, column) = (line + 1, 0);
         }
