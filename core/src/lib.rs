@@ -21,3 +21,4 @@ pub mod processes;
 pub mod renew;
 pub mod revoke;
 pub mod store;
+pub mod web;

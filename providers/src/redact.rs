@@ -79,8 +79,8 @@ impl Secrets {
         let mut found: Vec<(usize, usize)> = Vec::new();
         for pattern in &*self.0 {
             let mut from = 0;
-            for (at, _) in text.char_indices() {
-                if at < from {
+            for (at, c) in text.char_indices() {
+                if at < from || !pattern.may_begin_with(c) {
                     continue;
                 }
                 if let Some(end) = end_of(bytes, at, pattern.text.expose_secret()) {
@@ -134,6 +134,12 @@ impl Pattern {
             text: text.into(),
             is_core,
         }
+    }
+
+    /// Whether some spelling of it does.
+    fn may_begin_with(&self, c: char) -> bool {
+        let first = self.text.expose_secret().chars().next();
+        first == Some(c) || matches!(c, '%' | '+' | '\\' | '&')
     }
 }
 

@@ -9,6 +9,9 @@
 //! A command makes one with [`Deploying::new`] for all certificates that it is about, hands over with [`Deploying::deploy`] those that are in no
 //! batch, and pushes it to the observers; where there is no batch, [`Deploying::end`] gives the summary.
 
+mod standings;
+mod summary;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,20 +29,14 @@ use dnseal_core::deploy::HookKind;
 use dnseal_core::deploy::LocalState;
 use dnseal_core::deploy::Material;
 use dnseal_core::deploy::Outcome as TargetOutcome;
-use dnseal_core::deploy::Snapshot;
-use dnseal_core::deploy::Standing;
 use dnseal_core::deploy::Target;
 use dnseal_core::deploy::TargetError;
-use dnseal_core::deploy::TargetState;
 use dnseal_core::deploy::run_hooks;
 use dnseal_core::doctor;
 use dnseal_core::doctor::Finding;
 use dnseal_core::doctor::no_target;
 use dnseal_core::event::Events;
 use dnseal_core::event::What;
-use dnseal_core::notify::Cause;
-use dnseal_core::notify::Notice;
-use dnseal_core::notify::NoticeKind;
 use dnseal_core::store::CertId;
 use dnseal_core::store::Head;
 use dnseal_core::store::Key;
@@ -47,10 +44,10 @@ use dnseal_core::store::LockName;
 use dnseal_core::store::Patience;
 use dnseal_core::store::Store;
 use dnseal_core::store::Version;
-use serde_json::Value;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::standings::Standings;
+pub(super) use self::summary::Summary;
 use crate::commands::App;
 use crate::commands::batch::Job;
 use crate::commands::batch::Observer;
@@ -59,7 +56,6 @@ use crate::commands::batch::Remark;
 use crate::commands::reason;
 use crate::commands::work::Work;
 use crate::error::CliError;
-use crate::exit_code::ExitCode;
 use crate::render::Printer;
 use crate::render::Progress;
 use crate::settings;
@@ -416,106 +412,6 @@ impl Observer for Deploying {
     }
 }
 
-/// What came of all targets.
-#[derive(Debug)]
-pub(super) struct Summary {
-    rehearsal: bool,
-    results: Results,
-}
-
-impl Summary {
-    /// For people: what was deployed, and what was not. Why not has been told.
-    pub(super) fn text(&self) -> String {
-        let mut text = String::new();
-        if self.rehearsal {
-            for TargetOutcome {
-                id, target, result, ..
-            } in &self.results.targets
-            {
-                let word = match result {
-                    Ok(_) => "was run",
-                    Err(_) => "failed",
-                };
-                text.push_str(&format!("dry run: {id}: {target} {word}\n"));
-            }
-            return text;
-        }
-        for outcome in &self.results.targets {
-            if outcome.result.as_ref().is_ok_and(|d| *d == Done::Deployed) {
-                let (id, version, target) = (&outcome.id, outcome.version, &outcome.target);
-                text.push_str(&format!("deployed {id} (version {version}): {target}\n"));
-            }
-        }
-        for outcome in self.results.targets.iter().filter(|o| o.result.is_err()) {
-            let (id, version, target) = (&outcome.id, outcome.version, &outcome.target);
-            text.push_str(&format!(
-                "not deployed {id} (version {version}): {target}; the next run tries again, without an order\n"
-            ));
-        }
-        text
-    }
-
-    pub(super) fn json(&self, printer: Printer) -> Value {
-        let targets = self.results.targets.iter().map(|outcome| {
-            let (result, error) = match &outcome.result {
-                Ok(Done::Deployed) => ("deployed", Value::Null),
-                Ok(Done::Had) => ("had", Value::Null),
-                Ok(Done::Waiting) => ("due", Value::Null),
-                Err(source) => {
-                    let error = CliError::Target {
-                        target: outcome.target.clone(),
-                        source: source.clone(),
-                    };
-                    ("failed", printer.error_document(&error)["error"].clone())
-                }
-            };
-            json!({
-                "name": outcome.id,
-                "target": outcome.target,
-                "version": outcome.version,
-                "result": result,
-                "error": error,
-            })
-        });
-        let others = self.results.others.iter().map(|(id, error)| {
-            json!({
-                "name": id,
-                "target": Value::Null,
-                "version": Value::Null,
-                "result": "failed",
-                "error": printer.error_document(error)["error"],
-            })
-        });
-        targets.chain(others).collect()
-    }
-
-    /// For whoever tells people outside: one for each certificate that is where it belongs now, or is not.
-    pub(super) fn notices(&self) -> Vec<Notice> {
-        let mut of: BTreeMap<&CertId, Vec<&TargetOutcome>> = BTreeMap::new();
-        for outcome in &self.results.targets {
-            of.entry(&outcome.id).or_default().push(outcome);
-        }
-        let mut notices: Vec<Notice> = of
-            .into_iter()
-            .filter_map(|(id, outcomes)| of_targets(id, &outcomes))
-            .collect();
-        for (id, error) in &self.results.others {
-            let mut notice = Notice::new(NoticeKind::DeployFailed, id.clone());
-            notice.cause = Some(Cause {
-                message: error.to_string(),
-                hint: error.hint(),
-            });
-            notices.extend(id.is_some().then_some(notice));
-        }
-        notices
-    }
-
-    pub(super) fn exit(&self) -> Option<ExitCode> {
-        let failed = self.results.targets.iter().any(|o| o.result.is_err());
-        (failed || !self.results.others.is_empty()).then_some(ExitCode::DEPLOY)
-    }
-}
-
 /// Who writes which file, among these certificates and those of the store.
 async fn claims<'a>(
     app: &'a App,
@@ -592,90 +488,6 @@ pub(super) fn deployer(
         store,
         variables: settings::variables(&app.config),
     })
-}
-
-/// How the targets of certificates stand on this machine, read once; for `list` and `show`.
-#[derive(Debug)]
-pub(super) struct Standings<'a> {
-    destinations: Destinations<'a>,
-    snapshot: Snapshot,
-}
-
-impl<'a> Standings<'a> {
-    pub(super) fn read(app: &'a App) -> Result<Self, CliError> {
-        Ok(Self {
-            // What is wrong with the scripts is said by whoever wants to run them.
-            destinations: Destinations::read(&app.config)
-                .unwrap_or_else(|_| Destinations::without_scripts(&app.config)),
-            snapshot: LocalState::new(&app.places.state()).load()?,
-        })
-    }
-
-    /// Of one certificate; nothing where it was never issued or goes nowhere.
-    pub(super) fn of(&self, head: &Head) -> Result<Vec<TargetState>, CliError> {
-        let Some(version) = &head.current else {
-            return Ok(Vec::new());
-        };
-        let targets = self.destinations.targets(&head.id, Passwords::LeftAlone)?;
-        let states = self.snapshot.deployment_state(&head.id, version, &targets);
-        Ok(states)
-    }
-
-    /// What is not deployed, a line each, for people.
-    pub(super) fn notes(id: &CertId, states: &[TargetState]) -> String {
-        let mut text = String::new();
-        for state in states {
-            let target = &state.target;
-            match &state.standing {
-                Standing::Altered { path } => {
-                    let path = path.display();
-                    text.push_str(&format!("{id}: somebody has changed or removed {path}\n"));
-                }
-                Standing::Deployed => {}
-                Standing::Due => text.push_str(&format!("{id}: to be deployed to {target}\n")),
-                Standing::Failed { error, .. } => {
-                    let error = error.lines().next().unwrap_or_default();
-                    text.push_str(&format!("{id}: not deployed to {target}: {error}\n"));
-                }
-            }
-        }
-        text
-    }
-}
-
-/// What the targets of one certificate deserve.
-fn of_targets(id: &CertId, outcomes: &[&TargetOutcome]) -> Option<Notice> {
-    let first_failed = outcomes
-        .iter()
-        .find_map(|o| Some((*o, o.result.as_ref().err()?)));
-    let told: Vec<&&TargetOutcome> = match &first_failed {
-        Some(_) => outcomes.iter().filter(|o| o.result.is_err()).collect(),
-        None => {
-            let new = |o: &&&TargetOutcome| matches!(o.result, Ok(Done::Deployed));
-            outcomes.iter().filter(new).collect()
-        }
-    };
-    let first = told.first()?;
-    let mut notice = Notice::new(
-        match first_failed {
-            Some(_) => NoticeKind::DeployFailed,
-            None => NoticeKind::Deployed,
-        },
-        Some(id.clone()),
-    );
-    notice.version = Some(first.version);
-    notice.targets = told.iter().map(|o| o.target.clone()).collect();
-    notice.cause = first_failed.map(|(outcome, source)| {
-        let error = CliError::Target {
-            target: outcome.target.clone(),
-            source: source.clone(),
-        };
-        Cause {
-            message: error.to_string(),
-            hint: error.hint(),
-        }
-    });
-    Some(notice)
 }
 
 /// Long enough for a run that is about to end.

@@ -13,8 +13,8 @@ use super::error::AcmeError;
 use super::error::Refusal;
 use super::links::Links;
 use super::problem::Problem;
-use super::problem::printable;
 use super::retry_after;
+use crate::web::printable;
 
 /// One answer of the CA.
 #[derive(Clone, Debug)]

@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::error::AcmeError;
-use super::problem::printable;
 use super::retry::Retries;
 use super::transport::Ask;
+use crate::web::printable;
 
 /// What a CA says about the renewal of one certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -14,8 +14,8 @@ use super::order::RawIdentifier;
 use super::order::lenient_time;
 use super::order::status;
 use super::problem::Problem;
-use super::problem::printable;
 use crate::dns::Identifier;
+use crate::web::printable;
 
 /// An authorization (RFC 8555 section 7.1.4).
 #[derive(Clone, Debug)]

@@ -94,7 +94,7 @@ impl Ca {
     pub fn name(&self) -> String {
         match self.known {
             Some(known) => known.to_string(),
-            None => super::error::host(self.url.as_str()),
+            None => crate::web::host(self.url.as_str()),
         }
     }
 

@@ -15,8 +15,8 @@ use x509_parser::public_key::PublicKey;
 use super::chain::hex;
 use super::jws::AccountKey;
 use super::key::KeyType;
-use super::problem::printable;
 use crate::dns::Identifier;
+use crate::web::printable;
 
 /// A signing request that was checked.
 #[derive(Clone, Eq, PartialEq)]

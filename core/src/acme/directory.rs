@@ -14,12 +14,12 @@ use url::Url;
 use super::answer::Answer;
 use super::answer::start_of;
 use super::error::AcmeError;
-use super::error::host;
-use super::problem::printable;
 use super::retry::Retries;
 use super::retry_after;
 use super::transport::Ask;
 use super::transport::Transport;
+use crate::web::host;
+use crate::web::printable;
 
 /// A CA's directory (RFC 8555 section 7.1.1).
 #[derive(Clone, Debug)]

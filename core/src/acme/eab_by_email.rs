@@ -13,9 +13,10 @@ use super::answer::start_of;
 use super::ca::is_loopback;
 use super::eab::EabError;
 use super::eab::ExternalAccount;
-use super::problem::printable;
 use super::transport::Transport;
 use crate::event::What;
+use crate::web::NoAnswer;
+use crate::web::printable;
 
 impl ExternalAccount {
     /// Asks `endpoint` for a pair for that address, with or without `mailto:`.
@@ -50,18 +51,18 @@ impl ExternalAccount {
             let status = answer.status();
             Ok::<_, reqwest::Error>((status, answer.bytes().await?))
         };
-        let answer = asked.await;
+        let answer = asked.await.map_err(|error| NoAnswer::of(&error));
         transport.events().emit(What::AcmeRequest {
             method: "POST",
             resource: "eabCredentials",
             url: endpoint.to_string(),
             status: answer.as_ref().ok().map(|(status, _)| status.as_u16()),
-            problem: answer.as_ref().err().map(ToString::to_string),
+            problem: answer.as_ref().err().map(NoAnswer::to_string),
             elapsed: begin.elapsed(),
         });
         let (status, body) = answer.map_err(|error| EabByEmailError::Unreachable {
             endpoint: endpoint.to_string(),
-            detail: printable(&error.without_url().to_string()),
+            detail: error.to_string(),
         })?;
         let refused = |detail: String| EabByEmailError::Refused {
             endpoint: endpoint.to_string(),

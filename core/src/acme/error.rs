@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::links::Links;
 use super::problem::Problem;
-use super::proxy::ProxyFault;
-use super::transport::Distrust;
+use crate::web::Distrust;
+use crate::web::ProxyFault;
+use crate::web::host;
 
 /// Why one request to a CA did not do what it was for.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -292,16 +293,6 @@ impl fmt::Display for Refusal {
             ),
             (None, start) => write!(f, "{host} answered {resource} with HTTP {status}: {start}"),
         }
-    }
-}
-
-/// Host and port of a URL, as a person would name the server.
-pub(super) fn host(url: &str) -> String {
-    let parsed = url::Url::parse(url).ok();
-    match parsed.as_ref().map(|u| (u.host_str(), u.port())) {
-        Some((Some(host), Some(port))) => format!("{host}:{port}"),
-        Some((Some(host), None)) => host.to_owned(),
-        _ => url.to_owned(),
     }
 }
 

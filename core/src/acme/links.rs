@@ -4,7 +4,7 @@
 
 use url::Url;
 
-use super::problem::printable;
+use crate::web::printable;
 
 /// The links of one response, resolved against its URL.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -16,11 +16,11 @@ use super::jws::JwsKey;
 use super::jws::Payload;
 use super::jws::Signer;
 use super::jws::flattened;
-use super::problem::printable;
 use super::register::AccountError;
 use super::register::mailto;
 use super::retry::Retries;
 use super::signing_key::SigningKey;
+use crate::web::printable;
 
 /// What a CA says about an account.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -12,8 +12,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::problem::Problem;
-use super::problem::printable;
 use crate::dns::Identifier;
+use crate::web::printable;
 
 /// What to order.
 #[derive(Clone, Copy, Debug, Default)]

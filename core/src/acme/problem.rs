@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::dns::Identifier;
+use crate::web::printable;
 
 /// A problem document, with its subproblems.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
@@ -133,15 +134,6 @@ impl<'de> Deserialize<'de> for Problem {
             ..Self::default()
         }))
     }
-}
-
-/// The text without control characters, which a terminal would obey, and without runs of white space.
-pub(super) fn printable(text: &str) -> String {
-    let visible: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    visible.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn list(value: Option<&Value>) -> impl Iterator<Item = &Value> {

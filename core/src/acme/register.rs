@@ -15,15 +15,15 @@ use super::eab::ExternalAccount;
 use super::eab_by_email::EabByEmailError;
 use super::error::AcmeError;
 use super::error::Refusal;
-use super::error::host;
 use super::jws::AccountKey;
 use super::jws::JwsKey;
 use super::jws::Payload;
 use super::jws::Signer;
 use super::manage::is_closed;
-use super::problem::printable;
 use super::retry::Retries;
 use super::retry::heed;
+use crate::web::host;
+use crate::web::printable;
 
 /// What a new account is made with.
 #[derive(Clone, Copy, Debug, Default)]

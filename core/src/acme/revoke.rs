@@ -12,13 +12,13 @@ use super::client::Client;
 use super::client::Target;
 use super::error::AcmeError;
 use super::error::Refusal;
-use super::error::host;
 use super::jws::Payload;
 use super::jws::Signer;
 use super::leaf::Leaf;
 use super::reason::RevocationReason;
 use super::retry::Retries;
 use super::signing_key::SigningKey;
+use crate::web::host;
 
 /// What a revocation has come to.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -5,9 +5,7 @@
 //! it is for (RFC 8555 section 6.4). Each real request is one event. What comes back is an [`Answer`], whatever
 //! its status; only a request that got no answer is an error here.
 
-use std::error::Error as StdError;
 use std::fmt;
-use std::io;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +18,6 @@ use http::HeaderValue;
 use http::Method;
 use http::header;
 use reqwest::redirect;
-use rustls::CertificateError;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::time::Instant;
@@ -29,11 +26,10 @@ use url::Url;
 use super::answer::Answer;
 use super::ca::is_loopback;
 use super::error::AcmeError;
-use super::problem::printable;
-use super::proxy;
-use super::proxy::ProxyFault;
 use crate::event::Events;
 use crate::event::What;
+use crate::web::NoAnswer;
+use crate::web::root_cause;
 
 /// How to reach a CA.
 #[derive(Clone, Debug)]
@@ -159,11 +155,6 @@ impl Transport {
         &self.http
     }
 
-    /// The proxy that the environment has for a URL, without its credentials; `None` where requests go there directly.
-    pub fn proxy_for(url: &Url) -> Option<String> {
-        proxy::proxy_for(url)
-    }
-
     /// The same client, telling its requests to another stream.
     pub fn with_events(&self, events: Events) -> Self {
         Self {
@@ -285,35 +276,28 @@ impl Transport {
     fn failed(&self, ask: &Ask<'_>, error: &reqwest::Error) -> AcmeError {
         let resource = ask.resource;
         let url = ask.url.to_owned();
-        if let Some(reason) = certificate_error(error) {
-            return AcmeError::NotTrusted {
+        match NoAnswer::of(error) {
+            NoAnswer::Distrusted { cause, detail } => AcmeError::NotTrusted {
                 resource,
                 url,
-                cause: Distrust::from(&reason),
-                detail: distrust(&reason),
-            };
-        }
-        if let Ok(parsed) = Url::parse(ask.url)
-            && let Some(proxy) = proxy::proxy_for(&parsed)
-            && let Some(fault) = ProxyFault::of(error, &parsed)
-        {
-            return AcmeError::Proxied {
+                cause,
+                detail,
+            },
+            NoAnswer::Proxied { fault, proxy } => AcmeError::Proxied {
                 resource,
                 url,
                 proxy,
                 fault,
-            };
-        }
-        match error.is_timeout() && !error.is_connect() {
-            true => AcmeError::TimedOut {
+            },
+            NoAnswer::TimedOut => AcmeError::TimedOut {
                 resource,
                 url,
                 after: self.total_timeout,
             },
-            false => AcmeError::Unreachable {
+            NoAnswer::Other(detail) => AcmeError::Unreachable {
                 resource,
                 url,
-                detail: root_cause(error),
+                detail,
             },
         }
     }
@@ -379,87 +363,6 @@ impl TransportError {
             }
         })
     }
-}
-
-/// Why a server's certificate is not trusted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Distrust {
-    /// The server shows the certificate of a CA as its own.
-    Authority,
-    /// The certificate is not valid yet, or no longer.
-    Clock,
-    /// The certificate is for other names.
-    Name,
-    /// Anything else.
-    Other,
-    /// Nobody we trust has signed it.
-    UnknownIssuer,
-}
-
-impl From<&rustls::Error> for Distrust {
-    fn from(error: &rustls::Error) -> Self {
-        let rustls::Error::InvalidCertificate(error) = error else {
-            return Self::Other;
-        };
-        match error {
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => Self::Clock,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                Self::Name
-            }
-            CertificateError::Revoked => Self::Other,
-            // The verifier's own type is not public in rustls.
-            CertificateError::Other(other)
-                if format!("{other:?}").contains("CaUsedAsEndEntity") =>
-            {
-                Self::Authority
-            }
-            // A self-signed certificate that is no root of ours shows as bad in several ways.
-            _ => Self::UnknownIssuer,
-        }
-    }
-}
-
-/// What the verifier said, in words.
-fn distrust(error: &rustls::Error) -> String {
-    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
-        return printable(&error.to_string());
-    };
-    match Distrust::from(error) {
-        Distrust::Authority => {
-            "the certificate of a CA is used as a server's (CaUsedAsEndEntity)".to_owned()
-        }
-        _ => printable(&other.to_string()),
-    }
-}
-
-/// The TLS error about the peer's certificate, wherever in the chain of causes it stands.
-fn certificate_error(error: &(dyn StdError + 'static)) -> Option<rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return matches!(tls, rustls::Error::InvalidCertificate(_)).then(|| tls.clone());
-        }
-        next = match error.downcast_ref::<io::Error>() {
-            // `source` of an `io::Error` skips the error that it wraps.
-            Some(io) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-/// The text of the innermost cause, which says what the layers around it only repeat.
-fn root_cause(error: &(dyn StdError + 'static)) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    // What rustls says before a text of its own.
-    printable(cause.to_string().trim_start_matches("unexpected error: "))
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

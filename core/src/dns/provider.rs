@@ -386,6 +386,26 @@ pub enum ProviderError {
     },
 }
 
+/// By what the ways to a server have to say (`web::NoAnswer` among them).
+fn unreachable_hint(detail: &str) -> &'static str {
+    let detail = detail.to_ascii_lowercase();
+    let says = |words: &str| detail.contains(words);
+    match () {
+        () if says("the proxy http") => {
+            "look at HTTPS_PROXY, and at what the proxy allows; NO_PROXY=HOST goes around it"
+        }
+        () if says("certificate is not trusted") => {
+            "`--ca-root FILE` trusts one more root, such as that of a firewall that reads HTTPS"
+        }
+        () if says("connection refused") => {
+            "nothing listens there: is the server running, and are its address and port right?"
+        }
+        () => {
+            "check its address and the network, or try again later; HTTP goes through the proxy in HTTPS_PROXY unless NO_PROXY names the host"
+        }
+    }
+}
+
 impl ProviderError {
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
@@ -414,13 +434,7 @@ impl ProviderError {
             | Self::Misconfigured { hint, .. }
             | Self::Refused { hint, .. } => hint.clone(),
             Self::Clock { .. } => Some("set the clocks of both machines, best by NTP".to_owned()),
-            Self::Unreachable { detail, .. } => Some(
-                match detail.to_ascii_lowercase().contains("connection refused") {
-                    true => "nothing listens there: is the server running, and are its address and port right?",
-                    false => "check its address and the network, or try again later; HTTP goes through the proxy in HTTPS_PROXY unless NO_PROXY names the host",
-                }
-                .to_owned(),
-            ),
+            Self::Unreachable { detail, .. } => Some(unreachable_hint(detail).to_owned()),
             Self::ZoneNotFound { held, .. } if !held.is_empty() => {
                 let held: Vec<&str> = held.iter().map(DomainName::as_str).collect();
                 Some(format!("the account holds {}", held.join(", ")))

@@ -11,11 +11,11 @@ use crate::acme::AcmeError;
 use crate::acme::Client;
 use crate::acme::Directory;
 use crate::acme::DirectoryError;
-use crate::acme::Transport;
 use crate::issue::Engine;
 use crate::issue::Request;
 use crate::issue::Terms;
 use crate::store::StoredAccount;
+use crate::web::proxy_for;
 
 /// What is known of a CA that answers.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Seen {
 pub(super) async fn check(engine: &Engine, request: &Request) -> (Vec<Finding>, Option<Seen>) {
     let name = request.ca.name();
     let url = &request.ca.url;
-    let proxy = Transport::proxy_for(url);
+    let proxy = proxy_for(url);
     let client = match Client::connect(engine.transport().clone(), url).await {
         Ok(client) => client,
         Err(error) => return (vec![unreachable(&name, &error, proxy, request)], None),

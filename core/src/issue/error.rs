@@ -1,10 +1,19 @@
 //! Why a certificate was not issued.
 
+mod words;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::words::by_hand;
+use self::words::list;
+use self::words::more;
+use self::words::offers;
+use self::words::refused;
+use self::words::these;
+use self::words::writes;
 use crate::account::AccountsError;
 use crate::acme::AccountError;
 use crate::acme::AccountKeyError;
@@ -593,14 +602,6 @@ impl IssueError {
 /// RFC 8555 section 7.5.2; whoever does that to an authorization of ours has the key of our account.
 const DEACTIVATED: &str = "deactivated";
 
-fn refused(refusals: &[CaaRefusal]) -> String {
-    match refusals {
-        [] => "CAA records forbid it".to_owned(),
-        [one] => one.to_string(),
-        [first, rest @ ..] => format!("{first}; and {} more names", rest.len()),
-    }
-}
-
 impl From<AccountsError> for IssueError {
     fn from(error: AccountsError) -> Self {
         match error {
@@ -635,49 +636,6 @@ fn is_about_values(error: &OrderError) -> bool {
         && names
             .iter()
             .all(|(_, problem)| problem.as_ref().is_some_and(about_values))
-}
-
-fn by_hand(records: &[ByHand]) -> String {
-    let what = match records {
-        [] => return "what a person has to set is not there yet".to_owned(),
-        [one] => format!("a {} record has", one.record_type),
-        [one, ..] => format!("{} {} records have", records.len(), one.record_type),
-    };
-    format!("{what} to be set by hand")
-}
-
-fn these(before: &str, names: &[Identifier]) -> String {
-    match names.is_empty() {
-        true => String::new(),
-        false => format!("{before}{}", list(names)),
-    }
-}
-
-fn more(others: usize) -> String {
-    match others {
-        0 => String::new(),
-        n => format!(" (and {n} more)"),
-    }
-}
-
-fn list(names: &[Identifier]) -> String {
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    names.join(", ")
-}
-
-fn offers(others: &[String]) -> String {
-    match others.is_empty() {
-        true => "offers nothing".to_owned(),
-        false => format!("offers {}", others.join(", ")),
-    }
-}
-
-fn writes(errors: &[(Identifier, WriteError)]) -> String {
-    match errors {
-        [] => "nothing could be written".to_owned(),
-        [(_, error)] => error.to_string(),
-        [(_, error), rest @ ..] => format!("{error} (and {} more)", rest.len()),
-    }
 }
 
 /// What a CA answers to an account that it does not serve (RFC 8555 section 6.7).

@@ -45,14 +45,7 @@ pub(super) async fn still_served(
         .iter()
         .filter(|value| is_doubtful(engine, value))
         .collect();
-    if doubtful.is_empty() {
-        return (Vec::new(), 0);
-    }
-    let named = named(&doubtful);
-    let sights = tokio::select! {
-        sights = engine.zones.confirm(Action::Remove, &named, LOOK) => sights,
-        () = limit.over() => vec![Sight::Unseen; doubtful.len()],
-    };
+    let sights = look(engine, &doubtful, limit).await;
     let mut served = Vec::new();
     let mut unseen = 0;
     for (value, sight) in doubtful.into_iter().zip(sights) {
@@ -82,28 +75,45 @@ pub(super) async fn still_served(
     (served, unseen)
 }
 
-/// Whether a value that a program cannot remove is gone already, as one is that it has removed before. What was written a moment ago may
-/// be on its way to the name servers.
-pub(super) async fn is_gone_already(engine: &Engine, value: &Published) -> bool {
-    let age = Timestamp::now().duration_since(value.since);
-    if !is_doubtful(engine, value) || Duration::try_from(age).map_or(true, |age| age < SETTLED) {
-        return false;
+/// Of `failed`, which a program cannot remove, those that are gone already, as one is that it has removed before. What was written a
+/// moment ago may be on its way to the name servers.
+pub(super) async fn gone_already(
+    engine: &Engine,
+    failed: &[Published],
+    limit: Limit<'_>,
+) -> Vec<Published> {
+    let now = Timestamp::now();
+    let is_settled = |value: &Published| {
+        Duration::try_from(now.duration_since(value.since)).is_ok_and(|age| age >= SETTLED)
+    };
+    let old: Vec<&Published> = failed
+        .iter()
+        .filter(|value| is_settled(value) && is_doubtful(engine, value))
+        .collect();
+    let sights = look(engine, &old, limit).await;
+    let gone = old.into_iter().zip(sights);
+    gone.filter(|(_, sight)| *sight == Sight::Confirmed)
+        .map(|(value, _)| value.clone())
+        .collect()
+}
+
+/// What the name servers say about the removal of each.
+async fn look(engine: &Engine, values: &[&Published], limit: Limit<'_>) -> Vec<Sight> {
+    if values.is_empty() {
+        return Vec::new();
     }
-    let sights = engine
-        .zones
-        .confirm(Action::Remove, &named(&[value]), LOOK)
-        .await;
-    sights.contains(&Sight::Confirmed)
+    let pairs = values.iter();
+    let named: Vec<(DomainName, TxtValue)> =
+        pairs.map(|p| (p.owner.clone(), p.value.clone())).collect();
+    tokio::select! {
+        sights = engine.zones.confirm(Action::Remove, &named, LOOK) => sights,
+        () = limit.over() => vec![Sight::Unseen; values.len()],
+    }
 }
 
 fn is_doubtful(engine: &Engine, value: &Published) -> bool {
     let provider = engine.zones.provider(&value.provider);
     provider.is_ok_and(|p| p.provider.capabilities().is_looked_after())
-}
-
-fn named(values: &[&Published]) -> Vec<(DomainName, TxtValue)> {
-    let pairs = values.iter();
-    pairs.map(|p| (p.owner.clone(), p.value.clone())).collect()
 }
 
 /// A server that feeds others has dropped it at once; a service that takes longer is found out by the next run.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Engine;
 use super::IssueError;
 use super::gone::Left;
-use super::gone::is_gone_already;
+use super::gone::gone_already;
 use super::gone::still_served;
 use super::turns::Turns;
 use super::unanswered;
@@ -290,6 +290,7 @@ pub(super) async fn withdraw_with(
     let mut is_over = false;
     let mut answered = Vec::new();
     let mut gone = Vec::new();
+    let mut failed = Vec::new();
     for (zone, group, submission) in submissions {
         let written = tokio::select! {
             biased;
@@ -326,19 +327,31 @@ pub(super) async fn withdraw_with(
                 }
                 Ok(_) => gone.push(value),
                 Err(error)
-                    if !error.is_retryable() && how.refused.iter().any(|r| same_value(r, &value)) =>
+                    if !error.is_retryable()
+                        && how.refused.iter().any(|r| same_value(r, &value)) =>
                 {
                     gone.push(value);
                 }
-                Err(_) if is_gone_already(engine, &value).await => gone.push(value),
-                Err(error) => events.warn(
-                    error.to_string(),
-                    error.hint().or_else(|| {
-                        Some("the next run for this certificate tries again, and so does `dnseal dns gc`".to_owned())
-                    }),
-                ),
+                Err(error) => failed.push((value, error)),
             }
         }
+    }
+    let values: Vec<Published> = failed.iter().map(|(value, _)| value.clone()).collect();
+    let gone_already = gone_already(engine, &values, limit).await;
+    for (value, error) in failed {
+        if gone_already.iter().any(|gone| same_value(gone, &value)) {
+            gone.push(value);
+            continue;
+        }
+        events.warn(
+            error.to_string(),
+            error.hint().or_else(|| {
+                Some(
+                    "the next run for this certificate tries again, and so does `dnseal dns gc`"
+                        .to_owned(),
+                )
+            }),
+        );
     }
     let mut left = Left {
         failed: total - gone.len(),

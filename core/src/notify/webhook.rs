@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::Notice;
+use crate::web::NoAnswer;
 
 /// Why a URL did not take a notice. None of these repeats more of the URL than its host.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +142,7 @@ impl Post<'_> {
                 }
                 Err(error) => WebhookError::Unreachable {
                     host: host.clone(),
-                    reason: reason(&error),
+                    reason: NoAnswer::of(&error).to_string(),
                     tried,
                 },
             };
@@ -235,19 +236,6 @@ fn is_temporary(status: StatusCode) -> bool {
     status.is_server_error()
         || status == StatusCode::TOO_MANY_REQUESTS
         || status == StatusCode::REQUEST_TIMEOUT
-}
-
-/// The innermost cause, which names no URL.
-fn reason(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    match error.is_timeout() {
-        true => "no answer in time".to_owned(),
-        false if std::ptr::addr_eq(cause, error) => "no answer".to_owned(),
-        false => cause.to_string(),
-    }
 }
 
 fn tries(tried: u32) -> String {

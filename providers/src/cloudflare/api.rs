@@ -25,6 +25,7 @@ use url::Url;
 use crate::cloudflare::limit::Limiter;
 use crate::redact::Secrets;
 use crate::registry::Context;
+use dnseal_core::web::NoAnswer;
 
 /// One credential at one server.
 #[derive(Debug)]
@@ -245,7 +246,7 @@ impl Api {
                     tracing::debug!(%method, path = url.path(), status = answer.status.as_u16(), "answered");
                     return Ok(answer);
                 }
-                Err(error) => self.without_secrets(root_cause(error)),
+                Err(error) => self.without_secrets(NoAnswer::of(&error).to_string()),
             };
             tracing::debug!(%method, path = url.path(), problem, tries, "no good answer");
             if tries >= TRIES {
@@ -403,19 +404,6 @@ impl Answer {
             body: response.bytes().await?.into(),
         })
     }
-}
-
-/// What an HTTP error comes from, without the URL, which says nothing that the endpoint does not.
-fn root_cause(error: reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "no answer in time".to_owned();
-    }
-    let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 /// Where the API is unless told otherwise.

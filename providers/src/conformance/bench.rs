@@ -2,8 +2,8 @@
 //!
 //! Whatever is about to be written is noted first, so that the cleaning after a failed case misses nothing.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+mod left;
+
 use std::time::Duration;
 use std::time::Instant;
 
@@ -17,7 +17,6 @@ use dnseal_core::dns::TxtChange;
 use dnseal_core::dns::TxtValue;
 use dnseal_core::dns::WriteSafety;
 use dnseal_core::dns::Zone;
-use futures::StreamExt;
 use futures::future::join_all;
 
 use crate::conformance::Case;
@@ -522,48 +521,6 @@ impl<'a> Bench<'a> {
     }
 }
 
-impl Bench<'_> {
-    /// What was removed and is still seen when the patience is over; looks at each name until nothing of it is there.
-    pub(super) async fn left(&mut self) -> Result<Vec<(DomainName, TxtValue)>, Verdict> {
-        // There a value stays until others push it out.
-        if self.provider.capabilities().overwrites {
-            return Ok(Vec::new());
-        }
-        let mut left: BTreeMap<DomainName, BTreeSet<TxtValue>> = BTreeMap::new();
-        for (owner, value) in std::mem::take(&mut self.removed) {
-            left.entry(owner).or_default().insert(value);
-        }
-        let began = Instant::now();
-        let mut pause = Duration::from_millis(50);
-        loop {
-            let owners: Vec<DomainName> = left.keys().cloned().collect();
-            let mut looks = futures::stream::iter(owners)
-                .map(|owner| async {
-                    let seen = self.read(&owner).await?;
-                    Ok::<_, Verdict>((owner, seen))
-                })
-                .buffer_unordered(LOOKS);
-            while let Some(look) = looks.next().await {
-                let (owner, seen) = look?;
-                if let Some(values) = left.get_mut(&owner) {
-                    values.retain(|value| seen.contains(value));
-                }
-            }
-            drop(looks);
-            left.retain(|_, values| !values.is_empty());
-            if left.is_empty() || began.elapsed() >= self.options.patience {
-                break;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(5));
-        }
-        let pairs = left
-            .into_iter()
-            .flat_map(|(owner, values)| values.into_iter().map(move |v| (owner.clone(), v)));
-        Ok(pairs.collect())
-    }
-}
-
 fn all_applied(changes: &[TxtChange], outcomes: &[Outcome]) -> Played {
     if changes.len() != outcomes.len() {
         return Err(Verdict::Fail(format!(
@@ -602,8 +559,6 @@ fn parse_value(text: &str) -> Result<TxtValue, Verdict> {
 /// A large order at most CAs is 100 names; two and a half of those.
 const MANY: usize = 250;
 const SOME: usize = 25;
-/// Names that are looked at together.
-const LOOKS: usize = 16;
 const WRITERS: usize = 16;
 /// The length of a challenge's value: SHA-256 in base64url (RFC 8555 section 8.4).
 const CHALLENGE: usize = 43;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dnseal_core::dns::ProviderError;
+use dnseal_core::web::NoAnswer;
 use reqwest::StatusCode;
 use reqwest::header::RETRY_AFTER;
 use url::Url;
@@ -49,7 +50,7 @@ pub(crate) async fn send(
         .send()
         .await
         .map_err(|error| ProviderError::Unreachable {
-            detail: causes(&error),
+            detail: NoAnswer::of(&error).to_string(),
             endpoint: endpoint.to_owned(),
         })?;
     match answer.status().is_success() {
@@ -116,23 +117,6 @@ pub(crate) async fn body(mut answer: reqwest::Response, most: usize) -> Vec<u8> 
     }
     bytes.truncate(most);
     bytes
-}
-
-/// The error with what is behind it; reqwest's own words are only where.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = match error.is_timeout() {
-        true => "no answer in time".to_owned(),
-        false => "no connection".to_owned(),
-    };
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let words = cause.to_string().to_lowercase();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn one_line(bytes: &[u8]) -> String {

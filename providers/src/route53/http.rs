@@ -16,6 +16,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
+use dnseal_core::web::NoAnswer;
 
 /// Makes connectors over one client.
 #[derive(Clone, Debug)]
@@ -97,9 +98,10 @@ fn converted(request: HttpRequest, timeout: Duration) -> Result<reqwest::Request
 }
 
 fn failed(error: reqwest::Error) -> ConnectorError {
+    let reason = NoAnswer::of(&error);
     match error.is_timeout() {
-        true => ConnectorError::timeout(error.into()),
-        false => ConnectorError::io(error.into()),
+        true => ConnectorError::timeout(reason.into()),
+        false => ConnectorError::io(reason.into()),
     }
 }
 

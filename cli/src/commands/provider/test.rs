@@ -282,3 +282,26 @@ fn left_text(results: &[CaseResult]) -> String {
 const LISTED: usize = 20;
 /// A name that no account holds (RFC 2606 section 2).
 const FOREIGN: &str = "_acme-challenge.dnseal-conformance.invalid";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_differ_by_their_values_and_not_by_their_order() {
+        let seen = |of: [&[&str]; 2]| {
+            let servers = ["192.0.2.1:53", "192.0.2.2:53"];
+            let seen = servers.iter().zip(of).map(|(server, values)| {
+                let values = values.iter().map(|value| value.parse().unwrap());
+                (server.parse().unwrap(), values.collect())
+            });
+            disagreement(&seen.collect())
+        };
+        assert_eq!(seen([&["a", "b"], &["b", "a"]]), None);
+        assert_eq!(seen([&[], &[]]), None);
+        assert_eq!(
+            seen([&["a"], &["b", "a"]]).unwrap(),
+            "192.0.2.1:53 lacks b, which 192.0.2.2:53 has"
+        );
+    }
+}

@@ -41,6 +41,7 @@ use super::Reply;
 use super::Transport;
 use super::over_stream;
 use crate::dns::DomainName;
+use crate::web::NoAnswer;
 
 /// Where a resolver is asked: `https://dns.example/dns-query`, the same with `{?dns}` for GET, or `tls://192.0.2.1#dns.example`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -335,21 +336,12 @@ fn refuses_method(status: u16) -> bool {
     matches!(status, 405 | 415 | 501)
 }
 
-/// The innermost cause says most: connection refused, unknown issuer.
 fn http_problem(error: &reqwest::Error) -> Problem {
-    if error.is_timeout() {
-        return Problem::TimedOut;
+    match NoAnswer::of(error) {
+        NoAnswer::TimedOut => Problem::TimedOut,
+        _ if error.is_timeout() => Problem::TimedOut,
+        other => Problem::Io(other.to_string()),
     }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    let text: String = cause
-        .to_string()
-        .chars()
-        .filter(|c| !c.is_control())
-        .collect();
-    Problem::Io(text)
 }
 
 fn tls_problem(error: std::io::Error) -> Problem {

@@ -11,11 +11,11 @@ use std::fmt;
 use hyper_util::client::proxy::matcher::Matcher;
 use url::Url;
 
-use super::error::host;
-use super::problem::printable;
+use super::host;
+use super::printable;
 
 /// The proxy that the environment has for a URL, without its credentials; `None` where requests go there directly.
-pub(super) fn proxy_for(url: &Url) -> Option<String> {
+pub fn proxy_for(url: &Url) -> Option<String> {
     let destination: http::Uri = url.as_str().parse().ok()?;
     let proxy = Matcher::from_system().intercept(&destination)?;
     let uri = proxy.uri();
@@ -164,7 +164,7 @@ impl ProxyFault {
     }
 
     /// With the name of the proxy.
-    pub(super) fn says(&self, proxy: &str) -> String {
+    pub(crate) fn says(&self, proxy: &str) -> String {
         match self {
             Self::Broken(detail) => format!("the proxy {proxy} broke off: {detail}"),
             Self::Down(detail) => format!("the proxy {proxy} cannot be reached: {detail}"),

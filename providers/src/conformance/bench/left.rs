@@ -1,0 +1,60 @@
+//! What a case has written, removed, and left behind all the same.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use std::time::Instant;
+
+use dnseal_core::dns::DomainName;
+use dnseal_core::dns::TxtValue;
+use futures::StreamExt;
+
+use crate::conformance::Verdict;
+use crate::conformance::bench::Bench;
+
+impl Bench<'_> {
+    /// What was removed and is still seen when the patience is over; looks at each name until nothing of it is there.
+    pub(in crate::conformance) async fn left(
+        &mut self,
+    ) -> Result<Vec<(DomainName, TxtValue)>, Verdict> {
+        // There a value stays until others push it out.
+        if self.provider.capabilities().overwrites {
+            return Ok(Vec::new());
+        }
+        let mut left: BTreeMap<DomainName, BTreeSet<TxtValue>> = BTreeMap::new();
+        for (owner, value) in std::mem::take(&mut self.removed) {
+            left.entry(owner).or_default().insert(value);
+        }
+        let began = Instant::now();
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let owners: Vec<DomainName> = left.keys().cloned().collect();
+            let mut looks = futures::stream::iter(owners)
+                .map(|owner| async {
+                    let seen = self.read(&owner).await?;
+                    Ok::<_, Verdict>((owner, seen))
+                })
+                .buffer_unordered(LOOKS);
+            while let Some(look) = looks.next().await {
+                let (owner, seen) = look?;
+                if let Some(values) = left.get_mut(&owner) {
+                    values.retain(|value| seen.contains(value));
+                }
+            }
+            drop(looks);
+            left.retain(|_, values| !values.is_empty());
+            if left.is_empty() || began.elapsed() >= self.options.patience {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+        let pairs = left
+            .into_iter()
+            .flat_map(|(owner, values)| values.into_iter().map(move |v| (owner.clone(), v)));
+        Ok(pairs.collect())
+    }
+}
+
+/// Names that are looked at together.
+const LOOKS: usize = 16;
