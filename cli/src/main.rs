@@ -35,7 +35,10 @@ use crate::render::Report;
 fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&args::with_hints(error)).into(),
+        Err(error) => {
+            let error = args::with_usage(args::with_hints(error), std::env::args_os());
+            return usage(&error).into();
+        }
     };
     let global = &cli.global;
     let printer = Printer::new(global.output, global.quiet, global.verbose);

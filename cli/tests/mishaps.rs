@@ -428,3 +428,37 @@ certificates:
         .await;
     assert_eq!(one.code, Some(0), "{one:?}");
 }
+
+/// No provider is needed to name a damaged record, and the others are cleaned up after.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_record_is_named_by_the_sweep_and_ends_it_with_2() {
+    let shop = with_two().await;
+    fs::write(head(&shop, "one"), "{").unwrap();
+    fs::write(shop.path().join("state/store/certificates/stray"), "x").unwrap();
+    for words in [
+        &["dns", "gc"][..],
+        &["dns", "gc", "one"],
+        &["dns", "gc", "--provider", "rfc2136"],
+    ] {
+        let swept = run(&shop, words).await;
+        assert_eq!(swept.code, Some(2), "{swept:?}");
+        assert!(
+            swept.stdout.contains("certificates/one/head.json"),
+            "{swept:?}"
+        );
+        assert_eq!(
+            swept.stdout.contains("stray"),
+            words.len() != 3,
+            "{swept:?}"
+        );
+    }
+    // That one alone has nothing, by its name and by one in it.
+    for name in ["two", "two.example.test"] {
+        let swept = run(&shop, &["dns", "gc", name]).await;
+        assert_eq!(swept.code, Some(0), "{swept:?}");
+        assert!(swept.stdout.contains("nothing is left"), "{swept:?}");
+    }
+    let unknown = run(&shop, &["dns", "gc", "three"]).await;
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
+    assert!(unknown.stderr.contains("three"), "{unknown:?}");
+}

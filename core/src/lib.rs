@@ -22,3 +22,4 @@ pub mod renew;
 pub mod revoke;
 pub mod store;
 pub mod web;
+mod words;

@@ -17,6 +17,7 @@ use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::TxtValue;
+use tokio_util::sync::CancellationToken;
 
 use crate::conformance::bench::Bench;
 
@@ -53,40 +54,101 @@ async fn play(
     mut tell: impl FnMut(&CaseResult) -> ControlFlow<()>,
 ) -> Vec<CaseResult> {
     let mut results = Vec::with_capacity(cases.len());
+    let mut silence = Silence::default();
     for &case in cases {
         let began = Instant::now();
-        let mut bench = Bench::new(provider, options, peculiar, case);
-        let verdict = bench.play(case).await;
-        let cleaned = bench.clean().await;
-        let left = bench.left().await;
-        // The case's own verdict says more than that of the cleaning.
-        let (left, gone) = match left {
-            Ok(left) if left.is_empty() => (left, Ok(())),
-            Ok(left) => {
-                let reason = still_there(&left);
-                (left, Err(Verdict::Fail(reason)))
+        let (outcome, left) = match silence.is_over() {
+            Some(why) => (Outcome::NotTried(why), Vec::new()),
+            None => {
+                let mut bench = Bench::new(provider, options, peculiar, case);
+                let ended = tokio::select! {
+                    biased;
+                    () = stopped(peculiar) => None,
+                    ended = play_one(&mut bench, case) => Some(ended),
+                };
+                match ended {
+                    Some((verdict, left)) => {
+                        silence.hear(&verdict);
+                        (verdict.into(), left)
+                    }
+                    None => {
+                        let why = "it was told to stop".to_owned();
+                        (Outcome::NotTried(why), bench.leave(LAST_MINUTE).await)
+                    }
+                }
             }
-            Err(verdict) => (Vec::new(), Err(verdict)),
         };
-        let verdict = verdict.and(cleaned).and(gone);
         let result = CaseResult {
             name: case.name(),
-            outcome: match verdict {
-                Ok(()) => Outcome::Pass,
-                Err(Verdict::Fail(reason)) => Outcome::Fail(reason),
-                Err(Verdict::NotSupported(reason)) => Outcome::NotSupported(reason),
-            },
+            outcome,
             left,
             took: began.elapsed(),
         };
         let flow = tell(&result);
         results.push(result);
-        if flow.is_break() {
+        if flow.is_break() || peculiar.stop.is_some_and(CancellationToken::is_cancelled) {
             break;
         }
     }
     results
 }
+
+/// One case, with what is left of it.
+async fn play_one(bench: &mut Bench<'_>, case: Case) -> (Played, Vec<(DomainName, TxtValue)>) {
+    let verdict = bench.play(case).await;
+    let cleaned = bench.clean().await;
+    // The case's own verdict says more than that of the cleaning.
+    let (left, gone) = match bench.left().await {
+        Ok(left) if left.is_empty() => (left, Ok(())),
+        Ok(left) => {
+            let reason = still_there(&left);
+            (left, Err(Verdict::Fail(reason)))
+        }
+        Err(verdict) => (Vec::new(), Err(verdict)),
+    };
+    (verdict.and(cleaned).and(gone), left)
+}
+
+/// Comes back when no more is to be tried.
+async fn stopped(peculiar: &Peculiar<'_>) {
+    match peculiar.stop {
+        Some(stop) => stop.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether anything ever came from the provider. Where nothing does, each further case takes minutes, and tells nothing new.
+#[derive(Debug, Default)]
+struct Silence {
+    answered: bool,
+    last: String,
+    times: usize,
+}
+
+impl Silence {
+    fn hear(&mut self, verdict: &Played) {
+        match verdict {
+            Err(Verdict::NoAnswer(reason)) => {
+                self.times += 1;
+                self.last.clone_from(reason);
+            }
+            // Some cases find out that they need not ask.
+            Err(Verdict::NotSupported(_)) => {}
+            Ok(()) | Err(Verdict::Fail(_)) => self.answered = true,
+        }
+    }
+
+    /// Why nothing more is tried.
+    fn is_over(&self) -> Option<String> {
+        (!self.answered && self.times >= GIVEN_UP)
+            .then(|| format!("no call before has had an answer: {}", self.last))
+    }
+}
+
+/// Cases without an answer, from the first.
+const GIVEN_UP: usize = 2;
+/// What is left of the time when somebody has asked to stop.
+const LAST_MINUTE: Duration = Duration::from_secs(5);
 
 /// The names of all cases, in the order they run.
 pub fn cases() -> impl Iterator<Item = &'static str> {
@@ -133,6 +195,8 @@ pub struct Peculiar<'a> {
     pub only: Option<&'a DomainName>,
     /// The same provider at a service that never answers.
     pub silent: Option<&'a dyn DnsProvider>,
+    /// Ends the case that runs, when it is cancelled: what it has written is taken out again as far as that takes no longer than 5 s.
+    pub stop: Option<&'a CancellationToken>,
     /// The same provider at a service that has had too many requests.
     pub throttled: Option<&'a dyn DnsProvider>,
 }
@@ -148,7 +212,7 @@ pub type Reading = Pin<Box<dyn Future<Output = Result<Vec<TxtValue>, String>> + 
 pub struct CaseResult {
     /// The case, such as `remove-one-of-two`.
     pub name: &'static str,
-    /// Values that the case has written, that were removed again and that are still there.
+    /// Values that the case has written and that are still there although they were removed again, or may be, where nobody can say.
     pub left: Vec<(DomainName, TxtValue)>,
     /// Whether the provider does it.
     pub outcome: Outcome,
@@ -163,6 +227,8 @@ pub enum Outcome {
     Fail(String),
     /// It says that it cannot, or the options lack what the case needs.
     NotSupported(String),
+    /// The case was stopped, or nothing has had an answer before.
+    NotTried(String),
     /// It does.
     Pass,
 }
@@ -240,13 +306,28 @@ fn still_there(left: &[(DomainName, TxtValue)]) -> String {
 
 enum Verdict {
     Fail(String),
+    /// No answer came in time, or none at all.
+    NoAnswer(String),
     NotSupported(String),
+}
+
+impl From<Played> for Outcome {
+    fn from(played: Played) -> Self {
+        match played {
+            Ok(()) => Self::Pass,
+            Err(Verdict::Fail(reason) | Verdict::NoAnswer(reason)) => Self::Fail(reason),
+            Err(Verdict::NotSupported(reason)) => Self::NotSupported(reason),
+        }
+    }
 }
 
 impl From<ProviderError> for Verdict {
     fn from(error: ProviderError) -> Self {
         match error {
             ProviderError::Unsupported { .. } => Self::NotSupported(error.to_string()),
+            ProviderError::Failed { .. } | ProviderError::Unreachable { .. } => {
+                Self::NoAnswer(error.to_string())
+            }
             error => Self::Fail(error.to_string()),
         }
     }

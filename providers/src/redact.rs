@@ -4,6 +4,8 @@
 //! the `user:password` of HTTP's basic authentication goes as well. [`Redacted`] stands before every provider that the registry makes, so
 //! that no error of one gets past it; what cuts texts or logs them itself asks [`Secrets`] before.
 
+mod parts;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -31,6 +33,8 @@ use secrecy::SecretString;
 pub(crate) struct Secrets(Arc<[Pattern]>);
 
 struct Pattern {
+    /// So much of it at the end of a text is the beginning of it, cut off.
+    cut: usize,
     text: SecretString,
     /// Whether it is the inner part of something in base64, all of which goes.
     is_core: bool,
@@ -38,18 +42,10 @@ struct Pattern {
 
 impl Secrets {
     pub(crate) fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
-        let mut plain: BTreeSet<String> = BTreeSet::new();
-        for secret in secrets {
-            let secret = secret.expose_secret().trim();
-            plain.insert(secret.to_owned());
-            // Of a file, a line of its key says enough.
-            let lines = secret.lines().map(str::trim);
-            plain.extend(
-                lines
-                    .filter(|line| line.len() >= KEY_LINE && !line.starts_with("-----"))
-                    .map(str::to_owned),
-            );
-        }
+        let secrets = secrets.into_iter();
+        let mut plain: BTreeSet<String> = secrets
+            .flat_map(|secret| parts::of(secret.expose_secret()))
+            .collect();
         // A secret so short protects nothing, and taking it out would only garble the words.
         plain.retain(|secret| secret.len() >= SHORTEST);
         let mut patterns = Vec::new();
@@ -83,7 +79,7 @@ impl Secrets {
                 if at < from || !pattern.may_begin_with(c) {
                     continue;
                 }
-                if let Some(end) = end_of(bytes, at, pattern.text.expose_secret()) {
+                if let Some(end) = end_of(bytes, at, pattern) {
                     found.push(match pattern.is_core {
                         true => around(bytes, at, end),
                         false => (at, end),
@@ -130,7 +126,10 @@ impl FromIterator<SecretString> for Secrets {
 
 impl Pattern {
     fn new(text: String, is_core: bool) -> Self {
+        // The first line of several may be harmless; where it is not, it is a pattern by itself.
+        let first_line = text.chars().position(|c| c == '\n');
         Self {
+            cut: first_line.unwrap_or_default() + CUT,
             text: text.into(),
             is_core,
         }
@@ -253,14 +252,14 @@ fn core(secret: &[u8], before: usize) -> Option<String> {
 }
 
 /// Where the text that begins at `at` and spells `pattern` ends. One that was cut off at the end of `text` counts as well.
-fn end_of(text: &[u8], at: usize, pattern: &str) -> Option<usize> {
+fn end_of(text: &[u8], at: usize, pattern: &Pattern) -> Option<usize> {
     let mut places = vec![at];
-    for (passed, c) in pattern.chars().enumerate() {
+    for (passed, c) in pattern.text.expose_secret().chars().enumerate() {
         let is_cut = |&&place: &&usize| {
             let rest = text.get(place..).unwrap_or_default();
             rest.is_empty() || rest == "…".as_bytes()
         };
-        if passed >= CUT
+        if passed >= pattern.cut
             && let Some(&place) = places.iter().find(is_cut)
         {
             return Some(place);
@@ -356,10 +355,8 @@ fn around(text: &[u8], start: usize, end: usize) -> (usize, usize) {
 }
 
 const SHORTEST: usize = 3;
-/// So much of a secret at the end of a text is the beginning of it.
+/// No word of everyday is so much of a secret by accident.
 const CUT: usize = 6;
-/// A line of a key in PEM has 64.
-const KEY_LINE: usize = 40;
 
 #[cfg(test)]
 mod tests {
@@ -422,6 +419,19 @@ mod tests {
         let key = format!("-----BEGIN PRIVATE KEY-----\n{line}\n-----END PRIVATE KEY-----\n");
         let clean = secrets(&key).scrub(&format!("no key: -----BEGIN PRIVATE KEY----- {line}"));
         assert_eq!(clean, "no key: -----BEGIN PRIVATE KEY----- [redacted]");
+    }
+
+    #[test]
+    fn settings_in_a_file_are_told_without_their_passwords() {
+        let secrets = secrets("login = me\npassword = hunter2-secret-9\n");
+        assert_eq!(
+            secrets.scrub("login failed with password = hunter2-secret-9, login = me"),
+            "login failed with [redacted], login = me"
+        );
+        assert_eq!(
+            secrets.scrub("me cannot log in with hunter2-secret-9"),
+            "me cannot log in with [redacted]"
+        );
     }
 
     proptest! {

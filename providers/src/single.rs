@@ -267,7 +267,7 @@ impl Challenge {
             Some(domain) if owner.as_str() == format!("_acme-challenge.{domain}") => Ok(domain),
             _ => Err(ProviderError::Unsupported {
                 detail: format!(
-                    "this contract names the domain and not where the value goes, and {owner} is not `_acme-challenge.` before it"
+                    "it writes at `_acme-challenge.DOMAIN` and nowhere else, and the challenge lives at {owner}"
                 ),
                 endpoint,
             }),

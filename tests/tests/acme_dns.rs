@@ -288,6 +288,7 @@ async fn it_conforms_as_far_as_the_contract_goes() {
         only: Some(&only),
         silent: Some(&*silent),
         throttled: Some(&*throttled),
+        ..Peculiar::default()
     };
     let provider = with(&server.url(), password);
     let go_on = |_: &_| std::ops::ControlFlow::Continue(());

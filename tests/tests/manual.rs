@@ -151,6 +151,60 @@ fn a_wait_ends_by_itself_when_the_records_are_there() {
     assert_eq!(world.orders(), 1);
 }
 
+/// An order that waits is no leftover, and one that is given up leaves what a person has set to the person.
+#[test]
+fn an_order_that_waits_is_left_alone() {
+    let Some(world) = World::start() else { return };
+    let bind = world.bind.addr().to_string();
+    let gc = |words: &[&str]| {
+        let words = [&["dns", "gc", "--nameserver", &bind], words].concat();
+        world.dnseal(&words).run()
+    };
+    let run = world.issue(&NAMES).args(["--output", "json"]).run();
+    assert_eq!(run.code(), 10, "{run:?}");
+    let wanted = records(&run.json()["error"]);
+
+    let told = world
+        .dnseal(&["doctor", "--provider", "manual", "--read-only"])
+        .args(["--nameserver", &bind])
+        .arg("--ca")
+        .arg(world.pebble.directory_url())
+        .arg("--ca-root")
+        .arg(world.pebble.ca_pem_path())
+        .args(&NAMES)
+        .run();
+    let said = told.stdout;
+    assert!(said.contains("an order waits for 3 values"), "{said}");
+    assert!(!said.contains("did not end in order"), "{said}");
+    let run = gc(&[]).success();
+    assert!(run.stdout.contains("waits for a person"), "{run:?}");
+    assert!(!run.stdout.contains("withdrawn"), "{run:?}");
+    assert!(!run.stderr.contains("not needed any more"), "{run:?}");
+    world.set(&wanted[..1]);
+    let run = world.issue(&NAMES).run();
+    assert_eq!(run.code(), 10, "the same order: {run:?}");
+    assert_eq!(run.stderr.matches(" IN TXT ").count(), 2, "{run:?}");
+    assert_eq!(world.orders(), 1);
+
+    // By a name in it; of what nobody has set nothing is to be removed.
+    let run = gc(&["www.example.test", "--forget", "--output", "json"]).success();
+    let document = run.json();
+    let swept = &document["certificates"][0];
+    assert_eq!(swept["by_hand"], 1, "{document:#}");
+    assert_eq!(swept["withdrawn"], 0, "{document:#}");
+    let fate = |fate: &str| {
+        let values = swept["values"].as_array().unwrap().iter();
+        let values = values.filter(|value| value["fate"] == fate);
+        values.map(|v| v["value"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(fate("by-hand"), [wanted[0].1.as_str()]);
+    assert_eq!(fate("never-set").len(), 2, "{document:#}");
+    let run = gc(&[]).success();
+    assert_eq!(run.stdout, "nothing is left in DNS\n");
+    let run = world.issue(&NAMES).run();
+    assert_eq!(run.code(), 10, "{run:?}");
+}
+
 /// The order and what was set for it stay.
 #[test]
 fn an_interruption_gives_nothing_up() {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use dnseal_core::issue::{Checkpoint, ErrorKind};
+use dnseal_core::issue::{Checkpoint, ErrorKind, Fate};
 use dnseal_sandbox::ca::{Answer, Resource};
 use dnseal_tests::{Sandbox, kill_at};
 use tokio_util::sync::CancellationToken;
@@ -90,6 +90,9 @@ async fn values_written_elsewhere_are_not_taken_for_withdrawn() {
     let cancel = CancellationToken::new();
     let swept = engine.sweep(&id, false, &cancel).await.unwrap();
     assert_eq!((swept[0].withdrawn, swept[0].left), (0, 1));
+    assert_eq!(swept[0].values[0].fate, Fate::Left);
+    let reason = swept[0].values[0].reason.clone().unwrap();
+    assert!(reason.contains("192.0.2.1:53"), "{reason}");
     let warnings = sandbox.workbench.warnings();
     assert!(
         warnings
@@ -101,6 +104,11 @@ async fn values_written_elsewhere_are_not_taken_for_withdrawn() {
     // The way out, where that server is gone for good.
     let swept = engine.sweep(&id, true, &cancel).await.unwrap();
     assert_eq!((swept[0].forgotten, swept[0].left), (1, 0));
+    let value = &swept[0].values[0];
+    assert_eq!(value.fate, Fate::Forgotten);
+    assert_eq!(value.owner.as_str(), "_acme-challenge.example.test");
+    let ours = format!("{} TXT {}", value.owner, value.value);
+    assert_eq!(*sandbox.ours_in_dns(), [ours]);
     let swept = engine.sweep(&id, false, &cancel).await.unwrap();
     assert_eq!(swept, []);
 }

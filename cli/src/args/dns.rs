@@ -37,10 +37,11 @@ pub(crate) enum DnsCommand {
     Delegate(DelegateArgs),
     /// Withdraw what killed runs left in DNS
     #[command(
-        after_help = "Examples:\n  dnseal dns gc\n  dnseal dns gc --older-than 6h example.com\n\n\
+        after_help = "Examples:\n  dnseal dns gc\n  dnseal dns gc example.com\n  dnseal dns gc --older-than 6h example.com\n\n\
         Without `--older-than`, the values that the store knows of are withdrawn. With it, those of them that are old enough, and \
         values that carry our mark (the comment `dnseal` at Cloudflare) in the zones of the named domains, which may be those of jobs \
-        whose store is gone; give it more time than an order takes. Everything else at their challenge names is listed and stays."
+        whose store is gone; give it more time than an order takes. Everything else at their challenge names is listed and stays. \
+        An order that waits for a person who sets values is left alone, unless `--forget` gives it up."
     )]
     Gc(GcArgs),
 }
@@ -84,13 +85,13 @@ pub(crate) struct DelegateArgs {
 /// What to do with what killed runs left.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct GcArgs {
-    /// Names of certificates, whose zones are searched for values that carry our mark [default: those of the store and the configuration]
-    #[arg(value_name = "NAME", requires = "older_than")]
+    /// Clean up after these certificates only: each by its name in the store, or by a domain name in it; with `--older-than` also any domain name, in whose zone is looked [default: all of the store and the configuration]
+    #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
     /// Withdraw only what was written at least so long ago, such as 6h, and look in DNS for what no store knows of
     #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     pub(crate) older_than: Option<std::time::Duration>,
-    /// Remember values no more that cannot be withdrawn, because their server is gone for good
+    /// Remember values no more that cannot be withdrawn, because their server is gone for good; they are listed, to be removed by hand
     #[arg(long)]
     pub(crate) forget: bool,
     #[command(flatten)]

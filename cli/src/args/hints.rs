@@ -1,8 +1,13 @@
 //! What those mean who write the words of another client: certbot, lego or acme.sh.
 
+use std::ffi::OsString;
+
+use clap::CommandFactory;
 use clap::error::ContextKind;
 use clap::error::ContextValue;
 use clap::error::ErrorKind;
+
+use crate::args::Cli;
 
 /// The same error, with the word that is ours where the one that is wrong is somebody else's.
 pub(crate) fn with_hints(mut error: clap::Error) -> clap::Error {
@@ -21,6 +26,25 @@ pub(crate) fn with_hints(mut error: clap::Error) -> clap::Error {
             ContextKind::Suggested,
             ContextValue::StyledStrs(vec![hint.into()]),
         );
+    }
+    error
+}
+
+/// The same error, whose usage is that of the command. clap makes one of its own that demands whatever the environment gives already.
+pub(crate) fn with_usage(
+    mut error: clap::Error,
+    words: impl IntoIterator<Item = OsString>,
+) -> clap::Error {
+    if error.get(ContextKind::Usage).is_some() {
+        let mut root = Cli::command();
+        root.build();
+        let mut command = &root;
+        for word in words {
+            let word = word.to_str().unwrap_or_default();
+            command = command.find_subcommand(word).unwrap_or(command);
+        }
+        let usage = command.clone().render_usage();
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
     }
     error
 }
@@ -54,3 +78,22 @@ const THEIRS: &[(&str, &str)] = &[
     ("unregister", "account deactivate"),
     ("update_account", "account update"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn the_usage_demands_nothing_that_is_given_already() {
+        let words = ["dnseal", "--config", "x.yaml", "dns", "list"];
+        let error = Cli::try_parse_from(words).unwrap_err();
+        let text = with_usage(error, words.map(OsString::from)).to_string();
+        assert!(
+            text.contains("Usage: dnseal dns list [OPTIONS] <OWNER>"),
+            "{text}"
+        );
+        assert!(!text.contains("--config"), "{text}");
+    }
+}

@@ -44,6 +44,7 @@ pub(crate) use doctor::DoctorArgs;
 pub(crate) use global::GlobalArgs;
 pub(crate) use global::OutputFormat;
 pub(crate) use hints::with_hints;
+pub(crate) use hints::with_usage;
 pub(crate) use issue::AtOnceArgs;
 pub(crate) use issue::CaArgs;
 pub(crate) use issue::IssueArgs;

@@ -93,9 +93,28 @@ pub(crate) enum SecretError {
     Unset { name: String },
 }
 
+impl SecretError {
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreadable { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Some(
+                    "a relative path in the configuration file is relative to the directory of that file",
+                ),
+                io::ErrorKind::PermissionDenied => {
+                    Some("the user that runs dnseal has to be allowed to read it")
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 fn read(path: &Path) -> Result<SecretString, SecretError> {
     let unreadable = |source| SecretError::Unreadable {
-        path: path.to_owned(),
+        // Whoever reads it in a log knows no working directory.
+        path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
         source,
     };
     match input::read_text(path) {
@@ -209,6 +228,15 @@ mod tests {
         assert!(matches!(error, SecretError::TooSlow { .. }), "{error}");
         let error = Secret::File("/dev/zero".into()).resolve().unwrap_err();
         assert!(matches!(error, SecretError::TooLong { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_told_with_its_whole_path() {
+        let error = Secret::File("nosuch.conf".into()).resolve().unwrap_err();
+        let whole = std::env::current_dir().unwrap().join("nosuch.conf");
+        let said = error.to_string();
+        assert!(said.contains(whole.to_str().unwrap()), "{said}");
+        assert!(error.hint().unwrap().contains("relative to"), "{error:?}");
     }
 
     #[test]

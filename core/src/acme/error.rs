@@ -12,6 +12,7 @@ use super::problem::Problem;
 use crate::web::Distrust;
 use crate::web::ProxyFault;
 use crate::web::host;
+use crate::words::rounded;
 
 /// Why one request to a CA did not do what it was for.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -305,19 +306,6 @@ fn is_loopback(url: &str) -> bool {
     host.unwrap_or_default()
 }
 
-/// A duration as a person reads it: `45s`, `2h 5m`.
-pub(super) fn rounded(duration: Duration) -> String {
-    let seconds = duration.as_secs() + u64::from(duration.subsec_millis() >= 500);
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes, seconds % 60) {
-        (0, 0, 0, s) => format!("{s}s"),
-        (0, 0, m, 0) => format!("{m}m"),
-        (0, 0, m, s) => format!("{m}m {s}s"),
-        (0, h, m, _) => format!("{h}h {m}m"),
-        (d, h, _, _) => format!("{d}d {h}h"),
-    }
-}
-
 pub(super) fn quoted(text: &str) -> String {
     match text.is_empty() {
         true => String::new(),
@@ -378,18 +366,5 @@ mod tests {
         }
         let hint = unreachable("https://ca.example.com/").hint().unwrap();
         assert!(hint.contains("HTTPS_PROXY"), "{hint}");
-    }
-
-    #[test]
-    fn durations_read_well() {
-        for (seconds, text) in [
-            (0, "0s"),
-            (60, "1m"),
-            (75, "1m 15s"),
-            (7500, "2h 5m"),
-            (180_000, "2d 2h"),
-        ] {
-            assert_eq!(rounded(Duration::from_secs(seconds)), text);
-        }
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::authorization::Failure;
 use super::error::AcmeError;
-use super::error::rounded;
 use super::order::OrderStatus;
 use super::problem::Problem;
 use crate::dns::Identifier;
+use crate::words::rounded;
 
 /// Why an order went no further.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::dns::DomainName;
 use crate::dns::Identifier;
 use crate::dns::TxtValue;
+use crate::words::rounded;
 
 /// Something that can write TXT values into zones: a vendor's API, a name server, a plugin.
 #[async_trait]
@@ -339,7 +340,7 @@ pub enum ProviderError {
         hint: Option<String>,
     },
     /// Too many requests.
-    #[error("{endpoint} asks to come back later: {detail}")]
+    #[error("{endpoint} asks to come back {}: {detail}", when(*retry_after))]
     RateLimited {
         /// The server's words.
         detail: String,
@@ -384,6 +385,14 @@ pub enum ProviderError {
         /// The name that should be written.
         owner: DomainName,
     },
+}
+
+/// Until when a server asks to be left alone.
+fn when(retry_after: Option<Duration>) -> String {
+    match retry_after {
+        Some(after) => format!("in {}", rounded(after)),
+        None => "later".to_owned(),
+    }
 }
 
 /// By what the ways to a server have to say (`web::NoAnswer` among them).
@@ -436,10 +445,57 @@ impl ProviderError {
             Self::Clock { .. } => Some("set the clocks of both machines, best by NTP".to_owned()),
             Self::Unreachable { detail, .. } => Some(unreachable_hint(detail).to_owned()),
             Self::ZoneNotFound { held, .. } if !held.is_empty() => {
-                let held: Vec<&str> = held.iter().map(DomainName::as_str).collect();
-                Some(format!("the account holds {}", held.join(", ")))
+                let shown = held.iter().take(SHOWN_ZONES).map(DomainName::as_str);
+                let shown = shown.collect::<Vec<&str>>().join(", ");
+                Some(match held.len().saturating_sub(SHOWN_ZONES) {
+                    0 => format!("the account holds {shown}"),
+                    more => format!("the account holds {shown} and {more} more"),
+                })
             }
+            Self::RateLimited {
+                retry_after: None, ..
+            } => Some("it does not say until when: try again later".to_owned()),
             _ => None,
         }
+    }
+}
+
+/// Zones that a hint names; an account may hold any number.
+const SHOWN_ZONES: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_to_come_later_is_told_until_when() {
+        let limited = |retry_after| ProviderError::RateLimited {
+            detail: "429 Too Many Requests".to_owned(),
+            endpoint: "https://dns.test/".to_owned(),
+            retry_after,
+        };
+        let error = limited(Some(Duration::from_secs(7200)));
+        assert_eq!(
+            error.to_string(),
+            "https://dns.test/ asks to come back in 2h: 429 Too Many Requests"
+        );
+        let hint = limited(None).hint().unwrap();
+        assert!(hint.contains("later"), "{hint}");
+    }
+
+    #[test]
+    fn of_many_zones_a_few_are_named() {
+        let zones = (0..100_000).map(|n| format!("z{n}.test").parse().unwrap());
+        let error = ProviderError::ZoneNotFound {
+            endpoint: "the plugin `x`".to_owned(),
+            held: zones.collect(),
+            owner: "a.example".parse().unwrap(),
+        };
+        let hint = error.hint().unwrap();
+        assert!(
+            hint.starts_with("the account holds z0.test, z1.test"),
+            "{hint}"
+        );
+        assert!(hint.ends_with(" and 99990 more"), "{hint}");
     }
 }

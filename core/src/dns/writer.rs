@@ -391,7 +391,10 @@ impl ZoneWriter {
             };
             let asked = result.as_ref().err().and_then(ProviderError::retry_after);
             let wait = asked.unwrap_or(pause).max(pause);
-            if !again || failures == MOST_FAILURES || started.elapsed() + wait > self.patience {
+            if !again
+                || failures == MOST_FAILURES
+                || started.elapsed().saturating_add(wait) > self.patience
+            {
                 return result;
             }
             let (reason, at_most) = match &result {

@@ -107,16 +107,31 @@ async fn leftovers(engine: &Engine) -> Result<Vec<Finding>, StoreError> {
         }
         let mut owners: Vec<&str> = left.iter().map(|p| p.owner.as_str()).collect();
         owners.dedup();
+        let awaited = engine.awaited(&head);
+        if left.iter().any(|value| awaited.contains(value)) {
+            let mut owners: Vec<&str> = awaited.iter().map(|p| p.owner.as_str()).collect();
+            owners.dedup();
+            findings.push(
+                Finding::warning(
+                    Check::Leftovers,
+                    &id,
+                    format!(
+                        "an order waits for {} that a person sets at {}",
+                        count(awaited.len()),
+                        owners.join(", ")
+                    ),
+                )
+                .fix(goes_on(&head)),
+            );
+            continue;
+        }
         findings.push(
             Finding::warning(
                 Check::Leftovers,
                 &id,
                 format!(
                     "a run that did not end in order has left {} at {}",
-                    match left.len() {
-                        1 => "1 value".to_owned(),
-                        n => format!("{n} values"),
-                    },
+                    count(left.len()),
                     owners.join(", ")
                 ),
             )
@@ -131,6 +146,37 @@ async fn leftovers(engine: &Engine) -> Result<Vec<Finding>, StoreError> {
         ));
     }
     Ok(findings)
+}
+
+/// How the order is gone on with.
+fn goes_on(head: &Head) -> String {
+    let mut words = String::new();
+    for name in head.wanted.names.iter().take(SHOWN_NAMES) {
+        words.push_str(&match name.is_wildcard() {
+            true => format!(" '{name}'"),
+            false => format!(" {name}"),
+        });
+    }
+    if head.wanted.names.len() > SHOWN_NAMES {
+        words.push_str(" …");
+    }
+    let first = head.wanted.names.first();
+    if first.map(CertId::from).as_ref() != Some(&head.id) {
+        words.push_str(&format!(" --name {}", head.id));
+    }
+    format!(
+        "`dnseal issue{words}` says which they are, and goes on with the order once they are set; `dnseal dns gc --forget` gives it up"
+    )
+}
+
+/// Names that a command is shown with.
+const SHOWN_NAMES: usize = 5;
+
+fn count(values: usize) -> String {
+    match values {
+        1 => "1 value".to_owned(),
+        n => format!("{n} values"),
+    }
 }
 
 /// A key, a chain and a head take less than 20 KiB, five versions of them a tenth of this.

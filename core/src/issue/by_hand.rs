@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Engine;
 use super::IssueError;
 use super::expiry::Deadline;
 use super::publish::Settling;
@@ -20,6 +22,8 @@ use crate::dns::TxtValue;
 use crate::dns::Verdict;
 use crate::dns::Wanted as WantedValues;
 use crate::event::What;
+use crate::store::Head;
+use crate::store::InFlight;
 use crate::store::Published;
 
 /// Whether somebody watches who can set records.
@@ -64,6 +68,29 @@ impl Misplaced {
 impl fmt::Display for Misplaced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the value for {} is at {}", self.owner, self.at)
+    }
+}
+
+impl Engine {
+    /// Whether a person sets and removes this value.
+    pub(super) fn is_by_hand(&self, value: &Published) -> bool {
+        let provider = self.zones.provider(&value.provider);
+        provider.is_ok_and(|p| p.provider.capabilities().by_person.is_some())
+    }
+
+    /// The values that a person is to set for the order of this head, with which the next run goes on; none where no order waits.
+    pub(crate) fn awaited<'h>(&self, head: &'h Head) -> Vec<&'h Published> {
+        let is_alive = |order: &InFlight| {
+            let age = Timestamp::now().duration_since(order.begun);
+            Duration::try_from(age).map_or(true, |age| age < LONGEST_WAIT)
+        };
+        match &head.order {
+            Some(order) if is_alive(order) => {
+                let values = head.published.iter();
+                values.filter(|value| self.is_by_hand(value)).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 

@@ -29,6 +29,7 @@ use crate::dns::CaaError;
 use crate::dns::Identifier;
 use crate::dns::PlaceError;
 use crate::dns::PropagationError;
+use crate::dns::ProviderError;
 use crate::dns::WriteError;
 use crate::issue::CaaRefusal;
 use crate::issue::Misplaced;
@@ -359,6 +360,7 @@ impl IssueError {
             Self::Place { source, .. } => match source {
                 PlaceError::AliasWanted { .. } => ErrorKind::Person,
                 PlaceError::Route(_) | PlaceError::Wordless { .. } => ErrorKind::Usage,
+                PlaceError::Provider(ProviderError::RateLimited { .. }) => ErrorKind::RateLimited,
                 _ => ErrorKind::Provider,
             },
             Self::LeftInDns { .. } => ErrorKind::Provider,
@@ -648,4 +650,26 @@ fn refuses_account(error: &AcmeError) -> bool {
     ]
     .iter()
     .any(|kind| error.is(kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_that_asks_to_come_later_is_no_refusal() {
+        let source = ProviderError::RateLimited {
+            detail: "slow down".to_owned(),
+            endpoint: "https://dns.test/".to_owned(),
+            retry_after: Some(Duration::from_secs(60)),
+        };
+        let error = IssueError::Place {
+            identifier: "example.test".parse().unwrap(),
+            source: PlaceError::Provider(source),
+            others: Vec::new(),
+            twins: Vec::new(),
+        };
+        assert_eq!(error.kind(), ErrorKind::RateLimited);
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(60)));
+    }
 }

@@ -17,8 +17,14 @@ use crate::event::Events;
 use crate::store::Published;
 
 /// What is not gone of what was withdrawn.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Left {
+    /// Values that a person has set, and that nobody but a person removes. They are out of the head.
+    pub(super) by_hand: Vec<Published>,
+    /// Values that a person should have set, and that no name server shows. They are out of the head, too.
+    pub(super) never_set: Vec<Published>,
+    /// The values that stay in the head, and why.
+    pub(super) why: Vec<(Published, String)>,
     /// Values that could not be removed.
     pub(crate) failed: usize,
     /// Values that were said to be removed, and are served.
@@ -29,18 +35,18 @@ pub(crate) struct Left {
 
 impl Left {
     /// How many stay in the head.
-    pub(super) fn total(self) -> usize {
+    pub(super) fn total(&self) -> usize {
         self.failed + self.served
     }
 }
 
-/// Of `removed`, which somebody says are, those that are still served; and how many nobody can be asked about.
+/// Of `removed`, which somebody says are, those that are still served, and where; and how many nobody can be asked about.
 pub(super) async fn still_served(
     engine: &Engine,
     removed: &[Published],
     limit: Limit<'_>,
     events: &Events,
-) -> (Vec<Published>, usize) {
+) -> (Vec<(Published, String)>, usize) {
     let doubtful: Vec<&Published> = removed
         .iter()
         .filter(|value| is_doubtful(engine, value))
@@ -55,24 +61,49 @@ pub(super) async fn still_served(
             Sight::Contradicted(servers) => {
                 let mut shown: Vec<String> = servers.iter().map(ToString::to_string).collect();
                 shown.truncate(SHOWN);
+                let shown = shown.join(", ");
                 events.warn(
                     format!(
-                        "{} says that it has removed {} from {}, and {} still shows it",
-                        value.endpoint,
-                        value.value,
-                        value.owner,
-                        shown.join(", ")
+                        "{} says that it has removed {} from {}, and {shown} still shows it",
+                        value.endpoint, value.value, value.owner,
                     ),
                     Some(
                         "does its cleanup do anything? The value stays written down: the next run for this certificate tries again, and so does `dnseal dns gc`"
                             .to_owned(),
                     ),
                 );
-                served.push(value.clone());
+                let why = format!(
+                    "{} says that it has removed it, and {shown} still shows it",
+                    value.endpoint
+                );
+                served.push((value.clone(), why));
             }
         }
     }
     (served, unseen)
+}
+
+/// Of values that a person was asked to set, those that somebody may see, and those that no name server has.
+pub(super) async fn set_by_hand(
+    engine: &Engine,
+    values: Vec<Published>,
+    limit: Limit<'_>,
+) -> (Vec<Published>, Vec<Published>) {
+    if values.is_empty() {
+        return (values, Vec::new());
+    }
+    let named = values.iter().map(|p| (p.owner.clone(), p.value.clone()));
+    let named: Vec<(DomainName, TxtValue)> = named.collect();
+    let sights = tokio::select! {
+        sights = engine.zones.confirm(Action::Add, &named, GLANCE) => sights,
+        () = limit.over() => vec![Sight::Unseen; named.len()],
+    };
+    let (set, never): (Vec<_>, Vec<_>) = values
+        .into_iter()
+        .zip(sights)
+        .partition(|(_, sight)| !sight.is_contradicted());
+    let values = |of: Vec<(Published, Sight)>| of.into_iter().map(|(value, _)| value).collect();
+    (values(set), values(never))
 }
 
 /// Of `failed`, which a program cannot remove, those that are gone already, as one is that it has removed before. What was written a
@@ -118,6 +149,8 @@ fn is_doubtful(engine: &Engine, value: &Published) -> bool {
 
 /// A server that feeds others has dropped it at once; a service that takes longer is found out by the next run.
 const LOOK: Duration = Duration::from_secs(8);
+/// What is there is seen at once.
+const GLANCE: Duration = Duration::from_secs(3);
 /// Longer than services take to show a value.
 const SETTLED: Duration = Duration::from_secs(10 * 60);
 /// Servers that a message names.

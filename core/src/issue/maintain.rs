@@ -14,6 +14,8 @@ use super::publish::Limit;
 use super::publish::same_value;
 use super::publish::withdraw;
 use super::walk::order_fingerprint;
+use crate::dns::DomainName;
+use crate::dns::TxtValue;
 use crate::event::Events;
 use crate::store::CertId;
 use crate::store::Head;
@@ -21,7 +23,9 @@ use crate::store::HeadSession;
 use crate::store::Key;
 use crate::store::LockGuard;
 use crate::store::LockName;
+use crate::store::Published;
 use crate::store::StoreError;
+use crate::store::VersionFile;
 
 /// What became of the leftovers of one certificate.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -30,6 +34,8 @@ pub struct Swept {
     pub id: CertId,
     /// Values that were in the head and are gone from DNS now.
     pub withdrawn: usize,
+    /// Values that a person has set, and that only a person removes; they are not remembered any more.
+    pub by_hand: usize,
     /// Values that could not be withdrawn.
     pub left: usize,
     /// Values that could not be withdrawn and are not remembered any more, because that was asked for.
@@ -38,20 +44,99 @@ pub struct Swept {
     pub younger: usize,
     /// A living run works on it, so nothing was touched.
     pub busy: bool,
-    /// Why nothing could be done.
+    /// Its order waits for a person who sets values, and the next run goes on with it, so nothing was touched.
+    pub awaits_person: bool,
+    /// Why nothing could be done: its record cannot be used.
     pub problem: Option<String>,
+    /// Each value that was looked at, and what became of it.
+    pub values: Vec<SweptValue>,
+}
+
+/// A value that a run has left in DNS, and what became of it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct SweptValue {
+    /// The owner name.
+    pub owner: DomainName,
+    /// The value.
+    pub value: TxtValue,
+    /// The zone it was written into.
+    pub zone: DomainName,
+    /// The configured name of the provider it was written through.
+    pub provider: String,
+    /// What became of it.
+    pub fate: Fate,
+    /// Why it could not be withdrawn.
+    pub reason: Option<String>,
+}
+
+/// What became of a value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// A person is to set it, for an order that goes on with it.
+    Awaited,
+    /// A person has set it and has to remove it; it is not remembered any more.
+    ByHand,
+    /// It could not be withdrawn, and is not remembered any more.
+    Forgotten,
+    /// It could not be withdrawn, and stays on record.
+    Left,
+    /// A person should have set it, and no name server shows it.
+    NeverSet,
+    /// It is gone.
+    Withdrawn,
+    /// It is not old enough, and stays.
+    Younger,
 }
 
 impl Swept {
+    /// A certificate of which nothing was touched for this reason.
+    pub fn unusable(id: &CertId, problem: impl Into<String>) -> Self {
+        Self {
+            problem: Some(problem.into()),
+            ..Self::nothing(id)
+        }
+    }
+
     fn nothing(id: &CertId) -> Self {
         Self {
             id: id.clone(),
             withdrawn: 0,
+            by_hand: 0,
             left: 0,
             forgotten: 0,
             younger: 0,
             busy: false,
+            awaits_person: false,
             problem: None,
+            values: Vec::new(),
+        }
+    }
+
+    fn of(id: &CertId, values: Vec<SweptValue>) -> Self {
+        let count = |fate| values.iter().filter(|value| value.fate == fate).count();
+        Self {
+            withdrawn: count(Fate::Withdrawn),
+            by_hand: count(Fate::ByHand),
+            left: count(Fate::Left),
+            forgotten: count(Fate::Forgotten),
+            younger: count(Fate::Younger),
+            awaits_person: count(Fate::Awaited) > 0,
+            values,
+            ..Self::nothing(id)
+        }
+    }
+}
+
+impl SweptValue {
+    fn new(value: &Published, fate: Fate, reason: Option<String>) -> Self {
+        Self {
+            owner: value.owner.clone(),
+            value: value.value.clone(),
+            zone: value.zone.name.clone(),
+            provider: value.provider.clone(),
+            fate,
+            reason,
         }
     }
 }
@@ -74,10 +159,7 @@ pub(super) async fn sweep(
             // One broken record keeps nobody from the others.
             Err(IssueError::Store(
                 error @ (StoreError::Corrupt { .. } | StoreError::Newer { .. }),
-            )) => swept.push(Swept {
-                problem: Some(error.to_string()),
-                ..Swept::nothing(id)
-            }),
+            )) => swept.push(Swept::unusable(id, error.to_string())),
             Err(error) => return Err(error),
         }
     }
@@ -98,45 +180,58 @@ async fn sweep_one(
         return Ok(None);
     };
     let _order_lock = lock_order_of(engine, &head, Duration::ZERO, &events, cancel).await?;
+    let waits = !engine.awaited(&head).is_empty();
+    if waits && !forget {
+        let values = head.published.iter();
+        let values = values.map(|value| SweptValue::new(value, Fate::Awaited, None));
+        return Ok(Some(Swept::of(id, values.collect())));
+    }
     let (values, younger): (Vec<_>, Vec<_>) = head
         .published
         .clone()
         .into_iter()
         .partition(|published| is_older(published.since, older_than));
+    let mut told: Vec<SweptValue> = younger
+        .iter()
+        .map(|value| SweptValue::new(value, Fate::Younger, None))
+        .collect();
     if values.is_empty() {
-        let younger = younger.len();
-        return Ok((younger > 0).then(|| Swept {
-            younger,
-            ..Swept::nothing(id)
-        }));
+        return Ok((!told.is_empty()).then(|| Swept::of(id, told)));
     }
-    let total = values.len();
-    let swept_values = values.clone();
+    let swept = values.clone();
     let session = HeadSession::new(engine.store.clone(), head, Some(tag));
-    let left = withdraw(engine, &session, values, limit(cancel), &events)
-        .await?
-        .total();
-    let forgotten = if forget { left } else { 0 };
-    session
+    let left = withdraw(engine, &session, values, limit(cancel), &events).await?;
+    let order = session
         .update(|head| {
             head.worker = None;
             if forget {
                 head.published
-                    .retain(|p| !swept_values.iter().any(|s| same_value(s, p)));
+                    .retain(|p| !swept.iter().any(|s| same_value(s, p)));
             }
+            // Whoever forgets what it waits for does not go on with it.
+            if waits { head.order.take() } else { None }
         })
         .await?;
+    if let Some(version) = order.and_then(|order| order.version) {
+        let key = Key::version(id, version, VersionFile::Key);
+        engine.store.delete(&key).await?;
+    }
     if session.head().await.is_empty() {
         engine.store.delete(&Key::certificate(id)).await?;
     }
-    Ok(Some(Swept {
-        id: id.clone(),
-        withdrawn: total - left,
-        left: left - forgotten,
-        forgotten,
-        younger: younger.len(),
-        ..Swept::nothing(id)
-    }))
+    let is_among = |values: &[Published], value| values.iter().any(|v| same_value(v, value));
+    told.extend(swept.iter().map(|value| {
+        let why = left.why.iter().find(|(v, _)| same_value(v, value));
+        let fate = match why {
+            Some(_) if forget => Fate::Forgotten,
+            Some(_) => Fate::Left,
+            None if is_among(&left.by_hand, value) => Fate::ByHand,
+            None if is_among(&left.never_set, value) => Fate::NeverSet,
+            None => Fate::Withdrawn,
+        };
+        SweptValue::new(value, fate, why.map(|(_, reason)| reason.clone()))
+    }));
+    Ok(Some(Swept::of(id, told)))
 }
 
 pub(super) async fn delete(

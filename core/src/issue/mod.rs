@@ -51,7 +51,9 @@ pub use checkpoint::UnknownCheckpoint;
 pub use error::ErrorKind;
 pub use error::IssueError;
 pub(crate) use gone::Left;
+pub use maintain::Fate;
 pub use maintain::Swept;
+pub use maintain::SweptValue;
 pub use options::KeyChoice;
 pub use options::Options;
 pub use options::OtherCa;
@@ -156,8 +158,8 @@ impl Engine {
         plan::plan(self, request).await
     }
 
-    /// Withdraws the values that killed runs have left behind, as far as no living run works on the certificate. With `forget`,
-    /// those that cannot be withdrawn are not remembered any more.
+    /// Withdraws the values that killed runs have left behind, as far as no living run works on the certificate, and no order waits
+    /// for a person who sets them. With `forget`, those that cannot be withdrawn are not remembered any more, nor such an order.
     pub async fn sweep(
         &self,
         ids: &[CertId],

@@ -11,6 +11,7 @@ use super::Engine;
 use super::IssueError;
 use super::gone::Left;
 use super::gone::gone_already;
+use super::gone::set_by_hand;
 use super::gone::still_served;
 use super::turns::Turns;
 use super::unanswered;
@@ -236,8 +237,9 @@ pub(super) async fn withdraw_with(
     events: &Events,
 ) -> Result<Left, IssueError> {
     let total = values.len();
+    let mut why: Vec<(Published, String)> = Vec::new();
     // A removal may take more than its value with it, so it waits until nobody else's stands there.
-    let (values, _turns) = in_turn(engine, values, how.turns, limit, events).await;
+    let (values, _turns) = in_turn(engine, values, how.turns, limit, events, &mut why).await;
     let open = unanswered::settle(engine, session, &values, limit.over(), events).await;
     // A store that takes nothing any more keeps no value in DNS.
     let _ = session
@@ -260,6 +262,9 @@ pub(super) async fn withdraw_with(
                     .into_iter()
                     .partition(|p| p.endpoint.is_empty() || p.endpoint == now);
                 for value in elsewhere {
+                    let endpoint = &value.endpoint;
+                    let reason = format!("it was written to {endpoint}, and not to {now}");
+                    why.push((value.clone(), reason));
                     events.warn(
                         format!(
                             "the value at {} in zone {} was written to {}, and provider `{name}` writes to {now} now",
@@ -278,10 +283,14 @@ pub(super) async fn withdraw_with(
                 let submission = engine.zones.submit(provider, &zone, changes, &cancel);
                 submissions.push((zone, group, submission));
             }
-            Err(error) => events.warn(
-                format!("{} left in zone {}: {error}", count(group.len()), zone.name),
-                error.hint(),
-            ),
+            Err(error) => {
+                events.warn(
+                    format!("{} left in zone {}: {error}", count(group.len()), zone.name),
+                    error.hint(),
+                );
+                let reason = error.to_string();
+                why.extend(group.into_iter().map(|value| (value, reason.clone())));
+            }
         }
     }
     drop(how.announcement);
@@ -310,9 +319,15 @@ pub(super) async fn withdraw_with(
                 ),
                 Some(LATER.to_owned()),
             );
+            let reason = "there was no time to wait for the answer";
+            why.extend(group.into_iter().map(|value| (value, reason.to_owned())));
             continue;
         };
-        let Some(written) = written else { continue };
+        let Some(written) = written else {
+            let reason = "it was not tried";
+            why.extend(group.into_iter().map(|value| (value, reason.to_owned())));
+            continue;
+        };
         for (value, result) in group.into_iter().zip(written.results) {
             answered.push(value.clone());
             match result {
@@ -324,6 +339,8 @@ pub(super) async fn withdraw_with(
                         ),
                         Some("the next run for this certificate withdraws it once more, and so does `dnseal dns gc`".to_owned()),
                     );
+                    let reason = "a program that an earlier run has left may still write it";
+                    why.push((value, reason.to_owned()));
                 }
                 Ok(_) => gone.push(value),
                 Err(error)
@@ -352,21 +369,23 @@ pub(super) async fn withdraw_with(
                 )
             }),
         );
+        why.push((value, error.reason.to_string()));
     }
     let mut left = Left {
         failed: total - gone.len(),
         ..Left::default()
     };
     let (served, unseen) = still_served(engine, &gone, limit, events).await;
-    gone.retain(|value| !served.iter().any(|served| same_value(served, value)));
+    gone.retain(|value| !served.iter().any(|(served, _)| same_value(served, value)));
     left.served = served.len();
     left.unseen = unseen;
-    let by_hand: BTreeSet<ByHand> = gone
+    why.extend(served);
+    left.why = why;
+    let asked = gone.iter().filter(|value| engine.is_by_hand(value));
+    (left.by_hand, left.never_set) = set_by_hand(engine, asked.cloned().collect(), limit).await;
+    let by_hand: BTreeSet<ByHand> = left
+        .by_hand
         .iter()
-        .filter(|value| {
-            let provider = engine.zones.provider(&value.provider);
-            provider.is_ok_and(|p| p.provider.capabilities().by_person.is_some())
-        })
         .map(|value| ByHand::value(&value.owner, &value.value, value.ttl))
         .collect();
     if !by_hand.is_empty() {
@@ -392,6 +411,7 @@ async fn in_turn(
     held: Option<&Turns>,
     limit: Limit<'_>,
     events: &Events,
+    why: &mut Vec<(Published, String)>,
 ) -> (Vec<Published>, Option<Turns>) {
     let waits = |value: &Published| {
         held.is_none_or(|held| !held.hold(&value.owner))
@@ -423,6 +443,8 @@ async fn in_turn(
                 format!("{} left in DNS: {error}", count(later.len())),
                 Some(LATER.to_owned()),
             );
+            let reason = error.to_string();
+            why.extend(later.into_iter().map(|value| (value, reason.clone())));
             (now, None)
         }
     }

@@ -34,7 +34,7 @@ impl Api {
         let endpoint = self.endpoint();
         match error {
             CallError::Limited { detail, wait } => ProviderError::RateLimited {
-                detail: format!("{detail}; again {}", self.when(wait)),
+                detail: format!("{detail}{}", self.when(wait)),
                 endpoint,
                 retry_after: Some(wait),
             },
@@ -188,8 +188,8 @@ impl Api {
     fn when(&self, wait: Duration) -> String {
         let at = Timestamp::try_from(self.context().now() + wait)
             .and_then(|at| at.round(Unit::Second))
-            .map(|at| format!("at {at}, "));
-        format!("{}in {} s", at.unwrap_or_default(), wait.as_secs().max(1))
+            .map(|at| format!("; again at {at}"));
+        at.unwrap_or_default()
     }
 }
 

@@ -497,12 +497,17 @@ impl<'a> Bench<'a> {
 
     /// Removes what was written, each zone in one call; a name that cannot be written any more is a failure.
     pub(super) async fn clean(&mut self) -> Played {
-        let written = std::mem::take(&mut self.written);
-        let values = written
-            .iter()
-            .map(|(_, c)| (c.owner.clone(), c.value.clone()));
+        let values = self.written.iter();
+        let values = values.map(|(_, c)| (c.owner.clone(), c.value.clone()));
         self.removed.extend(values);
-        let mut rest = written.as_slice();
+        let cleaned = self.remove_written().await;
+        // Only now: who is stopped in the middle of it begins anew.
+        self.written.clear();
+        cleaned
+    }
+
+    async fn remove_written(&self) -> Played {
+        let mut rest = self.written.as_slice();
         while let Some((zone, _)) = rest.first() {
             let count = rest.iter().take_while(|(z, _)| z == zone).count();
             let (these, others) = rest.split_at(count);

@@ -109,17 +109,59 @@ async fn what_a_provider_cannot_do_is_no_failure() {
     assert!(matches!(results[0].outcome, Outcome::NotSupported(_)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_case_that_hangs_is_stopped_and_what_it_may_have_left_is_listed() {
+    let memory = Memory {
+        flaw: Some(Flaw::Hangs),
+        ..Memory::default()
+    };
+    let stop = CancellationToken::new();
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stop.cancel();
+    };
+    let began = tokio::time::Instant::now();
+    let (results, ()) = tokio::join!(memory.conform_until(Some(&stop)), stopping);
+    assert!(began.elapsed() < Duration::from_secs(8));
+    let [result] = results.as_slice() else {
+        panic!("{results:?}");
+    };
+    assert!(matches!(result.outcome, Outcome::NotTried(_)), "{result:?}");
+    let left: BTreeSet<_> = result.left.iter().cloned().collect();
+    assert_eq!(left.len(), 2);
+    assert_eq!(*memory.values.lock().unwrap(), left);
+}
+
+#[tokio::test]
+async fn who_never_answers_is_given_up() {
+    let memory = Memory {
+        flaw: Some(Flaw::Silent),
+        ..Memory::default()
+    };
+    let results = memory.conform().await;
+    assert_eq!(results.len(), Case::ALL.len());
+    for (at, result) in results.iter().enumerate() {
+        let outcome = &result.outcome;
+        match at < GIVEN_UP {
+            true => assert!(matches!(outcome, Outcome::Fail(_)), "{result:?}"),
+            false => assert!(matches!(outcome, Outcome::NotTried(_)), "{result:?}"),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Flaw {
     AnyZone,
     CutsValues,
     FoldsCase,
     ForgetsOutcomes,
+    Hangs,
     ParentZone,
     RefusesAgain,
     RemovesAll,
     RemovesNothing,
     ReplacesOthers,
+    Silent,
     TakesAnyone,
 }
 
@@ -133,6 +175,10 @@ struct Memory {
 
 impl Memory {
     async fn conform(&self) -> Vec<CaseResult> {
+        self.conform_until(None).await
+    }
+
+    async fn conform_until(&self, stop: Option<&CancellationToken>) -> Vec<CaseResult> {
         let impostor = Self {
             impostor: true,
             ..self.clone()
@@ -153,7 +199,12 @@ impl Memory {
             read: &read,
             zone: None,
         };
-        run(self, &options).await
+        let peculiar = Peculiar {
+            stop,
+            ..Peculiar::default()
+        };
+        let go_on = |_: &CaseResult| ControlFlow::Continue(());
+        play(self, &options, &peculiar, &Case::ALL, go_on).await
     }
 
     fn has(&self, flaw: Flaw) -> bool {
@@ -233,6 +284,18 @@ impl DnsProvider for Memory {
                 endpoint: self.endpoint(),
                 hint: None,
             });
+        }
+        if self.has(Flaw::Silent) {
+            return Err(ProviderError::Unreachable {
+                detail: "no answer".to_owned(),
+                endpoint: self.endpoint(),
+            });
+        }
+        if self.has(Flaw::Hangs) {
+            if changes.iter().all(|change| change.action == Action::Add) {
+                let _ = changes.iter().map(|c| self.change(c)).collect::<Vec<_>>();
+            }
+            std::future::pending::<()>().await;
         }
         let mut outcomes: Vec<ChangeOutcome> = changes
             .iter()

@@ -70,7 +70,7 @@ async fn refusal(
         .headers()
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(Duration::from_secs);
+        .map(|seconds| Duration::from_secs(seconds).min(LONGEST_PAUSE));
     // A server may send back what it was sent; that goes before the text is cut, so that no half of it stays.
     let mut words = secrets.scrub(&one_line(&body(answer, MAX_REFUSAL).await));
     if let Some((at, _)) = words.char_indices().nth(MAX_WORDS) {
@@ -86,6 +86,13 @@ async fn refusal(
             detail,
             endpoint,
             hint: Some(credentials.to_owned()),
+        },
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => ProviderError::Refused {
+            detail,
+            endpoint,
+            hint: Some(
+                "that comes from a proxy in between, which wants a user and a password: http://USER:PASSWORD@HOST:PORT in HTTP_PROXY or HTTPS_PROXY; NO_PROXY=HOST goes around it".to_owned(),
+            ),
         },
         StatusCode::TOO_MANY_REQUESTS => ProviderError::RateLimited {
             detail,
@@ -127,5 +134,7 @@ fn one_line(bytes: &[u8]) -> String {
         .join(" ")
 }
 
+/// Longer than any rate limit lasts.
+const LONGEST_PAUSE: Duration = Duration::from_hours(24);
 const MAX_REFUSAL: usize = 16 << 10;
 const MAX_WORDS: usize = 300;

@@ -226,9 +226,9 @@ impl DescribedCapabilities {
         if self.max_changes == Some(0) {
             return Err("its `max_changes` is 0, and a call is one change at least".to_owned());
         }
-        if self.settle < 0.0 {
+        if !(0.0..=LONGEST_SETTLE).contains(&self.settle) {
             return Err(format!(
-                "its `settle` is {}, and not 0 or more seconds",
+                "its `settle` is {}, and not from 0 to {LONGEST_SETTLE} seconds",
                 self.settle
             ));
         }
@@ -384,5 +384,27 @@ const INTERNAL: i64 = -32603;
 
 /// A plugin that asks to be asked again at once is not asked in a loop.
 const LEAST_PAUSE: Duration = Duration::from_millis(500);
+/// An hour: no service takes longer, and every order waits for it.
+const LONGEST_SETTLE: f64 = 3600.0;
 /// Longer than any rate limit lasts.
 const LONGEST: Duration = Duration::from_hours(24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_settle_that_nobody_waits_for_is_refused() {
+        for (settle, fits) in [
+            ("0", true),
+            ("3600", true),
+            ("-1", false),
+            ("3601", false),
+            ("9223372036854775808", false),
+        ] {
+            let text = format!(r#"{{"ttl": 60, "settle": {settle}, "write_safety": "per-value"}}"#);
+            let capabilities: DescribedCapabilities = serde_json::from_str(&text).unwrap();
+            assert_eq!(capabilities.check().is_ok(), fits, "{settle}");
+        }
+    }
+}

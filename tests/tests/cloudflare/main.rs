@@ -138,9 +138,9 @@ async fn it_conforms() {
             zone: None,
         },
         &Peculiar {
-            only: None,
             silent: Some(&*silent),
             throttled: Some(&*throttled),
+            ..Peculiar::default()
         },
         |_| ControlFlow::Continue(()),
     )

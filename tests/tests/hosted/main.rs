@@ -152,9 +152,9 @@ async fn httpreq_conforms() {
     };
     let (silent, throttled) = (at(format!("http://{silent}")), at(throttling.url()));
     let failing = Peculiar {
-        only: None,
         silent: Some(&*silent),
         throttled: Some(&*throttled),
+        ..Peculiar::default()
     };
     let provider = with(server::PASSWORD);
     conforms(&bind, &*provider, Some(&*impostor), &[], failing).await;

@@ -4,6 +4,8 @@
 //! of: where the provider keeps our mark beside each value, those that are old enough are removed, and everything else that stands at
 //! the challenge names is listed. Without a mark nobody can tell whose a value is, and it stays.
 
+mod text;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -38,53 +40,41 @@ use crate::commands::work::Work;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
 use crate::render::Report;
-use crate::render::Table;
-use crate::render::duration;
-use crate::render::plural;
 use crate::settings::Recipes;
 
 pub(super) async fn run(app: &App, args: &GcArgs) -> Result<Report, CliError> {
-    let heads = list::heads(app).await?;
-    let left: Vec<CertId> = heads
-        .iter()
-        .filter(|(_, head)| {
-            head.as_ref()
-                .map_or(true, |head| !head.published.is_empty())
-        })
-        .map(|(id, _)| id.clone())
-        .collect();
+    let heads: Heads = list::heads(app).await?.into_iter().collect();
+    let chosen = chosen(app, args, &heads)?;
+    let mut left: Vec<CertId> = Vec::new();
+    let mut swept: Vec<Swept> = Vec::new();
+    for (id, head) in chosen.iter().filter_map(|id| heads.get_key_value(*id)) {
+        match head {
+            // No provider is needed to say so, and the others are cleaned up after all the same.
+            Err(error) => swept.push(Swept::unusable(id, unusable(error))),
+            Ok(head) if head.published.is_empty() => {}
+            Ok(_) => left.push(id.clone()),
+        }
+    }
     let names = match args.older_than {
-        Some(_) => names(
-            app,
-            args,
-            heads.iter().filter_map(|(_, head)| head.as_ref().ok()),
-        )?,
+        Some(_) => names(app, args, &heads)?,
         None => BTreeSet::new(),
     };
     if left.is_empty() && names.is_empty() {
-        return Ok(Report::new(
-            "nothing is left in DNS\n",
-            json!({ "certificates": [], "values": [] }),
-        ));
+        return Ok(report(swept, Vec::new(), None));
     }
     let work = Work::begin(app)?;
-    let mut swept = Ok(Vec::new());
+    let mut sweeping = Ok(());
     for (told, ids) in by_provider(app, &args.zone, &heads, &left)? {
-        let zones = zones(app, &work, &told)?;
-        let engine = Engines::new(app, &work, zones)?.trusting(&[])?;
-        let older_than = args.older_than.unwrap_or_default();
-        let sweeping = engine.sweep_older(&ids, args.forget, older_than, work.cancel());
-        match (&mut swept, sweeping.await) {
-            (Ok(all), Ok(more)) => all.extend(more),
-            (swept, Err(error)) => {
-                *swept = Err(error);
+        match sweep(app, args, &work, &told, &ids).await {
+            Ok(more) => swept.extend(more),
+            Err(error) => {
+                sweeping = Err(error);
                 break;
             }
-            (Err(_), Ok(_)) => {}
         }
     }
-    let found = match (&swept, args.older_than) {
-        (Ok(_), Some(older_than)) => {
+    let found = match (&sweeping, args.older_than) {
+        (Ok(()), Some(older_than)) => {
             let zones = zones(app, &work, &args.zone)?;
             search(app, &work, &zones, &names, older_than).await
         }
@@ -92,32 +82,97 @@ pub(super) async fn run(app: &App, args: &GcArgs) -> Result<Report, CliError> {
     };
     let interrupted = work.interrupted();
     let stats = work.finish().await;
-    let swept = swept.map_err(|error| CliError::issue(error, interrupted))?;
+    sweeping?;
     let found = match (found, interrupted) {
         (Err(_), Some(code)) => return Err(CliError::Interrupted(code)),
         (found, _) => found?,
     };
-    let failed = swept.iter().any(|s| s.left > 0 || s.problem.is_some())
-        || found.iter().any(|value| value.problem.is_some());
-    let mut text = swept_text(&swept);
-    text.push_str(&found_text(&found));
-    if text.is_empty() {
-        text.push_str("nothing is left in DNS\n");
+    swept.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut report = report(swept, found, interrupted);
+    if let Some(json) = report.json.as_object_mut() {
+        json.insert("stats".into(), stats.json());
+        json.insert("warnings".into(), json!(stats.warnings()));
     }
-    Ok(Report {
-        text,
-        json: json!({
-            "certificates": swept,
-            "values": found,
-            "stats": stats.json(),
-            "warnings": stats.warnings(),
-        }),
-        exit: match (interrupted, failed) {
-            (Some(exit), true) => exit,
-            (None, true) => ExitCode::PROVIDER,
-            (_, false) => ExitCode::DONE,
+    Ok(report)
+}
+
+type Heads = BTreeMap<CertId, Result<Head, StoreError>>;
+
+async fn sweep(
+    app: &App,
+    args: &GcArgs,
+    work: &Work,
+    told: &ZoneArgs,
+    ids: &[CertId],
+) -> Result<Vec<Swept>, CliError> {
+    let zones = zones(app, work, told)?;
+    let engine = Engines::new(app, work, zones)?.trusting(&[])?;
+    let older_than = args.older_than.unwrap_or_default();
+    let sweeping = engine.sweep_older(ids, args.forget, older_than, work.cancel());
+    let swept = sweeping.await;
+    swept.map_err(|error| CliError::issue(error, work.interrupted()))
+}
+
+fn report(swept: Vec<Swept>, found: Vec<Found>, interrupted: Option<ExitCode>) -> Report {
+    let is_damaged = swept.iter().any(|s| s.problem.is_some());
+    let failed = is_damaged
+        || swept.iter().any(|s| s.left > 0)
+        || found.iter().any(|value| value.problem.is_some());
+    Report {
+        text: text::of(&swept, &found),
+        json: json!({ "certificates": swept, "values": found }),
+        exit: match interrupted {
+            Some(exit) if failed => exit,
+            None if is_damaged => ExitCode::USAGE,
+            None if failed => ExitCode::PROVIDER,
+            _ => ExitCode::DONE,
         },
-    })
+    }
+}
+
+fn unusable(error: &StoreError) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    }
+}
+
+/// The certificates that are named, by their own name or by one in them; all, where none is.
+fn chosen<'h>(app: &App, args: &GcArgs, heads: &'h Heads) -> Result<Vec<&'h CertId>, CliError> {
+    if args.names.is_empty() {
+        return Ok(heads.keys().collect());
+    }
+    let mut chosen = BTreeSet::new();
+    for name in &args.names {
+        let of_it: Vec<&CertId> = heads
+            .iter()
+            .filter(|(id, head)| is_meant(name, id, head.as_ref().ok()))
+            .map(|(id, _)| id)
+            .collect();
+        let is_configured = || {
+            let configured = &app.config.certificates;
+            configured.iter().any(|c| {
+                c.id.as_str() == name || c.names.iter().any(|own| own.to_string() == *name)
+            })
+        };
+        // What no store knows of can be looked for in DNS, where it is said how old it has to be.
+        if of_it.is_empty() && args.older_than.is_none() && !is_configured() {
+            return Err(CliError::usage(
+                format!("no certificate in the store is called {name} or has that name in it"),
+                "`dnseal list` tells which there are; `--older-than 6h` looks in DNS for values that no store knows of",
+            ));
+        }
+        chosen.extend(of_it);
+    }
+    Ok(chosen.into_iter().collect())
+}
+
+fn is_meant(name: &str, id: &CertId, head: Option<&Head>) -> bool {
+    let is_in_it = || {
+        let name: Option<Identifier> = name.parse().ok();
+        name.is_some_and(|name| head.is_some_and(|head| head.wanted.names.contains(&name)))
+    };
+    id.as_str() == name || is_in_it()
 }
 
 /// A value in DNS that no store of ours knows of.
@@ -137,7 +192,7 @@ struct Found {
 fn by_provider(
     app: &App,
     said: &ZoneArgs,
-    heads: &[(CertId, Result<Head, StoreError>)],
+    heads: &Heads,
     left: &[CertId],
 ) -> Result<Vec<(ZoneArgs, Vec<CertId>)>, CliError> {
     let is_said = said.provider.provider.iter().any(|name| !name.is_empty());
@@ -155,11 +210,8 @@ fn by_provider(
         },
     );
     let mut groups: BTreeMap<String, (ZoneArgs, Vec<CertId>)> = BTreeMap::new();
-    let mut unreadable = Vec::new();
     for id in left {
-        let head = heads.iter().find(|(other, _)| other == id);
-        let Some(head) = head.and_then(|(_, head)| head.as_ref().ok()) else {
-            unreadable.push(id.clone());
+        let Some(Ok(head)) = heads.get(id) else {
             continue;
         };
         let mut told = said.clone();
@@ -171,28 +223,31 @@ fn by_provider(
         let (_, ids) = groups.entry(key).or_insert_with(|| (told, Vec::new()));
         ids.push(id.clone());
     }
-    let mut groups: Vec<(ZoneArgs, Vec<CertId>)> = groups.into_values().collect();
-    // What is wrong with them is told by any engine.
-    match groups.first_mut() {
-        Some((_, ids)) => ids.extend(unreadable),
-        None => groups.push((said.clone(), unreadable)),
-    }
-    Ok(groups)
+    Ok(groups.into_values().collect())
 }
 
 /// Whose zones are searched: what was named, else what store and configuration have.
-fn names<'a>(
-    app: &App,
-    args: &GcArgs,
-    heads: impl Iterator<Item = &'a Head>,
-) -> Result<BTreeSet<Identifier>, CliError> {
-    if !args.names.is_empty() {
-        let names = args.names.iter().map(|name| name.parse());
-        return Ok(names.collect::<Result<_, _>>()?);
+fn names(app: &App, args: &GcArgs, heads: &Heads) -> Result<BTreeSet<Identifier>, CliError> {
+    let configured = &app.config.certificates;
+    let stored = heads.values().filter_map(|head| head.as_ref().ok());
+    if args.names.is_empty() {
+        let configured = configured.iter().flat_map(|c| &c.names);
+        let stored = stored.flat_map(|head| &head.wanted.names);
+        return Ok(configured.chain(stored).cloned().collect());
     }
-    let configured = app.config.certificates.iter().flat_map(|c| &c.names);
-    let stored = heads.flat_map(|head| &head.wanted.names);
-    Ok(configured.chain(stored).cloned().collect())
+    let mut names = BTreeSet::new();
+    for name in &args.names {
+        let configured = configured.iter().filter(|c| c.id.as_str() == name);
+        let configured = configured.flat_map(|c| &c.names);
+        let stored = stored.clone().filter(|head| head.id.as_str() == name);
+        let stored = stored.flat_map(|head| &head.wanted.names);
+        let of_it: Vec<&Identifier> = configured.chain(stored).collect();
+        match of_it.is_empty() {
+            true => names.extend([name.parse()?]),
+            false => names.extend(of_it.into_iter().cloned()),
+        }
+    }
+    Ok(names)
 }
 
 async fn search(
@@ -277,7 +332,7 @@ async fn sweep_marked(
     let is_old = |marked: &Marked| {
         // Of which nobody knows how old it is may be a living run's.
         let age = marked.since.map(|since| now.duration_since(since));
-        is_of_challenge(&marked.value)
+        text::is_of_challenge(&marked.value)
             && age
                 .and_then(|age| Duration::try_from(age).ok())
                 .is_some_and(|age| age >= older_than)
@@ -330,75 +385,3 @@ async fn sweep_marked(
     }
     found
 }
-
-/// Whether it has the form that RFC 8555 section 8.4 gives: people set other values with `dns set`, and want them to stay.
-fn is_of_challenge(value: &TxtValue) -> bool {
-    let text = value.to_string();
-    text.len() == DIGEST
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-}
-
-fn found_text(found: &[Found]) -> String {
-    if found.is_empty() {
-        return String::new();
-    }
-    let now = Timestamp::now();
-    let mut table = Table::new(&["OWNER", "VALUE", "WHAT"]);
-    for value in found {
-        let age = value
-            .since
-            .and_then(|since| Duration::try_from(now.duration_since(since)).ok())
-            .map(|age| {
-                format!(
-                    ", written {} ago",
-                    duration(Duration::from_secs(age.as_secs()))
-                )
-            })
-            .unwrap_or_default();
-        let what = match value {
-            Found {
-                problem: Some(problem),
-                ..
-            } => format!("ours{age}, and could not be removed: {problem}"),
-            Found { removed: true, .. } => format!("ours{age}, removed"),
-            Found {
-                marked: true,
-                value,
-                ..
-            } if !is_of_challenge(value) => {
-                format!("ours{age}, stays: no challenge has such a value")
-            }
-            Found { marked: true, .. } => format!("ours{age}, stays: not old enough"),
-            _ => "stays: nothing says that it is ours".to_owned(),
-        };
-        table.row([value.owner.to_string(), value.value.to_string(), what]);
-    }
-    table.render("")
-}
-
-fn swept_text(swept: &[Swept]) -> String {
-    let mut table = Table::untitled();
-    for s in swept {
-        let withdrawn = plural(s.withdrawn, "value");
-        let mut what = match s {
-            s if s.busy => "a run works on it, nothing was touched".to_owned(),
-            Swept {
-                problem: Some(problem),
-                ..
-            } => problem.clone(),
-            s if s.forgotten > 0 => format!("{withdrawn} withdrawn, {} forgotten", s.forgotten),
-            s if s.left > 0 => format!("{withdrawn} withdrawn, {} could not be", s.left),
-            _ => format!("{withdrawn} withdrawn"),
-        };
-        if s.younger > 0 {
-            what.push_str(&format!(", {} not old enough", s.younger));
-        }
-        table.row([s.id.to_string(), what]);
-    }
-    table.render("")
-}
-
-/// A SHA-256 digest in base64url without padding.
-const DIGEST: usize = 43;

@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use dnseal_core::dns::Asker;
 use dnseal_core::dns::DomainName;
+use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::RecordType;
 use dnseal_core::dns::TxtValue;
 use dnseal_core::dns::ZoneServers;
+use dnseal_providers::Integration;
+use dnseal_providers::any_plugin;
 use dnseal_providers::conformance;
 use dnseal_providers::conformance::CaseResult;
 use dnseal_providers::conformance::Outcome;
@@ -64,18 +67,36 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
     }
     let (asker, discovery, _) = work.look(&probing);
     let below = zone.child("_acme-challenge")?;
+    let interrupted = || CliError::Interrupted(work.interrupted().unwrap_or(ExitCode::INTERRUPTED));
     // A service with a name for each domain is tried at that of this one.
-    let only = tested.provider.alias_for(&below, &below).await;
+    let only = tokio::select! {
+        only = tested.provider.alias_for(&below, &below) => only,
+        () = work.cancel().cancelled() => return Err(interrupted()),
+    };
     let only = only.map_err(|source| CliError::Provider {
         action: "find a name for",
         owner: below.clone(),
         source,
     })?;
-    let found = tokio::select! {
-        found = discovery.locate(only.as_ref().unwrap_or(&below)) => found?,
-        () = work.cancel().cancelled() => {
-            return Err(CliError::Interrupted(work.interrupted().unwrap_or(ExitCode::INTERRUPTED)));
+    let owner = only.as_ref().unwrap_or(&below);
+    let zone_of = tokio::select! {
+        zone = tested.provider.zone_of(owner) => zone,
+        () = work.cancel().cancelled() => return Err(interrupted()),
+    };
+    match zone_of {
+        // Every case would fail for it.
+        Err(source) if is_final(&source) => {
+            return Err(CliError::Provider {
+                action: "find the zone of",
+                owner: owner.clone(),
+                source,
+            });
         }
+        _ => {}
+    }
+    let found = tokio::select! {
+        found = discovery.locate(owner) => found?,
+        () = work.cancel().cancelled() => return Err(interrupted()),
     };
     let written = match only {
         Some(_) => found.zone.zone.clone(),
@@ -111,16 +132,14 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
     let peculiar = conformance::Peculiar {
         only: only.as_ref(),
         silent: tested.silent.as_ref().map(|(provider, _)| &**provider),
+        stop: Some(work.cancel()),
         ..conformance::Peculiar::default()
     };
     let results = conformance::run_with(&*tested.provider, &options, &peculiar, |result| {
         if !app.printer.quiet {
             work.progress.say(&line(result));
         }
-        match work.cancel().is_cancelled() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+        ControlFlow::Continue(())
     })
     .await;
     let interrupted = work.interrupted();
@@ -202,6 +221,7 @@ fn words(outcome: &Outcome) -> (&'static str, Option<&str>) {
     match outcome {
         Outcome::Fail(reason) => ("fail", Some(reason)),
         Outcome::NotSupported(reason) => ("not supported", Some(reason)),
+        Outcome::NotTried(reason) => ("not tried", Some(reason)),
         Outcome::Pass => ("pass", None),
     }
 }
@@ -219,7 +239,9 @@ fn report(
             .count()
     };
     let (passed, failed, not_supported) = (count("pass"), count("fail"), count("not supported"));
-    let endpoint = tested.provider.endpoint();
+    let not_tried = count("not tried");
+    let endpoint = endpoint(tested);
+    let complete = not_tried == 0 && results.len() == conformance::cases().count();
     let documents: Vec<Value> = results
         .iter()
         .map(|result| {
@@ -235,9 +257,13 @@ fn report(
         .collect();
     Report {
         text: format!(
-            "{} in the zone {zone}, through {endpoint}: {passed} passed, {failed} failed, {not_supported} not supported\n{}",
+            "{} in the zone {zone}, through {endpoint}: {passed} passed, {failed} failed, {not_supported} not supported{}\n{}",
             tested.kind.kind,
-            left_text(results),
+            match not_tried {
+                0 => String::new(),
+                count => format!(", {count} not tried"),
+            },
+            left_text(results, interrupted.is_some()),
         ),
         json: json!({
             "kind": tested.kind.kind,
@@ -247,13 +273,39 @@ fn report(
             "passed": passed,
             "failed": failed,
             "not_supported": not_supported,
-            "complete": results.len() == conformance::cases().count(),
+            "not_tried": not_tried,
+            "complete": complete,
         }),
         exit: match (interrupted, failed) {
-            (Some(code), _) if results.len() < conformance::cases().count() => code,
+            (Some(code), _) if !complete => code,
             (_, 0) => ExitCode::DONE,
             _ => ExitCode::PROVIDER,
         },
+    }
+}
+
+/// Through what; a plugin that is given by its command has no name but that.
+fn endpoint(tested: &Tested) -> String {
+    match tested.kind.integration {
+        Integration::Plugin(about) if tested.kind.kind == any_plugin().kind => {
+            let words = about.command().iter();
+            // An interpreter says little without its script, and what comes after that may be a secret.
+            let (programs, _): (Vec<&str>, Vec<&str>) = words
+                .map(String::as_str)
+                .take(2)
+                .partition(|word| word.starts_with('/'));
+            format!("the plugin {}", programs.join(" "))
+        }
+        _ => tested.provider.endpoint(),
+    }
+}
+
+/// Whether nothing that is tried now would go any better.
+fn is_final(error: &ProviderError) -> bool {
+    match error {
+        ProviderError::RateLimited { .. } => true,
+        ProviderError::Unsupported { .. } => false,
+        error => !error.is_retryable(),
     }
 }
 
@@ -262,12 +314,16 @@ fn left_json((owner, value): &(DomainName, TxtValue)) -> Value {
 }
 
 /// What the test has left for a person to remove.
-fn left_text(results: &[CaseResult]) -> String {
+fn left_text(results: &[CaseResult], interrupted: bool) -> String {
     let left: Vec<_> = results.iter().flat_map(|result| &result.left).collect();
     if left.is_empty() {
         return String::new();
     }
-    let mut text = "\nvalues that the test has written and that are still there:\n".to_owned();
+    let are = match interrupted {
+        true => "may still be there",
+        false => "are still there",
+    };
+    let mut text = format!("\nvalues that the test has written and that {are}:\n");
     for (owner, value) in left.iter().take(LISTED) {
         text.push_str(&format!("  {owner} TXT {value}\n"));
     }

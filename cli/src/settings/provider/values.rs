@@ -65,8 +65,9 @@ pub(super) fn gather(
                         place.at(word)
                     });
                 let message = format!("cannot read the secret for {what}: {source}");
+                let hint = source.hint().map(str::to_owned);
                 config
-                    .error_at(&place, message, None)
+                    .error_at(&place, message, hint)
                     .map_or_else(|| CliError::Secret { what, source }, CliError::Config)
             })?;
             written.insert(

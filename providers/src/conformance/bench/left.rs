@@ -15,14 +15,14 @@ use crate::conformance::bench::Bench;
 impl Bench<'_> {
     /// What was removed and is still seen when the patience is over; looks at each name until nothing of it is there.
     pub(in crate::conformance) async fn left(
-        &mut self,
+        &self,
     ) -> Result<Vec<(DomainName, TxtValue)>, Verdict> {
         // There a value stays until others push it out.
         if self.provider.capabilities().overwrites {
             return Ok(Vec::new());
         }
         let mut left: BTreeMap<DomainName, BTreeSet<TxtValue>> = BTreeMap::new();
-        for (owner, value) in std::mem::take(&mut self.removed) {
+        for (owner, value) in self.removed.iter().cloned() {
             left.entry(owner).or_default().insert(value);
         }
         let began = Instant::now();
@@ -53,6 +53,31 @@ impl Bench<'_> {
             .into_iter()
             .flat_map(|(owner, values)| values.into_iter().map(move |v| (owner.clone(), v)));
         Ok(pairs.collect())
+    }
+
+    /// Takes out what was written, in a hurry; what may be left where the time is too short to know.
+    pub(in crate::conformance) async fn leave(
+        &mut self,
+        at_most: Duration,
+    ) -> Vec<(DomainName, TxtValue)> {
+        if self.written.is_empty() && self.removed.is_empty() {
+            return Vec::new();
+        }
+        let leaving = async {
+            // What cannot be removed is found by looking.
+            let _ = self.clean().await;
+            self.left().await
+        };
+        let left = tokio::time::timeout(at_most, leaving).await;
+        match left {
+            Ok(Ok(left)) => left,
+            _ => {
+                let written = self.written.iter();
+                let written = written.map(|(_, c)| (c.owner.clone(), c.value.clone()));
+                let all: BTreeSet<_> = self.removed.iter().cloned().chain(written).collect();
+                all.into_iter().collect()
+            }
+        }
     }
 }
 
