@@ -16,6 +16,9 @@ use super::printable;
 
 /// The proxy that the environment has for a URL, without its credentials; `None` where requests go there directly.
 pub fn proxy_for(url: &Url) -> Option<String> {
+    if around_all(|name| std::env::var_os(name)) {
+        return None;
+    }
     let destination: http::Uri = url.as_str().parse().ok()?;
     let proxy = Matcher::from_system().intercept(&destination)?;
     let uri = proxy.uri();
@@ -24,6 +27,24 @@ pub fn proxy_for(url: &Url) -> Option<String> {
         uri.scheme_str().unwrap_or("http"),
         uri.authority()?.as_str().rsplit('@').next()?
     ))
+}
+
+/// A client that goes by the environment, also where `NO_PROXY` is `*`, which the rules themselves hear for names and not for addresses.
+pub fn client() -> reqwest::ClientBuilder {
+    let client = reqwest::Client::builder();
+    match around_all(|name| std::env::var_os(name)) {
+        true => client.no_proxy(),
+        false => client,
+    }
+}
+
+/// Whether no request takes a proxy.
+fn around_all(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let list = variable("NO_PROXY").or_else(|| variable("no_proxy"));
+    let list = list.unwrap_or_default();
+    list.to_string_lossy()
+        .split(',')
+        .any(|entry| entry.trim() == "*")
 }
 
 /// Looks whether every proxy that `variable` gives can be used.
@@ -217,6 +238,19 @@ mod tests {
                 assert_eq!(check(&[(variable, value)]), Ok(()), "{value}");
             }
         }
+    }
+
+    #[test]
+    fn a_star_goes_around_every_proxy() {
+        for (list, wanted) in [
+            ("*", true),
+            ("a.test, * ,b.test", true),
+            ("*.a.test", false),
+        ] {
+            let around = around_all(|name| (name == "no_proxy").then(|| list.into()));
+            assert_eq!(around, wanted, "{list}");
+        }
+        assert!(!around_all(|_| None));
     }
 
     #[test]
