@@ -394,7 +394,7 @@ fn unreachable_hint(detail: &str) -> &'static str {
     let detail = detail.to_ascii_lowercase();
     let says = |words: &str| detail.contains(words);
     match () {
-        () if says("the proxy http") => {
+        () if says("the proxy http") || says("the proxy socks") => {
             "look at HTTPS_PROXY, and at what the proxy allows; NO_PROXY=HOST goes around it"
         }
         () if says("certificate is not trusted") => {
