@@ -56,8 +56,12 @@ pub(super) async fn run(app: &App, args: &CheckArgs) -> Result<Report, CliError>
                 .map_err(CliError::Watched)?,
             false => propagation.look(&wanted).await,
         };
+        let verdict = match report.is_proven() {
+            true => "an order would go on now",
+            false => "an order would still wait",
+        };
         Ok(Report {
-            text: format!("{}\n\n{report}\n", heading(&location)),
+            text: format!("{}\n\n{report}\n\n{verdict}\n", heading(&location)),
             json: json!({ "location": location, "report": report, "visible": report.is_proven() }),
             exit: match report.is_proven() {
                 true => ExitCode::DONE,
