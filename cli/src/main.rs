@@ -21,6 +21,7 @@ mod signals;
 
 use std::ffi::OsString;
 use std::io;
+use std::time::SystemTime;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -44,6 +45,14 @@ fn main() -> std::process::ExitCode {
     let printer = Printer::new(global.output, global.quiet, global.verbose);
     panics::tell(printer);
     trace();
+    // Libraries underneath count seconds from there.
+    if SystemTime::now() < SystemTime::UNIX_EPOCH {
+        let error = CliError::Unexpected {
+            message: "the clock of this machine is before the year 1970".to_owned(),
+            hint: Some("set the clock, best by NTP".to_owned()),
+        };
+        return finish(printer, Err(error)).into();
+    }
     let result = panics::caught(|| match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(commands::run(cli, printer)),
         Err(error) => Err(CliError::Unexpected {

@@ -14,6 +14,7 @@ use dnseal_core::dns::Onlooker;
 use dnseal_core::dns::WriteSafety;
 use dnseal_core::event::Events;
 use dnseal_core::store::Memory;
+use dnseal_core::web::client;
 
 #[cfg(feature = "more-providers")]
 use crate::bridge;
@@ -271,7 +272,7 @@ impl Context {
 
     pub(crate) fn http(&self) -> &reqwest::Client {
         self.http.get_or_init(|| {
-            reqwest::Client::builder()
+            client()
                 .no_deflate()
                 .no_gzip()
                 // Credentials go to the server they are meant for only.

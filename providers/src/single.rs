@@ -66,6 +66,7 @@ pub(crate) fn plain_capabilities() -> Capabilities {
 /// The same for one that writes at `_acme-challenge.DOMAIN` and nowhere else.
 pub(crate) fn challenge_names_only(plain: Capabilities) -> Capabilities {
     Capabilities {
+        challenge_names_only: true,
         probe: ProbeAt::Owner,
         ..plain
     }

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use dnseal_core::issue::Checkpoint;
 use dnseal_tests::{
-    Bind, BindOptions, NameServer, Pebble, PebbleOptions, Shop, TsigKey, Unbound, UnboundOptions,
-    ZoneSpec, txt_values, wait_until,
+    Bind, BindOptions, Dnseal, NameServer, Pebble, PebbleOptions, Peer, Shop, TsigKey, Unbound,
+    UnboundOptions, ZoneSpec, require, txt_values, wait_until,
 };
+use tempfile::TempDir;
 
 const OWNER: &str = "_acme-challenge.example.test";
 const BOTH: [&str; 2] = ["example.test", "*.example.test"];
@@ -259,4 +260,23 @@ fn no_answer_from_the_name_server_ends_in_time_and_leaves_nothing() {
     assert!(wait_until(Duration::from_secs(10), || {
         txt_values(shop.bind.addr(), OWNER).is_empty()
     }));
+}
+
+/// Libraries underneath cannot count seconds before that year.
+#[test]
+fn a_clock_from_before_1970_is_told() {
+    if require(Peer::Faketime).is_none() {
+        return;
+    }
+    let home = TempDir::new().unwrap();
+    let run = Dnseal::new(home.path())
+        .args(["list"])
+        .faketime("@1969-12-30 00:00:00")
+        .run()
+        .expect_code(1);
+    assert!(
+        run.stderr.contains("before the year 1970") && run.stderr.contains("NTP"),
+        "{}",
+        run.stderr
+    );
 }

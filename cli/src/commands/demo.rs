@@ -64,6 +64,7 @@ pub(super) async fn run(
             local: dir.clone(),
             is_live_apart: false,
             keeper: StoreKeeper::nobody(),
+            key_given_by: None,
         },
         printer: Printer {
             verbose: printer.verbose.max(1),

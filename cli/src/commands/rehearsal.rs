@@ -54,6 +54,7 @@ impl Stage {
             local: dir.path().join("local.json"),
             is_live_apart: false,
             keeper: StoreKeeper::nobody(),
+            key_given_by: None,
         };
         Ok(Self {
             app: App {

@@ -50,6 +50,10 @@ impl Source {
         check_owner(path, &file)?;
         let content = input::rest_within(file, LONGEST, PATIENCE).map_err(failed)?;
         let mut text = input::text(&content).map_err(failed)?;
+        // Editors of some systems begin a file with it, and the parser takes what follows for another document.
+        if text.starts_with(BYTE_ORDER_MARK) {
+            text.remove(0);
+        }
         Ok(Self {
             path: path.to_owned(),
             text: std::mem::take(&mut *text),
@@ -263,6 +267,7 @@ fn check_owner(_: &Path, _: &std::fs::File) -> Result<(), ConfigError> {
 
 /// Room for some ten thousand certificates with all that can be said of them.
 const LONGEST: u64 = 16 * 1024 * 1024;
+const BYTE_ORDER_MARK: char = '\u{feff}';
 /// Whoever writes it into a pipe has it at hand.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The configuration of the machine.

@@ -165,6 +165,14 @@ fn what_others_may_write_is_refused() {
 }
 
 #[test]
+fn a_byte_order_mark_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dnseal.yaml");
+    std::fs::write(&path, "\u{feff}ca: letsencrypt\nagree-tos: true\n").unwrap();
+    assert!(Config::load(&path).unwrap().agree_tos);
+}
+
+#[test]
 fn schema_and_parser_agree() {
     let schema = schema();
     for (text, good) in [

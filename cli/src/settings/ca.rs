@@ -252,11 +252,10 @@ fn choose(
         account: wanted.configured.and_then(|ca| ca.account.clone()),
         account_key: None,
         ca,
-        roots: match given_roots.is_empty() {
-            true => wanted
-                .configured
-                .map_or_else(Vec::new, |ca| ca.roots.clone()),
-            false => given_roots,
+        roots: {
+            // A proxy that reads along has a root of its own, beside the CA's.
+            let configured = wanted.configured.iter().flat_map(|ca| ca.roots.clone());
+            given_roots.into_iter().chain(configured).collect()
         },
         external_account,
     })
@@ -384,6 +383,16 @@ mod tests {
         assert_eq!(chosen.roots, [PathBuf::from("ca.pem")]);
         assert_eq!(chosen.external_account.unwrap().kid(), "kid");
         assert_eq!(chosen.account.unwrap().to_string(), "work");
+
+        let args = CaArgs {
+            ca_root: vec!["proxy.pem".into()],
+            ..CaArgs::default()
+        };
+        let chosen = ca(&args, None, &config(), KeyType::default(), Secrets::Read).unwrap();
+        assert_eq!(
+            chosen.roots,
+            [PathBuf::from("proxy.pem"), PathBuf::from("ca.pem")]
+        );
 
         let args = CaArgs {
             ca: Some("letsencrypt-staging".into()),

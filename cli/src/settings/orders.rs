@@ -19,6 +19,7 @@ use dnseal_core::store::CertId;
 use crate::args::IssueArgs;
 use crate::config;
 use crate::config::Config;
+use crate::config::nearest;
 use crate::config::parse_key_type;
 use crate::error::CliError;
 use crate::settings;
@@ -110,6 +111,9 @@ fn chosen<'a>(args: &IssueArgs, config: &'a Config) -> Result<Chosen<'a>, CliErr
         }
     }
 
+    if let Some(error) = misspelt(&args.names, config) {
+        return Err(error);
+    }
     let mut names: Vec<Identifier> = Vec::new();
     for text in args.names.iter().chain(&args.domains) {
         let name: Identifier = text.trim().parse()?;
@@ -132,6 +136,22 @@ fn chosen<'a>(args: &IssueArgs, config: &'a Config) -> Result<Chosen<'a>, CliErr
         ));
     }
     Ok(Chosen::Names { id, names })
+}
+
+/// A word without a dot that is nearly the name of a configured certificate, and no name that a public CA knows.
+fn misspelt(words: &[String], config: &Config) -> Option<CliError> {
+    let known = config.certificates.iter().map(|c| c.id.as_str());
+    let known: Vec<&str> = known.collect();
+    words
+        .iter()
+        .filter(|word| !word.contains('.') && !known.contains(&word.as_str()))
+        .find_map(|word| {
+            let meant = nearest(word, known.iter().copied())?;
+            Some(CliError::usage(
+                format!("the configuration has no certificate {word}"),
+                format!("did you mean `{meant}`?"),
+            ))
+        })
 }
 
 fn no_names() -> CliError {
@@ -302,5 +322,17 @@ certificates:
         }
         let error = asked(&["a.test", "--name", "../x"], "").unwrap_err();
         assert!(matches!(error, CliError::CertId(_)), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_that_is_nearly_called_so_is_no_name() {
+        let text = "certificates: { three: { names: [a.test] }, hooks: { names: [b.test] } }";
+        let config = Config::of(text).unwrap();
+        let misspelt = |word: &str| misspelt(&[word.to_owned()], &config);
+        let hint = misspelt("thre").unwrap().hint().unwrap();
+        assert_eq!(hint, "did you mean `three`?");
+        for word in ["three", "localhost", "thre.test"] {
+            assert!(misspelt(word).is_none(), "{word}");
+        }
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Places {
     pub(crate) is_live_apart: bool,
     /// Who opens the store where it is encrypted.
     pub(crate) keeper: StoreKeeper,
+    /// What gives its key, where anything does.
+    pub(crate) key_given_by: Option<String>,
 }
 
 impl Places {
@@ -48,6 +50,7 @@ impl Places {
         Ok(Self {
             is_live_apart,
             keeper: store_key::keeper(config),
+            key_given_by: store_key::given_by(config),
             store: absolute(store.unwrap_or_else(|| dir.join("store")))?,
             // Where both were placed apart, there is no directory of ours around them.
             local: match dir.as_os_str().is_empty() {
@@ -70,6 +73,18 @@ impl Places {
     pub(crate) fn open(&self) -> Result<SealedStore, CliError> {
         let store = self.make()?;
         store.check_key_now()?;
+        // Whoever gives a key believes that nobody can read the store without it.
+        if let Some(name) = &self.key_given_by
+            && !store.has_seal_now()?
+        {
+            return Err(CliError::usage(
+                format!(
+                    "{name} has a key for the store, and {} is not encrypted: private keys would stand there as they are",
+                    self.store.display()
+                ),
+                "`dnseal store encrypt` encrypts it, also while it is empty; without a key it is used as it is",
+            ));
+        }
         Ok(store)
     }
 

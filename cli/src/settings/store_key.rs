@@ -17,6 +17,11 @@ pub(super) fn keeper(config: &Config) -> StoreKeeper {
     })
 }
 
+/// What gives it, if anything does.
+pub(super) fn given_by(config: &Config) -> Option<String> {
+    source(config.store_key.as_ref()).map(|(name, _)| name)
+}
+
 /// The key that a store is to be encrypted with.
 pub(crate) fn key(config: &Config) -> Result<StoreKey, CliError> {
     let source = source(config.store_key.as_ref());

@@ -29,6 +29,7 @@ use super::error::AcmeError;
 use crate::event::Events;
 use crate::event::What;
 use crate::web::NoAnswer;
+use crate::web::client;
 use crate::web::root_cause;
 
 /// How to reach a CA.
@@ -120,7 +121,7 @@ impl Transport {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static("en"));
         // Another crate may have compiled them in, and what is read is bounded as it comes.
-        let mut http = reqwest::Client::builder().no_gzip().no_deflate();
+        let mut http = client().no_gzip().no_deflate();
         for (host, addresses) in &options.known_hosts {
             // The port is the URL's.
             let addresses: Vec<SocketAddr> =

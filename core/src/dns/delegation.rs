@@ -90,6 +90,19 @@ impl Discovery {
         }
     }
 
+    /// The alias that stands at a name itself, and not by a wildcard; none where that cannot be told. No value can stand beside it.
+    pub(super) async fn alias_at(&self, name: &DomainName) -> Option<DomainName> {
+        let looking = async {
+            let (known, reply) = self.walk(name, RecordType::CNAME).await.ok()?;
+            let alias = alias(&reply, name).ok()??;
+            let is_cname = alias.from == From::Cname;
+            // A wildcard may also lead each name elsewhere.
+            let beside = self.alias_beside(&known, name).await.ok()?;
+            (is_cname && matches!(beside, Beside::Nothing)).then_some(alias.target)
+        };
+        timeout(LOCATE_TIMEOUT, looking).await.ok().flatten()
+    }
+
     /// The place of a name that somebody says is an alias of `target`; aliases are followed from there.
     ///
     /// # Errors
@@ -166,19 +179,40 @@ impl Discovery {
         name: &DomainName,
         alias: &Alias,
     ) -> Result<bool, DiscoveryError> {
+        let beside = self.alias_beside(known, name).await?;
+        Ok(matches!(beside, Beside::Alias(other) if other.target == alias.target))
+    }
+
+    /// What stands at a name that nobody can have written, beside `name`.
+    async fn alias_beside(
+        &self,
+        known: &Known,
+        name: &DomainName,
+    ) -> Result<Beside, DiscoveryError> {
         let label = format!("dnseal-{:016x}", rand::random::<u64>());
         let sibling = name.parent().and_then(|parent| parent.child(&label).ok());
         let Some(sibling) = sibling.filter(|sibling| known.contains(sibling)) else {
-            return Ok(false);
+            return Ok(Beside::Unknown);
         };
-        match self.query(known, &sibling, RecordType::CNAME).await? {
-            Answer::Authoritative(reply) => match self::alias(&reply, &sibling)? {
-                Some(other) => Ok(other.target == alias.target),
-                None => Ok(false),
+        Ok(
+            match self.query(known, &sibling, RecordType::CNAME).await? {
+                Answer::Authoritative(reply) => match alias(&reply, &sibling)? {
+                    Some(other) => Beside::Alias(other),
+                    None => Beside::Nothing,
+                },
+                Answer::Referral { .. } => Beside::Unknown,
             },
-            Answer::Referral { .. } => Ok(false),
-        }
+        )
     }
+}
+
+/// What is at a name that nobody has written.
+enum Beside {
+    /// By a wildcard.
+    Alias(Alias),
+    Nothing,
+    /// There is no such name in the zone.
+    Unknown,
 }
 
 /// One step of a delegation.

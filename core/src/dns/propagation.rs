@@ -405,13 +405,20 @@ impl PropagationError {
                 row.alias().unwrap_or_default()
             ),
             (Some(row), true) => why_behind(row, name.newest().map(|(_, serial)| serial)),
-            (Some(row), false) => match row.others() {
-                0 => "no server has the value: whatever wrote it does not feed these servers, or is slow".to_owned(),
-                others => format!(
-                    "no server has the value, and {} answers with {others} others: whatever wrote it does not feed these servers, or is slow",
-                    row.server
-                ),
-            },
+            (Some(row), false) => {
+                let has = match name.values.len() {
+                    1 => "no server has the value",
+                    _ => "no server has all of the values",
+                };
+                let others = match row.others() {
+                    0 => String::new(),
+                    1 => format!(", and {} answers with another", row.server),
+                    n => format!(", and {} answers with {n} others", row.server),
+                };
+                format!(
+                    "{has}{others}: whatever wrote it does not feed these servers, or is slow"
+                )
+            }
             (None, true) => "the other servers do not answer".to_owned(),
             (None, false) => {
                 "no server answered: if port 53 is closed here, name servers that can be reached with `--nameserver`, or choose another proof with `--propagation`".to_owned()

@@ -89,6 +89,8 @@ pub struct Marked {
 pub struct Capabilities {
     /// Where it is a person who makes the changes, when they are told of them: how long to wait for that while nobody is known to watch.
     pub by_person: Option<Duration>,
+    /// Whether it is told the domain of a certificate, and writes at the challenge name that belongs to it and nowhere else.
+    pub challenge_names_only: bool,
     /// Whether the values at one owner name have to be one run's: from the first that is added until the last is withdrawn, no
     /// other run writes there. So it is where a removal may take other values with it.
     pub exclusive: bool,
@@ -117,6 +119,7 @@ impl Capabilities {
     pub const fn new(ttl: u32, write_safety: WriteSafety) -> Self {
         Self {
             by_person: None,
+            challenge_names_only: false,
             exclusive: false,
             max_values: None,
             outlives: None,
@@ -400,7 +403,7 @@ fn unreachable_hint(detail: &str) -> &'static str {
     let detail = detail.to_ascii_lowercase();
     let says = |words: &str| detail.contains(words);
     match () {
-        () if says("the proxy http") => {
+        () if says("the proxy http") || says("the proxy socks") => {
             "look at HTTPS_PROXY, and at what the proxy allows; NO_PROXY=HOST goes around it"
         }
         () if says("certificate is not trusted") => {

@@ -306,6 +306,12 @@ impl Asker {
         };
         let tcp = self.exchange(server, question, Transport::Tcp, tcp_timeout);
         match tcp.await {
+            // There is no longer way.
+            Ok(reply) if reply.truncated => Err(AskError::NoAnswer {
+                server,
+                udp,
+                tcp: Problem::Truncated,
+            }),
             Ok(reply) => Ok(reply),
             Err(tcp) => Err(AskError::NoAnswer { server, udp, tcp }),
         }

@@ -105,7 +105,22 @@ impl Zones {
         let rule = self.delegation.of(owner);
         let located = match rule {
             Delegation::Follow => self.discovery.locate(owner).await,
-            Delegation::Here => self.discovery.locate_here(owner).await,
+            Delegation::Here => {
+                let (location, alias) = tokio::join!(
+                    self.discovery.locate_here(owner),
+                    self.discovery.alias_at(owner)
+                );
+                if let (Ok(location), Some(target)) = (&location, alias) {
+                    doubt = unless_given(
+                        PlaceError::AliasThere {
+                            owner: owner.clone(),
+                            target,
+                        },
+                        location,
+                    )?;
+                }
+                location
+            }
             Delegation::To(target) if target == owner => self.discovery.locate_here(owner).await,
             Delegation::To(target) => {
                 let (location, seen) = tokio::join!(
@@ -128,6 +143,13 @@ impl Zones {
             (located, _) => located?,
         };
         let provider = self.routes.provider_for(&location.owner)?.clone();
+        if provider.provider.capabilities().challenge_names_only && location.is_delegated() {
+            return Err(PlaceError::NoAlias {
+                asked: owner.clone(),
+                endpoint: provider.provider.endpoint(),
+                owner: location.owner,
+            });
+        }
         let alias = provider.provider.alias_for(owner, &location.owner).await?;
         if let Some(target) = alias.filter(|target| *target != location.owner) {
             return Err(PlaceError::AliasWanted {
@@ -464,24 +486,24 @@ fn compare(
         // The very alias that is hidden by a wildcard with the same target.
         Ok(seen) if seen.wildcard.as_ref() == Some(target) => return Ok(None),
         Ok(seen) => {
-            let given = seen.zone.given;
             let error = PlaceError::NotDelegated {
                 owner: said.asked.clone(),
                 target: target.clone(),
-                seen: seen.is_delegated().then_some(seen.owner),
+                seen: seen.is_delegated().then(|| seen.owner.clone()),
             };
-            match given {
-                // The CA may see something else than servers that were given by hand.
-                true => error,
-                false => return Err(error),
-            }
+            return unless_given(error, &seen);
         }
         Err(error) => error.into(),
     };
-    Ok(Some(Doubt {
-        message: error.to_string(),
-        hint: error.hint(),
-    }))
+    Ok(Some(Doubt::of(&error)))
+}
+
+/// The error, or only a doubt where the servers were given by hand: the CA may see something else than they show.
+fn unless_given(error: PlaceError, seen: &Location) -> Result<Option<Doubt>, PlaceError> {
+    match seen.zone.given {
+        true => Ok(Some(Doubt::of(&error))),
+        false => Err(error),
+    }
 }
 
 /// A zone that a provider was asked for, or is being asked for.

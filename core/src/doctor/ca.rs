@@ -168,7 +168,8 @@ async fn account(engine: &Engine, client: &Client, request: &Request) -> (Findin
         },
         // Some CAs have no lookup that works, and orders do.
         Err(error) => match &stored.url {
-            Some(url) if !error.is_deactivated() => (
+            // One that does not answer answers no order either.
+            Some(url) if !error.is_deactivated() && !error.is_retryable() => (
                 Finding::warning(
                     Check::Account,
                     &about,

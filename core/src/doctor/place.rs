@@ -104,7 +104,9 @@ fn check_of(error: &PlaceError) -> Check {
         PlaceError::Provider(ProviderError::Clock { .. }) => Check::Clock,
         PlaceError::Provider(ProviderError::RateLimited { .. }) => Check::Limits,
         PlaceError::Provider(_) => Check::Provider,
-        PlaceError::Route(_) | PlaceError::Wordless { .. } => Check::Routing,
+        PlaceError::NoAlias { .. } | PlaceError::Route(_) | PlaceError::Wordless { .. } => {
+            Check::Routing
+        }
         _ => Check::Delegation,
     }
 }

@@ -148,7 +148,16 @@ fn proven(about: &str, report: &Report, policy: &PropagationPolicy) -> Finding {
     let wait = policy.fallback_wait.as_secs();
     match rungs.max() {
         Some(Rung::Authoritative) | None => {
-            Finding::ok(Check::Probe, about, "every name server showed it")
+            let mut rows = report.names.iter().flat_map(|name| &name.rows);
+            let of_use = |row: &Row| {
+                let verdict = row.verdict.as_ref();
+                verdict.is_some_and(|v| v.has_it() || v.lacks_it())
+            };
+            let message = match rows.all(of_use) {
+                true => "every name server showed it",
+                false => "every name server that is of use showed it",
+            };
+            Finding::ok(Check::Probe, about, message)
         }
         Some(Rung::Wait) if policy.mode == Mode::Wait => Finding::ok(
             Check::Probe,

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::time::Instant;
+use tokio::time::sleep;
 
 use super::Check;
 use super::Finding;
@@ -35,7 +38,25 @@ pub(super) async fn check(
             .filter(|address| zone.given || family.allows(address.ip()))
             .map(move |&address| (server, address))
     });
-    let heard = join_all(addresses.map(|(server, address)| async move {
+    let addresses: Vec<_> = addresses.collect();
+    let until = Instant::now() + NOTIFY;
+    let mut heard = hear(asker, zone, &addresses).await;
+    // A change of a moment ago is on its way.
+    while serials(&heard).len() > 1 && Instant::now() < until {
+        sleep(LOOK_AGAIN).await;
+        heard = hear(asker, zone, &addresses).await;
+    }
+    let mut findings = reachability(zone, policy, &heard);
+    findings.extend(agreement(zone, &heard));
+    findings
+}
+
+async fn hear<'a>(
+    asker: &Asker,
+    zone: &ZoneServers,
+    addresses: &[(&'a NameServer, SocketAddr)],
+) -> Vec<Heard<'a>> {
+    let asking = addresses.iter().map(|&(server, address)| async move {
         let said = match asker.ask(address, &zone.zone, RecordType::SOA).await {
             Err(error) => Err(error.to_string()),
             Ok(reply) if !reply.is_conclusive() => Err(format!("answers {}", reply.rcode_name())),
@@ -50,11 +71,19 @@ pub(super) async fn check(
             address,
             said,
         }
-    }))
-    .await;
-    let mut findings = reachability(zone, policy, &heard);
-    findings.extend(agreement(zone, &heard));
-    findings
+    });
+    join_all(asking).await
+}
+
+/// Which servers have which serial.
+fn serials(heard: &[Heard<'_>]) -> BTreeMap<u32, Vec<String>> {
+    let mut serials: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for heard in heard {
+        if let Ok((serial, _)) = heard.said {
+            serials.entry(serial).or_default().push(heard.name());
+        }
+    }
+    serials
 }
 
 fn reachability(
@@ -103,7 +132,7 @@ fn reachability(
             Finding::warning(
                 Check::Servers,
                 about,
-                format!("{tcp_only} of them answer over TCP only, so UDP to port 53 seems to be closed here"),
+                format!("{tcp_only} of them answer over TCP only: UDP to port 53 is closed here, or what comes over it is truncated"),
             )
             .fix("nothing has to be done; each look takes a second longer"),
         );
@@ -183,12 +212,7 @@ fn unreachable(zone: &ZoneServers, policy: &PropagationPolicy, heard: &[Heard<'_
 
 /// Servers of one zone that have different versions of it.
 fn agreement(zone: &ZoneServers, heard: &[Heard<'_>]) -> Option<Finding> {
-    let mut serials: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-    for heard in heard {
-        if let Ok((serial, _)) = heard.said {
-            serials.entry(serial).or_default().push(heard.name());
-        }
-    }
+    let serials = serials(heard);
     let about = &zone.zone;
     if serials.len() < 2 {
         let serial = serials.keys().next()?;
@@ -247,3 +271,7 @@ impl Heard<'_> {
         }
     }
 }
+
+/// BIND holds a NOTIFY that follows another back for 5 s.
+const NOTIFY: Duration = Duration::from_secs(7);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);

@@ -141,8 +141,10 @@ pub(super) async fn publish(
     let mut receipts = Vec::new();
     for (group, submission) in submissions {
         let written = tokio::select! {
-            written = submission.written() => written,
+            biased;
+            // A write that is given up for it has an error of its own.
             () = cancel.cancelled() => return Err(IssueError::Cancelled),
+            written = submission.written() => written,
         };
         let written = written.ok_or(IssueError::Cancelled)?;
         receipts.push(Settling {

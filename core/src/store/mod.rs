@@ -421,6 +421,12 @@ impl StoreError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Corrupt { key, .. } if *key == Key::seal().to_string() => Some(format!(
+                "put {key} back from a backup, and do not remove it: what is encrypted cannot be read without it, whoever has the key"
+            )),
+            Self::Corrupt { key, .. } if key.ends_with("/head.json") => Some(format!(
+                "put {key} back from a backup; else move it away, after which nobody knows of values that a run may have left in DNS for this certificate (`dnseal dns list _acme-challenge.NAME`)"
+            )),
             Self::Corrupt { key, .. } => Some(format!(
                 "put {key} back from a backup, or move it away; nothing else is affected"
             )),

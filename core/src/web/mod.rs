@@ -9,6 +9,7 @@ pub(crate) use no_answer::root_cause;
 pub use proxy::ProxyError;
 pub use proxy::ProxyFault;
 pub use proxy::check_proxies;
+pub use proxy::client;
 pub use proxy::proxy_for;
 
 /// Host and port of a URL, as a person would name the server.

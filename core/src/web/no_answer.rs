@@ -35,6 +35,20 @@ pub enum NoAnswer {
 }
 
 impl NoAnswer {
+    /// How it begins where a certificate is not trusted.
+    pub(crate) const DISTRUSTED: &str = "its certificate is not trusted";
+
+    /// What a TLS stream means.
+    pub(crate) fn of_tls(error: &io::Error) -> Self {
+        match certificate_error(error) {
+            Some(reason) => Self::Distrusted {
+                cause: Distrust::from(&reason),
+                detail: distrust(&reason),
+            },
+            None => Self::Other(root_cause(error)),
+        }
+    }
+
     /// What the client means.
     pub fn of(error: &reqwest::Error) -> Self {
         if let Some(reason) = certificate_error(error) {
@@ -62,7 +76,7 @@ impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Distrusted { detail, .. } => {
-                write!(f, "its certificate is not trusted: {detail}")
+                write!(f, "{}: {detail}", Self::DISTRUSTED)
             }
             Self::Other(detail) => f.write_str(detail),
             Self::Proxied { fault, proxy } => f.write_str(&fault.says(proxy)),

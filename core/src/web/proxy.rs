@@ -16,6 +16,9 @@ use super::printable;
 
 /// The proxy that the environment has for a URL, without its credentials; `None` where requests go there directly.
 pub fn proxy_for(url: &Url) -> Option<String> {
+    if around_all(|name| std::env::var_os(name)) {
+        return None;
+    }
     let destination: http::Uri = url.as_str().parse().ok()?;
     let proxy = Matcher::from_system().intercept(&destination)?;
     let uri = proxy.uri();
@@ -24,6 +27,24 @@ pub fn proxy_for(url: &Url) -> Option<String> {
         uri.scheme_str().unwrap_or("http"),
         uri.authority()?.as_str().rsplit('@').next()?
     ))
+}
+
+/// A client that goes by the environment, also where `NO_PROXY` is `*`, which the rules themselves hear for names and not for addresses.
+pub fn client() -> reqwest::ClientBuilder {
+    let client = reqwest::Client::builder();
+    match around_all(|name| std::env::var_os(name)) {
+        true => client.no_proxy(),
+        false => client,
+    }
+}
+
+/// Whether no request takes a proxy.
+fn around_all(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let list = variable("NO_PROXY").or_else(|| variable("no_proxy"));
+    let list = list.unwrap_or_default();
+    list.to_string_lossy()
+        .split(',')
+        .any(|entry| entry.trim() == "*")
 }
 
 /// Looks whether every proxy that `variable` gives can be used.
@@ -54,12 +75,12 @@ pub fn check_proxies(variable: impl Fn(&str) -> Option<OsString>) -> Result<(), 
             Some(proxy) => proxy.uri().scheme_str().unwrap_or("http"),
             None => text.split_once("://").map_or("", |(scheme, _)| scheme),
         };
-        if proxy.is_some() && matches!(scheme, "http" | "https") {
+        if proxy.is_some() && SCHEMES.contains(&scheme) {
             continue;
         }
         let is_scheme = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric());
         return Err(ProxyError {
-            scheme: (is_scheme && !matches!(scheme, "http" | "https")).then(|| scheme.to_owned()),
+            scheme: (is_scheme && !SCHEMES.contains(&scheme)).then(|| scheme.to_owned()),
             variable: name,
         });
     }
@@ -88,7 +109,8 @@ impl fmt::Display for ProxyError {
         match &self.scheme {
             Some(scheme) => write!(
                 f,
-                "{variable} names a proxy that is spoken to by `{scheme}`, and only http and https proxies can be used"
+                "{variable} names a proxy that is spoken to by `{scheme}`, and only {} proxies can be used",
+                SCHEMES.join(", ")
             ),
             // The text may hold a password.
             None => write!(f, "{variable} is set and is no URL of a proxy"),
@@ -110,12 +132,15 @@ pub enum ProxyFault {
     Login,
     /// It answered CONNECT, and not with success.
     Refused,
+    /// It says why it could not connect.
+    Unconnected(String),
 }
 
 impl ProxyFault {
     /// What a proxy has to do with the error of a request to `url`; `None` where it is none of its doing.
     pub(super) fn of(error: &reqwest::Error, url: &Url) -> Option<Self> {
         let mut cause: &(dyn StdError + 'static) = error;
+        let mut socks = None;
         let mut tunnel = None;
         while let Some(next) = cause.source() {
             cause = next;
@@ -124,6 +149,20 @@ impl ProxyFault {
             if let Some(what) = said.strip_prefix("tunnel error: ") {
                 tunnel = Some(what.to_owned());
             }
+            if let Some(what) = said.strip_prefix("SOCKS error: ") {
+                socks = Some(what.to_owned());
+            }
+        }
+        if let Some(what) = socks {
+            return Some(match what.as_str() {
+                "failed to create underlying connection" => Self::Down("no connection".to_owned()),
+                "connection not allowed" => Self::Refused,
+                what if what.contains("authentication") || what.contains("credentials") => {
+                    Self::Login
+                }
+                what if UNCONNECTED.contains(&what) => Self::Unconnected(what.to_owned()),
+                what => Self::Broken(printable(what)),
+            });
         }
         let root = printable(&cause.to_string());
         match tunnel.as_deref() {
@@ -156,9 +195,10 @@ impl ProxyFault {
             }
             Self::Down(_) => format!("look at the address of the proxy in HTTPS_PROXY, {around}"),
             Self::Login => {
-                "give it a user and a password: `HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT`, percent-encoded".to_owned()
+                "give it a user and a password: `HTTPS_PROXY=SCHEME://USER:PASSWORD@HOST:PORT`, percent-encoded".to_owned()
             }
             Self::Refused => format!("let the proxy allow CONNECT to {to}, {around}"),
+            Self::Unconnected(_) => format!("can {to} be reached from where the proxy is? {around}"),
             Self::Broken(_) => format!("is it an HTTP proxy at all? {around}"),
         }
     }
@@ -169,12 +209,24 @@ impl ProxyFault {
             Self::Broken(detail) => format!("the proxy {proxy} broke off: {detail}"),
             Self::Down(detail) => format!("the proxy {proxy} cannot be reached: {detail}"),
             Self::Login => {
-                format!("the proxy {proxy} wants a user and a password, or others (407)")
+                format!("the proxy {proxy} wants a user and a password, or others")
             }
             Self::Refused => format!("the proxy {proxy} refused to connect"),
+            Self::Unconnected(detail) => format!("the proxy {proxy} made no connection: {detail}"),
         }
     }
 }
+
+/// Ways to speak to a proxy; `socks4a` and `socks5h` let it resolve names.
+const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
+/// What the client says of the answers of RFC 1928 section 6 that are about the way behind the proxy.
+const UNCONNECTED: [&str; 5] = [
+    "connection refused",
+    "general server failure",
+    "host unreachable",
+    "network unreachable",
+    "ttl expired",
+];
 
 #[cfg(test)]
 mod tests {
@@ -201,7 +253,7 @@ mod tests {
                 "::::nonsense",
                 "ftp://u:s3cret@127.0.0.1:21",
                 "http://",
-                "socks5://h:1",
+                "socks6://h:1",
                 "/x",
             ] {
                 let error = check(&[(variable, value)]).unwrap_err().to_string();
@@ -213,6 +265,8 @@ mod tests {
                 "http://127.0.0.1:3128",
                 "proxy:3128",
                 "https://u:p@proxy.test/",
+                "socks5h://u:p@proxy.test:1080",
+                "socks4://127.0.0.1:9050",
             ] {
                 assert_eq!(check(&[(variable, value)]), Ok(()), "{value}");
             }
@@ -220,12 +274,25 @@ mod tests {
     }
 
     #[test]
+    fn a_star_goes_around_every_proxy() {
+        for (list, wanted) in [
+            ("*", true),
+            ("a.test, * ,b.test", true),
+            ("*.a.test", false),
+        ] {
+            let around = around_all(|name| (name == "no_proxy").then(|| list.into()));
+            assert_eq!(around, wanted, "{list}");
+        }
+        assert!(!around_all(|_| None));
+    }
+
+    #[test]
     fn only_what_is_used_has_to_be_usable() {
         let both = [("HTTPS_PROXY", "http://a:1"), ("HTTP_PROXY", "http://a:1")];
-        let socks = ("ALL_PROXY", "socks5h://127.0.0.1:9050");
-        assert_eq!(check(&[both[0], both[1], socks]), Ok(()));
-        let error = check(&[both[0], socks]).unwrap_err();
-        assert!(error.to_string().contains("`socks5h`"), "{error}");
+        let ftp = ("ALL_PROXY", "ftp://127.0.0.1:9050");
+        assert_eq!(check(&[both[0], both[1], ftp]), Ok(()));
+        let error = check(&[both[0], ftp]).unwrap_err();
+        assert!(error.to_string().contains("`ftp`"), "{error}");
         assert_eq!(check(&[both[0], ("https_proxy", "::")]), Ok(()));
         assert_eq!(
             check(&[("REQUEST_METHOD", "GET"), ("HTTP_PROXY", "::")]),

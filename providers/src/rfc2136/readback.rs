@@ -157,7 +157,7 @@ async fn ask(
 fn misplaced(zone: &Zone, owner: &DomainName, answer: &Message) -> Option<Outcome> {
     let reason = if let Some(target) = alias(owner, answer) {
         format!(
-            "{owner} is a CNAME to {target}, and adding beside a CNAME is silently ignored (RFC 2136 section 3.4.2.2)"
+            "{owner} is a CNAME to {target}, and adding beside a CNAME is silently ignored (RFC 2136 section 3.4.2.2): remove it, or let the challenge live where it leads"
         )
     } else if let Some(cut) = delegated(owner, answer) {
         format!(

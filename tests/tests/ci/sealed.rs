@@ -30,6 +30,16 @@ fn failed(run: &Run, wanted: &[&str]) {
 #[test]
 fn keys_are_read_by_nobody_without_the_key_of_the_store() {
     let Some(shop) = Shop::open() else { return };
+    // A key alone encrypts nothing, and whoever gives one believes that it does.
+    failed(
+        &sealed(shop.issue(&["example.test"])).run(),
+        &[
+            "DNSEAL_STORE_KEY has a key",
+            "is not encrypted",
+            "store encrypt",
+        ],
+    );
+    assert!(!written(&shop.dir(), "PRIVATE KEY"));
     shop.issue(&["example.test"]).run().success();
     assert!(written(&shop.dir(), "PRIVATE KEY"));
     failed(
@@ -85,6 +95,9 @@ fn keys_are_read_by_nobody_without_the_key_of_the_store() {
     let wrong = force().env("DNSEAL_STORE_KEY", OTHER).run();
     failed(&wrong, &["the store is encrypted", "does not open it"]);
     failed(&shop.command("renew --force").run(), &["no key was given"]);
+    for doctor in ["doctor example.test", "doctor example.test --read-only"] {
+        failed(&shop.command(doctor).run(), &["no key was given"]);
+    }
     failed(&shop.command("account export").run(), &["no key was given"]);
     assert_eq!(orders(), before);
 

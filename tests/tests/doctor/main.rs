@@ -10,6 +10,7 @@ mod world;
 use std::fs;
 use std::process::Command;
 
+use dnseal_sandbox::ca::{self, Answer, ErrorKind, Resource};
 use dnseal_sandbox::dns::{self as sandbox, DnsServer, Fault};
 use dnseal_tests::{
     Bind, BindOptions, Knot, KnotOptions, NameServer, Peer, TsigKey, Unbound, UnboundOptions,
@@ -159,6 +160,27 @@ async fn caa_that_cannot_be_read_is_found() {
         caa.contains("cannot be read") && caa.contains("must refuse www.example.test"),
         "{caa}"
     );
+}
+
+/// Some CAs refuse to look an account up and take orders all the same; one that does not answer takes none.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_cannot_be_looked_up_is_found() {
+    let Some((_bind, world)) = world(&[]).await else {
+        return;
+    };
+    world.command("issue example.test").run().success();
+    let faults = world.ca.faults();
+    let refusal = Answer::problem(400, ErrorKind::Malformed, "no lookup here");
+    for (fault, severity, code) in [
+        (ca::Fault::from(refusal), "warning", 0),
+        (ca::Fault::DropBefore, "failure", 6),
+    ] {
+        faults.always(Resource::NewAccount, fault);
+        let found = world.doctor("example.test --read-only").ends(code);
+        let said = found.the("account", severity);
+        assert!(said.contains("newAccount"), "{said}");
+        faults.clear();
+    }
 }
 
 /// Nothing is ordered, and nothing is written.

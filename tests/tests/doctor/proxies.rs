@@ -1,6 +1,6 @@
 //! Proxies that let nobody through: whoever meets one names it and says how to go around it.
 
-use dnseal_tests::{Tinyproxy, TinyproxyOptions, free_addr};
+use dnseal_tests::{Socks, Tinyproxy, TinyproxyOptions, free_addr};
 
 use crate::world::{Examined, world};
 
@@ -80,4 +80,45 @@ async fn a_proxy_between_us_and_a_resolver_is_named() {
         let said = format!("the proxy {url} {said}");
         assert!(run.stdout.contains(&said), "{run:?}");
     }
+}
+
+/// The way out that `ssh -D` is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socks_proxy_is_gone_through_and_named() {
+    let Some((_bind, world)) = world(&[]).await else {
+        return;
+    };
+    let open = Socks::start(None).await;
+    let issue = world.command("issue example.test");
+    issue.env("HTTPS_PROXY", open.url()).run().success();
+    assert!(open.requests().contains(&world.ca.address().to_string()));
+
+    let doctor = || world.command("doctor example.test --read-only --output json");
+    let run = doctor().env("HTTPS_PROXY", open.url()).run();
+    let said = Examined::of(run).ends(0).the("ca", "ok");
+    assert!(
+        said.contains(&format!("the proxy {}", open.url())),
+        "{said}"
+    );
+    for (code, words, advice) in [
+        (2, "refused to connect", "let the proxy allow"),
+        (
+            4,
+            "made no connection: host unreachable",
+            "be reached from where",
+        ),
+    ] {
+        let proxy = Socks::start(Some(code)).await;
+        let run = doctor().env("HTTPS_PROXY", proxy.url()).run();
+        let said = Examined::of(run).ends(6).the("ca", "failure");
+        let words = format!("the proxy {} {words}", proxy.url());
+        assert!(said.contains(&words) && said.contains(advice), "{said}");
+    }
+    let down = format!("socks5://{}", free_addr());
+    let run = doctor().env("ALL_PROXY", &down).run();
+    let said = Examined::of(run).ends(6).the("ca", "failure");
+    assert!(
+        said.contains(&format!("the proxy {down} cannot be reached")),
+        "{said}"
+    );
 }

@@ -148,7 +148,8 @@ fn aliases_that_lead_astray() {
             "_acme-challenge.loop.example.test",
         )
         .cname("_acme-challenge.dangling.example.test", "x.gone.onion")
-        .cname("_acme-challenge.foreign.example.test", "there.other.test");
+        .cname("_acme-challenge.foreign.example.test", "there.other.test")
+        .cname("_acme-challenge.stays.example.test", "there.example.test");
     let Some(open) = Open::start(zone) else {
         return;
     };
@@ -161,12 +162,22 @@ fn aliases_that_lead_astray() {
             "ns1.example.test",
         ))
         .unwrap();
-    for (name, message) in [
-        ("loop", "aliases lead in a circle"),
-        ("dangling", "x.gone.onion"),
-        ("foreign", "no provider is configured for there.other.test"),
+    for (name, delegation, message) in [
+        ("loop", "follow", "aliases lead in a circle"),
+        ("dangling", "follow", "x.gone.onion"),
+        (
+            "foreign",
+            "follow",
+            "no provider is configured for there.other.test",
+        ),
+        (
+            "stays",
+            "none",
+            "an alias leads from there to there.example.test",
+        ),
     ] {
-        let run = open.issue(&[&format!("{name}.example.test")], &["--doh", "none"]);
+        let more = ["--doh", "none", "--delegation", delegation];
+        let run = open.issue(&[&format!("{name}.example.test")], &more);
         assert_ne!(run.code(), 0);
         assert!(run.stdout.contains(message), "{name}: {}", run.stdout);
         let orders = open.ca.count("POST", "/order-plz");
@@ -177,4 +188,7 @@ fn aliases_that_lead_astray() {
     let said = run.json()["warnings"].to_string();
     assert!(said.contains("is no delegation"), "{said}");
     assert_eq!(open.ca.count("POST", "/order-plz"), 1);
+    // Where none is to be followed, one of a wildcard's stands in nobody's way.
+    open.issue(&["b.wild.example.test"], &["--delegation", "none"])
+        .success();
 }

@@ -56,8 +56,12 @@ pub(super) async fn run(app: &App, args: &CheckArgs) -> Result<Report, CliError>
                 .map_err(CliError::Watched)?,
             false => propagation.look(&wanted).await,
         };
+        let verdict = match report.is_proven() {
+            true => "an order would go on now",
+            false => "an order would still wait",
+        };
         Ok(Report {
-            text: format!("{}\n\n{report}\n", heading(&location)),
+            text: format!("{}\n\n{report}\n\n{verdict}\n", heading(&location)),
             json: json!({ "location": location, "report": report, "visible": report.is_proven() }),
             exit: match report.is_proven() {
                 true => ExitCode::DONE,
@@ -99,7 +103,7 @@ struct Row {
     address: Option<String>,
     transport: Option<Transport>,
     serial: Option<u32>,
-    values: Result<Vec<String>, String>,
+    values: Result<Vec<TxtValue>, String>,
 }
 
 /// Every TXT value at every address, or at every resolver that is asked instead, with the serial of the zone there.
@@ -147,7 +151,7 @@ async fn all_values(asker: &Asker, location: &Location, witnesses: Vec<Witness>)
         let said = match &row.values {
             Ok(values) if values.is_empty() => "no TXT record".to_owned(),
             Ok(values) => {
-                let quoted: Vec<String> = values.iter().map(|v| in_quotes(v)).collect();
+                let quoted: Vec<String> = values.iter().map(in_quotes).collect();
                 quoted.join(" ")
             }
             Err(problem) => problem.clone(),
@@ -190,31 +194,38 @@ async fn row(asker: Asker, location: Location, server: String, upstream: Upstrea
         address: upstream.address().map(|address| address.to_string()),
         transport: answer.as_ref().ok().map(|reply| reply.transport),
         serial: serial.and_then(|reply| reply.soa()).map(|soa| soa.serial),
-        values: values(&upstream, answer),
+        values: values(&upstream, &location.owner, answer),
     }
 }
 
 /// The TXT values of an answer that counts, or what came instead.
-fn values(upstream: &Upstream, answer: Result<Reply, AskError>) -> Result<Vec<String>, String> {
+fn values(
+    upstream: &Upstream,
+    owner: &DomainName,
+    answer: Result<Reply, AskError>,
+) -> Result<Vec<TxtValue>, String> {
     match answer {
         Err(error) => Err(error.to_string()),
         Ok(reply) if !reply.is_conclusive() => Err(reply.rcode_name()),
         Ok(reply) if !reply.authoritative && !upstream.is_recursive() => {
             Err("not authoritative".to_owned())
         }
-        Ok(reply) => Ok(reply
-            .answers
-            .iter()
-            .filter(|record| record.record_type() == RecordType::TXT)
-            .map(|record| record.data.to_string())
-            .collect()),
+        Ok(reply) => Ok(reply.txt_values(owner)),
     }
 }
 
 /// A value as zone files have it, so that one with spaces is not taken for several.
-fn in_quotes(value: &str) -> String {
-    match value.starts_with('"') {
-        true => value.to_owned(),
-        false => format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")),
+fn in_quotes(value: &TxtValue) -> String {
+    format!("\"{}\"", value.to_string().replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_obeys_no_value() {
+        let value = TxtValue::from_bytes(*b"a\x1b[31m\"\\;x").unwrap();
+        assert_eq!(in_quotes(&value), r#""a\027[31m\"\092;x""#);
     }
 }

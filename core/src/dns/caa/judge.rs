@@ -203,12 +203,25 @@ impl fmt::Display for CaaProblem {
             ),
             Self::Unreadable { value } => write!(
                 f,
-                "the value `{value}` cannot be read, which permits nobody"
+                "the value `{}` cannot be read, which permits nobody",
+                shown(value)
             ),
         }
     }
 }
 
+/// A value of a stranger's zone, as a terminal may have it.
+fn shown(value: &str) -> String {
+    let mut shown: String = value.chars().take(MOST_SHOWN).collect();
+    shown = shown.escape_debug().to_string();
+    if value.chars().nth(MOST_SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Nobody's CA has a longer name.
+const MOST_SHOWN: usize = 100;
 /// RFC 8659 section 4, RFC 9495 (`issuemail`), and those of the CA/Browser Forum; CAs know them, so their critical flag stops nobody.
 const KNOWN_TAGS: [&str; 7] = [
     "contactemail",
@@ -387,6 +400,17 @@ mod tests {
         assert!(with("ca.example.net; validationmethods=").is_err());
         // A parameter of the CA's own restricts nobody here.
         assert!(with("ca.example.net; policy=ev").is_ok());
+    }
+
+    #[test]
+    fn a_terminal_obeys_no_value() {
+        let value = format!("%\u{1b}[31m{}", "x".repeat(60_000));
+        let said = CaaProblem::Unreadable { value }.to_string();
+        assert!(
+            said.contains(r"%\u{1b}[31mxxx") && said.contains("x…`"),
+            "{said}"
+        );
+        assert!(said.len() < 300, "{said}");
     }
 
     #[test]

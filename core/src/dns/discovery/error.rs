@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::dns::DomainName;
 use crate::dns::query::Upstream;
+use crate::web::NoAnswer;
 
 /// Why the place or the servers of a name are not known.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -43,7 +44,7 @@ pub enum DiscoveryError {
     },
     /// No recursive resolver answered.
     #[error(
-        "no recursive resolver answered when asked for the name servers of {name}: {}",
+        "no recursive resolver answered when asked about {name}: {}",
         list(tried)
     )]
     ResolverSilent {
@@ -96,7 +97,7 @@ pub enum DiscoveryError {
         given: bool,
     },
     /// Nobody knows a zone that the name could be in.
-    #[error("no zone that contains {name} is known to {}", list(tried))]
+    #[error("no zone that contains {name} is {}", known_to(tried))]
     UnknownZone {
         /// The name.
         name: DomainName,
@@ -109,13 +110,21 @@ impl DiscoveryError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Dangling { target, .. } => Some(format!(
+                "point the alias to a zone that exists, or remove it; {target} has to be in a zone that a configured provider serves"
+            )),
+            Self::Blind { tried, .. } | Self::ResolverSilent { tried, .. }
+                if tried.iter().any(Tried::is_distrusted) =>
+            {
+                Some(
+                    "`--ca-root FILE` trusts the CA that has signed the resolver's certificate"
+                        .to_owned(),
+                )
+            }
             Self::Blind { .. } => Some(
                 "open port 53 or HTTPS to a resolver (`--doh URL`, `HTTPS_PROXY`), or name servers that can be reached with `--nameserver`"
                     .to_owned(),
             ),
-            Self::Dangling { target, .. } => Some(format!(
-                "point the alias to a zone that exists, or remove it; {target} has to be in a zone that a configured provider serves"
-            )),
             Self::NoResolver { .. } | Self::ResolverSilent { .. } => Some(
                 "name a resolver with `--resolver`, or the zone's own name servers with `--nameserver`"
                     .to_owned(),
@@ -183,6 +192,10 @@ pub struct Tried {
 }
 
 impl Tried {
+    fn is_distrusted(&self) -> bool {
+        self.problem.contains(NoAnswer::DISTRUSTED)
+    }
+
     pub(super) fn is_nxdomain(&self) -> bool {
         self.problem == "NXDOMAIN"
     }
@@ -196,6 +209,13 @@ impl fmt::Display for Tried {
             }
             _ => write!(f, "{} ({})", self.address, self.problem),
         }
+    }
+}
+
+fn known_to(tried: &[Tried]) -> String {
+    match tried {
+        [] => "found: the servers that were asked show no SOA record of one".to_owned(),
+        _ => format!("known to {}", list(tried)),
     }
 }
 

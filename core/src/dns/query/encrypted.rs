@@ -346,7 +346,7 @@ fn http_problem(error: &reqwest::Error) -> Problem {
 
 fn tls_problem(error: std::io::Error) -> Problem {
     match error.get_ref() {
-        Some(inner) => Problem::Io(inner.to_string()),
+        Some(_) => Problem::Io(NoAnswer::of_tls(&error).to_string()),
         None => error.into(),
     }
 }

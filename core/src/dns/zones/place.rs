@@ -19,6 +19,15 @@ pub struct Doubt {
     pub hint: Option<String>,
 }
 
+impl Doubt {
+    pub(super) fn of(error: &PlaceError) -> Self {
+        Self {
+            message: error.to_string(),
+            hint: error.hint(),
+        }
+    }
+}
+
 /// Where values go.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -48,6 +57,16 @@ impl Place {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlaceError {
+    /// The value is to stay at the challenge name, where an alias stands.
+    #[error(
+        "the value for {owner} is to go to that very name, and an alias leads from there to {target}: no value can stand beside it"
+    )]
+    AliasThere {
+        /// The challenge name.
+        owner: DomainName,
+        /// Where it leads.
+        target: DomainName,
+    },
     /// The provider answers for the name where an alias leads to it, and none does.
     #[error(
         "{endpoint} answers for {owner} at {target}, {}",
@@ -69,6 +88,18 @@ pub enum PlaceError {
     /// DNS did not say where the name lives.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
+    /// The provider makes the name from that of the certificate, and the value belongs elsewhere.
+    #[error(
+        "{endpoint} writes at the challenge name itself and nowhere else, and {asked} leads to {owner}"
+    )]
+    NoAlias {
+        /// The challenge name.
+        asked: DomainName,
+        /// The provider.
+        endpoint: String,
+        /// The final owner name.
+        owner: DomainName,
+    },
     /// No alias leads to where the user says that the challenge lives.
     #[error(
         "the value for {owner} is to go to {target}, but {}",
@@ -121,7 +152,9 @@ impl PlaceError {
         match self {
             Self::Discovery(error) => error.is_retryable(),
             Self::Provider(error) => error.is_retryable(),
-            Self::AliasWanted { .. }
+            Self::AliasThere { .. }
+            | Self::AliasWanted { .. }
+            | Self::NoAlias { .. }
             | Self::NotDelegated { .. }
             | Self::Route(_)
             | Self::Wordless { .. }
@@ -150,6 +183,13 @@ impl PlaceError {
         match self {
             Self::Discovery(error) => error.hint(),
             Self::Provider(error) => error.hint(),
+            Self::AliasThere { .. } => Some(
+                "remove that CNAME, or let the challenge live where it leads: leave `--delegation none` out"
+                    .to_owned(),
+            ),
+            Self::NoAlias { owner, .. } => Some(format!(
+                "this kind is told the domain and not the name to write: let a provider of another kind write {owner}, or remove the alias"
+            )),
             Self::AliasWanted { owner, target, .. } | Self::NotDelegated { owner, target, .. } => {
                 Some(format!("set `{} CNAME {}`", owner.fqdn(), target.fqdn()))
             }

@@ -199,6 +199,11 @@ impl SealedStore {
         }
     }
 
+    /// Whether it is encrypted, or is being made so or otherwise.
+    pub fn has_seal_now(&self) -> Result<bool, StoreError> {
+        Ok(self.seal_now()?.is_some())
+    }
+
     /// Whether what is written is encrypted.
     pub fn is_sealed_now(&self) -> Result<bool, StoreError> {
         let seal = self.seal_now()?;
