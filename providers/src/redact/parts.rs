@@ -72,6 +72,7 @@ fn one_line(line: &str, parts: &mut BTreeSet<String>) {
     if is_section || url(line, parts) {
         return;
     }
+    in_pairs(line, parts);
     if let Some((key, value)) = line.split_once(['=', ':']) {
         // What stands after a value for people.
         let bare = [" #", " ;"]
@@ -86,24 +87,33 @@ fn one_line(line: &str, parts: &mut BTreeSet<String>) {
         }
         let long = secret.iter().filter(|value| value.len() >= VALUE);
         parts.extend(long.map(|value| (*value).to_owned()));
-    } else {
-        // netrc, and what else has no sign between key and value.
-        let words: Vec<&str> = line.split_whitespace().collect();
-        if matches!(words[..], [key, _] if names_no_secret(key)) {
-            return;
-        }
-        for pair in words.windows(2) {
-            if let [key, value] = pair
-                && names_secret(key)
-                && value.len() >= VALUE
-            {
-                parts.insert((*value).to_owned());
-            }
-        }
+    } else if let Some((key, value)) = line.split_once(char::is_whitespace)
+        && names_no_secret(key)
+        && !value.trim().contains(char::is_whitespace)
+    {
+        return;
     }
     let is_one_word = !line.contains(char::is_whitespace);
     if line.len() >= LINE || (is_one_word && line.len() >= VALUE) {
         parts.insert(line.to_owned());
+    }
+}
+
+/// netrc, key files of name servers, and what else has no sign between a word for secrets and one.
+fn in_pairs(line: &str, parts: &mut BTreeSet<String>) {
+    // There people write what they like.
+    if line.starts_with(['#', ';']) || line.starts_with("//") {
+        return;
+    }
+    let words: Vec<&str> = line.split_whitespace().collect();
+    for pair in words.windows(2) {
+        if let [key, value] = pair {
+            let key = key.to_ascii_lowercase();
+            let value = unquoted(value);
+            if PAIRED.iter().any(|word| key.contains(word)) && value.len() >= VALUE {
+                parts.insert(value.to_owned());
+            }
+        }
     }
 }
 
@@ -196,6 +206,8 @@ const WORD: usize = 10;
 const SECRET: [&str; 10] = [
     "auth", "cred", "hmac", "key", "pass", "private", "pwd", "salt", "secret", "token",
 ];
+/// Before a blank; `key` is followed by the name of one.
+const PAIRED: [&str; 6] = ["basic", "bearer", "pass", "pwd", "secret", "token"];
 const OPEN: [&str; 28] = [
     "account",
     "address",
@@ -265,6 +277,16 @@ mod tests {
             ["hunter2-secret"]
         );
         assert_eq!(parts("me\nhunter2-secret\n"), ["hunter2-secret"]);
+        assert_eq!(
+            parts("key \"acme\" {\n  secret \"QUJDREVGRw==\";\n};\n# token belongs to them\n"),
+            [
+                "# token belongs to them",
+                "QUJDREVGRw==",
+                "key \"acme\" {",
+                "secret \"QUJDREVGRw==\";",
+            ]
+        );
+        assert!(parts("Authorization: Bearer abc.def\n\n").contains(&"abc.def".to_owned()));
         assert_eq!(parts("abc:hunter2-secret"), ["hunter2-secret"]);
         assert_eq!(parts("QUJDREVGRw=="), [""; 0]);
     }
