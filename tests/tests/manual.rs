@@ -171,7 +171,7 @@ fn an_order_that_waits_is_left_alone() {
         .arg(world.pebble.directory_url())
         .arg("--ca-root")
         .arg(world.pebble.ca_pem_path())
-        .args(&NAMES)
+        .args(NAMES)
         .run();
     let said = told.stdout;
     assert!(said.contains("an order waits for 3 values"), "{said}");
