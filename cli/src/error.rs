@@ -296,9 +296,9 @@ impl CliError {
             },
             Self::Store(error) => of_store(error),
             Self::Unexpected { .. } => ExitCode::UNEXPECTED,
-            Self::Write(error) => match error.retry_after() {
-                Some(_) => ExitCode::LATER,
-                None => ExitCode::PROVIDER,
+            Self::Write(error) => match error.is_rate_limited() {
+                true => ExitCode::LATER,
+                false => ExitCode::PROVIDER,
             },
         }
     }

@@ -13,7 +13,7 @@ use super::error::AcmeError;
 use super::error::Refusal;
 use super::links::Links;
 use super::problem::Problem;
-use super::retry_after;
+use crate::web;
 use crate::web::printable;
 
 /// One answer of the CA.
@@ -76,8 +76,7 @@ impl Answer {
 
     /// How long from now the CA wants to be left alone.
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        let value = self.header(header::RETRY_AFTER.as_str())?;
-        retry_after::parse(value, Timestamp::now())
+        web::retry_after(&self.headers)
     }
 
     pub(super) fn content_type(&self) -> Option<&str> {
@@ -108,8 +107,8 @@ impl Answer {
     fn refusal(&self) -> Refusal {
         let problem = Problem::from_body(&self.body);
         let in_detail = || {
-            let detail = problem.as_ref()?.detail.as_deref()?;
-            retry_after::from_detail(detail, Timestamp::now())
+            let now = web::date(&self.headers).unwrap_or_else(Timestamp::now);
+            problem.as_ref()?.retry_after(now)
         };
         Refusal {
             resource: self.resource,

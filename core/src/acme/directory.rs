@@ -15,9 +15,9 @@ use super::answer::Answer;
 use super::answer::start_of;
 use super::error::AcmeError;
 use super::retry::Retries;
-use super::retry_after;
 use super::transport::Ask;
 use super::transport::Transport;
+use crate::web;
 use crate::web::host;
 use crate::web::printable;
 
@@ -110,8 +110,7 @@ impl Directory {
         let raw: RawDirectory = serde_json::from_slice(&answer.body)
             .map_err(|e| DirectoryError::not_acme(directory_url, answer, Some(&e)))?;
         let meta = raw.meta;
-        let date = answer.headers.get(header::DATE);
-        let date = date.and_then(|date| retry_after::http_date(date.to_str().ok()?));
+        let date = web::date(&answer.headers);
         Ok(Self {
             ahead: date.map(|date| date.duration_since(Timestamp::now())),
             elapsed: answer.elapsed,

@@ -34,7 +34,6 @@ mod problem;
 mod reason;
 mod register;
 mod retry;
-mod retry_after;
 mod revoke;
 mod signing_key;
 mod transport;

@@ -4,7 +4,11 @@
 //! out instead of hiding the rest, and control characters never reach a terminal.
 
 use std::fmt;
+use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
@@ -54,6 +58,15 @@ impl Problem {
     /// The type without `urn:ietf:params:acme:error:` where it has that prefix.
     pub fn short_kind(&self) -> &str {
         self.kind.strip_prefix(ACME_ERROR).unwrap_or(&self.kind)
+    }
+
+    /// How long from `now` the text asks to stay away: `retry after 2006-01-02 15:04:05 UTC`, as Let's Encrypt writes it.
+    pub(super) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
+        let (_, rest) = self.detail.as_deref()?.split_once("retry after ")?;
+        let date = rest.get(..DETAIL_DATE_LEN)?;
+        let until = DateTime::strptime(DETAIL_DATE, date).ok()?;
+        let until = until.to_zoned(TimeZone::UTC).ok()?.timestamp();
+        Some(Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO))
     }
 
     /// The name it is about, where it is one that a certificate of ours can hold.
@@ -141,6 +154,8 @@ fn list(value: Option<&Value>) -> impl Iterator<Item = &Value> {
 }
 
 const ACME_ERROR: &str = "urn:ietf:params:acme:error:";
+const DETAIL_DATE: &str = "%Y-%m-%d %H:%M:%S UTC";
+const DETAIL_DATE_LEN: usize = "2006-01-02 15:04:05 UTC".len();
 const NO_TYPE: &str = "about:blank";
 /// Subproblems have no subproblems (RFC 8555 section 6.7.1); a server that nests them anyway is not followed far.
 const MAX_DEPTH: usize = 4;
@@ -209,5 +224,23 @@ mod tests {
         .unwrap();
         let json = serde_json::to_string(&problem).unwrap();
         assert_eq!(serde_json::from_str::<Problem>(&json).unwrap(), problem);
+    }
+
+    #[test]
+    fn the_detail_of_a_rate_limit_says_when_to_come_back() {
+        let now: Timestamp = "2026-01-02T15:04:00Z".parse().unwrap();
+        let of = |detail: &str| {
+            let detail = Some(detail.to_owned());
+            let problem = Problem {
+                detail,
+                ..Problem::default()
+            };
+            problem.retry_after(now)
+        };
+        let detail = "too many certificates (5) already issued for this exact set of identifiers in the last \
+                      168h0m0s, retry after 2026-01-02 15:04:05 UTC: see https://letsencrypt.org/docs/rate-limits/";
+        assert_eq!(of(detail), Some(Duration::from_secs(5)));
+        assert_eq!(of("retry after a while"), None);
+        assert_eq!(of("retry after 2026-01-02 15:04:0\u{e9}"), None);
     }
 }

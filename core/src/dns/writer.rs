@@ -182,6 +182,14 @@ impl WriteError {
         }
     }
 
+    /// Whether the provider has had too much asked of it, also where it does not say until when.
+    pub fn is_rate_limited(&self) -> bool {
+        matches!(
+            &self.reason,
+            WriteProblem::Provider(ProviderError::RateLimited { .. })
+        )
+    }
+
     /// How long the provider asked to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.reason {

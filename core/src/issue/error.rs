@@ -365,8 +365,7 @@ impl IssueError {
             },
             Self::LeftInDns { .. } => ErrorKind::Provider,
             Self::Write { errors } => {
-                let all_later = errors.iter().all(|(_, e)| e.retry_after().is_some());
-                match all_later {
+                match errors.iter().all(|(_, error)| error.is_rate_limited()) {
                     true => ErrorKind::RateLimited,
                     false => ErrorKind::Provider,
                 }

@@ -19,6 +19,7 @@ use url::Url;
 
 use super::Notice;
 use crate::web::NoAnswer;
+use crate::web::retry_after;
 
 /// Why a URL did not take a notice. None of these repeats more of the URL than its host.
 #[derive(Debug, thiserror::Error)]
@@ -224,12 +225,6 @@ fn parse(url: &SecretString) -> Result<Url, WebhookError> {
         "http" => Err(WebhookError::BadUrl("is plain HTTP to another machine")),
         _ => Err(WebhookError::BadUrl("is neither https nor http")),
     }
-}
-
-/// Seconds only: a date would have to be compared with a clock that may be wrong.
-fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
 fn is_temporary(status: StatusCode) -> bool {

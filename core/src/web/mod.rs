@@ -1,7 +1,9 @@
-//! Requests over HTTP, whoever makes them: which proxy they take, and why one got no answer.
+//! Requests over HTTP, whoever makes them: which proxy they take, why one got no answer, and when a server wants to be asked
+//! again.
 
 mod no_answer;
 mod proxy;
+mod retry_after;
 
 pub use no_answer::Distrust;
 pub use no_answer::NoAnswer;
@@ -11,6 +13,8 @@ pub use proxy::ProxyFault;
 pub use proxy::check_proxies;
 pub use proxy::client;
 pub use proxy::proxy_for;
+pub(crate) use retry_after::date;
+pub use retry_after::retry_after;
 
 /// Host and port of a URL, as a person would name the server.
 pub(crate) fn host(url: &str) -> String {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use dnseal_core::event::Events;
 use dnseal_core::event::What;
+use dnseal_core::web::retry_after;
 use reqwest::header::HeaderMap;
 use tokio::time::Instant;
 
@@ -78,11 +79,8 @@ impl Limiter {
     pub(super) fn refused(&self, headers: &HeaderMap) -> Duration {
         let mut state = self.state();
         state.learn(headers);
-        let asked = headers
-            .get(reqwest::header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.trim().parse::<u64>().ok())
-            .map(seconds)
+        let asked = retry_after(headers)
+            .map(|pause| pause.min(LONGEST))
             .or_else(|| state.closed_until.map(|until| until - Instant::now()));
         // Others use the token too, and are refused at the same time: each goes slower for long, and comes back at
         // another moment. Requests that were on their way together are refused together, which is one refusal.
@@ -267,9 +265,8 @@ fn items<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = Item<'a
         .map(Item)
 }
 
-/// No server means more than a day.
 fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds.min(86_400))
+    Duration::from_secs(seconds).min(LONGEST)
 }
 
 /// What is documented for a user or an account token.
@@ -277,6 +274,8 @@ const DOCUMENTED: Policy = Policy {
     quota: 1200,
     window: Duration::from_secs(300),
 };
+/// No server means more than a day.
+const LONGEST: Duration = Duration::from_hours(24);
 /// Longer than this nobody waits without the caller knowing why.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// How long to stay away where a refusal does not say.

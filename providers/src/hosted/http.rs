@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use dnseal_core::dns::ProviderError;
 use dnseal_core::web::NoAnswer;
+use dnseal_core::web::retry_after;
 use reqwest::StatusCode;
-use reqwest::header::RETRY_AFTER;
 use url::Url;
 
 use crate::redact::Secrets;
@@ -66,11 +66,7 @@ async fn refusal(
     secrets: &Secrets,
 ) -> ProviderError {
     let status = answer.status();
-    let retry_after = answer
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(|seconds| Duration::from_secs(seconds).min(LONGEST_PAUSE));
+    let retry_after = retry_after(answer.headers()).map(|pause| pause.min(LONGEST_PAUSE));
     // A server may send back what it was sent; that goes before the text is cut, so that no half of it stays.
     let mut words = secrets.scrub(&one_line(&body(answer, MAX_REFUSAL).await));
     if let Some((at, _)) = words.char_indices().nth(MAX_WORDS) {
