@@ -283,7 +283,9 @@ impl CliError {
             },
             Self::Place { source, .. } => match source {
                 PlaceError::AliasWanted { .. } => ExitCode::PERSON,
-                PlaceError::Route(_) => ExitCode::USAGE,
+                PlaceError::NoAlias { .. } | PlaceError::Route(_) | PlaceError::Wordless { .. } => {
+                    ExitCode::USAGE
+                }
                 PlaceError::Provider(ProviderError::RateLimited { .. }) => ExitCode::LATER,
                 _ => ExitCode::PROVIDER,
             },

@@ -291,10 +291,9 @@ async fn values_that_cannot_be_withdrawn_stay_in_the_head_until_they_can() {
             match by_sweeping {
                 true => {
                     let engine = sandbox.workbench.engine();
-                    let swept = engine
-                        .sweep(&[id()], false, &CancellationToken::new())
-                        .await;
-                    assert_eq!(swept.unwrap()[0].withdrawn, 2);
+                    let never = CancellationToken::new();
+                    let swept = engine.sweep(&id(), false, Duration::ZERO, &never).await;
+                    assert_eq!(swept.unwrap().unwrap().withdrawn, 2);
                 }
                 false => {
                     let kept = sandbox.issue(&NAMES).await.unwrap();

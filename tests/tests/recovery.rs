@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::time::Duration;
+
 use dnseal_core::acme::KeyType;
 use dnseal_core::event::What;
 use dnseal_core::issue::Checkpoint;
@@ -176,10 +178,9 @@ async fn sweeping_alone_cleans_the_zone() {
         let sandbox = Sandbox::start().await;
         kill_at(&sandbox.workbench, &sandbox.request(&NAMES), point);
         let engine = sandbox.workbench.engine();
-        let swept = engine
-            .sweep(&[id()], false, &CancellationToken::new())
-            .await;
-        let [swept] = swept.unwrap().try_into().unwrap();
+        let never = CancellationToken::new();
+        let swept = engine.sweep(&id(), false, Duration::ZERO, &never).await;
+        let swept = swept.unwrap().unwrap();
         assert_eq!((swept.withdrawn, swept.left, swept.busy), (2, 0, false));
         assert_eq!(sandbox.ours_in_dns(), [""; 0]);
         // The order is not the sweeper's: the next run needs no second one, unless its values were gone too early.
@@ -200,10 +201,9 @@ async fn a_second_run_waits_for_a_living_one_and_keeps_its_certificate() {
             tokio::join!(issue(&first, &request), async {
                 hold.held().await;
                 let values = sandbox.ours_in_dns();
-                let swept = second
-                    .sweep(&[id()], false, &CancellationToken::new())
-                    .await;
-                assert!(swept.unwrap()[0].busy);
+                let never = CancellationToken::new();
+                let swept = second.sweep(&id(), false, Duration::ZERO, &never).await;
+                assert!(swept.unwrap().unwrap().busy);
                 let meddling = async {
                     waiting(&sandbox).await;
                     assert_eq!(sandbox.ours_in_dns(), values, "at {}", point.name());
@@ -247,12 +247,13 @@ async fn a_killed_run_and_its_twin_do_not_take_values_from_each_other() {
     let (issued, swept) = tokio::join!(issue(&living, &twin), async {
         hold.held().await;
         let values = sandbox.ours_in_dns();
-        let swept = other.sweep(&[id()], false, &CancellationToken::new()).await;
+        let never = CancellationToken::new();
+        let swept = other.sweep(&id(), false, Duration::ZERO, &never).await;
         assert_eq!(sandbox.ours_in_dns(), values);
         hold.let_go();
         swept
     });
-    assert!(swept.unwrap()[0].busy);
+    assert!(swept.unwrap().unwrap().busy);
     issued.unwrap();
 
     let mut different = sandbox.request(&["www.example.test"]);

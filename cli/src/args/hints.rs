@@ -39,8 +39,21 @@ pub(crate) fn with_usage(
         let mut root = Cli::command();
         root.build();
         let mut command = &root;
+        let mut is_value = false;
         for word in words {
             let word = word.to_str().unwrap_or_default();
+            if is_value {
+                is_value = false;
+                continue;
+            }
+            is_value = command.get_arguments().any(|argument| {
+                argument.get_action().takes_values()
+                    && argument
+                        .get_long()
+                        .map(|long| format!("--{long}"))
+                        .as_deref()
+                        == Some(word)
+            });
             command = command.find_subcommand(word).unwrap_or(command);
         }
         let usage = command.clone().render_usage();

@@ -64,6 +64,7 @@ async fn register(app: &App, args: &CaArgs) -> Result<Report, CliError> {
         Some(id) => id,
         None => AccountId::for_directory(&chosen.ca.url),
     };
+    app.places.check_keys()?;
     let store = WithLentAccounts::new(Arc::new(app.places.open()?));
     let is_lent = chosen.account_key.is_some();
     if let Some(key) = &chosen.account_key {

@@ -38,9 +38,7 @@ pub(super) async fn run(app: &App, args: &DoctorArgs) -> Result<Report, CliError
     };
     let orders = settings::orders(&issue, &app.config, &terms)?;
     // What ends an order before it begins ends a doctor, too.
-    if let Some(store) = app.places.open_existing()? {
-        store.check_key_now()?;
-    }
+    app.places.check_keys()?;
     let probing = settings::probing(&args.probe, &app.config)?;
     let roots: BTreeSet<&PathBuf> = orders.iter().flat_map(|order| &order.roots).collect();
     let roots: Vec<PathBuf> = roots.into_iter().cloned().collect();

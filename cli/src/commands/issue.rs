@@ -43,6 +43,7 @@ use crate::settings;
 use crate::settings::Order;
 
 pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError> {
+    app.places.check_keys()?;
     let work = Work::begin(app)?;
     let terms = terms(&args.ca, app, &work.progress);
     let orders = settings::orders(args, &app.config, &terms)?;

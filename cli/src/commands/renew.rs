@@ -55,6 +55,7 @@ pub(super) async fn run(app: &App, args: &RenewArgs) -> Result<Report, CliError>
         .iter()
         .map(|name| name.parse())
         .collect::<Result<_, _>>()?;
+    app.places.check_keys()?;
     let work = Work::begin(app)?;
     jitter(args, &work).await?;
 

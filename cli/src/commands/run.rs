@@ -49,6 +49,7 @@ pub(super) async fn run(
     };
     let app = App::new(global.clone(), printer)?;
     // A store that cannot be used is found out now, and not in the middle of the night.
+    app.places.check_keys()?;
     app.places.open()?;
     let signals = ServiceSignals::listen().map_err(|error| CliError::Unexpected {
         message: format!("cannot listen for signals: {error}"),

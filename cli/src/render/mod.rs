@@ -12,11 +12,11 @@ mod table;
 mod watcher;
 mod words;
 
+use std::fmt::Display;
 use std::io;
 use std::io::IsTerminal;
 use std::io::Write;
 
-use dnseal_core::store::CertId;
 use serde_json::Value;
 
 use crate::args::OutputFormat;
@@ -129,9 +129,9 @@ impl Printer {
         }
     }
 
-    /// Writes that one certificate of several failed.
-    pub(crate) fn failed(&self, id: &CertId, error: &CliError) {
-        complain(&format!("{id}: {}", error::text(error, self.colour)));
+    /// Writes that one of several failed, such as a certificate.
+    pub(crate) fn failed(&self, one: &dyn Display, error: &CliError) {
+        complain(&format!("{one}: {}", error::text(error, self.colour)));
     }
 
     /// An error as it is printed, for a log.

@@ -111,7 +111,10 @@ fn chosen<'a>(args: &IssueArgs, config: &'a Config) -> Result<Chosen<'a>, CliErr
         }
     }
 
-    if let Some(error) = misspelt(&args.names, config) {
+    if args.domains.is_empty()
+        && args.name.is_none()
+        && let Some(error) = misspelt(&args.names, config)
+    {
         return Err(error);
     }
     let mut names: Vec<Identifier> = Vec::new();
@@ -149,7 +152,7 @@ fn misspelt(words: &[String], config: &Config) -> Option<CliError> {
             let meant = nearest(word, known.iter().copied())?;
             Some(CliError::usage(
                 format!("the configuration has no certificate {word}"),
-                format!("did you mean `{meant}`?"),
+                format!("did you mean `{meant}`? `-d {word}` orders it as a name"),
             ))
         })
 }

@@ -73,19 +73,28 @@ impl Places {
     pub(crate) fn open(&self) -> Result<SealedStore, CliError> {
         let store = self.make()?;
         store.check_key_now()?;
-        // Whoever gives a key believes that nobody can read the store without it.
-        if let Some(name) = &self.key_given_by
-            && !store.has_seal_now()?
-        {
-            return Err(CliError::usage(
+        Ok(store)
+    }
+
+    /// Whether private keys may be written into the store: whoever gives a key for it believes that nobody can read it without.
+    pub(crate) fn check_keys(&self) -> Result<(), CliError> {
+        let is_sealed = match self.open_existing()? {
+            Some(store) => {
+                store.check_key_now()?;
+                store.has_seal_now()?
+            }
+            None => false,
+        };
+        match &self.key_given_by {
+            Some(name) if !is_sealed => Err(CliError::usage(
                 format!(
                     "{name} has a key for the store, and {} is not encrypted: private keys would stand there as they are",
                     self.store.display()
                 ),
                 "`dnseal store encrypt` encrypts it, also while it is empty; without a key it is used as it is",
-            ));
+            )),
+            _ => Ok(()),
         }
-        Ok(store)
     }
 
     /// The store, made where it is missing. Its private parts may be out of reach.

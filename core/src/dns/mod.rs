@@ -53,6 +53,7 @@ pub use name::TxtValueError;
 pub use onlooker::Onlooker;
 pub use onlooker::Seen;
 pub(crate) use propagation::Hurry;
+pub use propagation::LONGEST_SETTLE;
 pub use propagation::Mode;
 pub use propagation::NameReport;
 pub use propagation::Propagation;

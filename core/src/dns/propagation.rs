@@ -445,8 +445,8 @@ fn why_behind(row: &Row, newest: Option<u32>) -> String {
     }
 }
 
-/// Longer than any service says it needs.
-const LONGEST_SETTLE: Duration = Duration::from_secs(10 * 60);
+/// Longer than any service needs, and every order waits for it; no delay of a provider or a user may be longer.
+pub const LONGEST_SETTLE: Duration = Duration::from_secs(60 * 60);
 
 #[cfg(test)]
 mod tests;

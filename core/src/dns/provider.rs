@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::dns::DomainName;
 use crate::dns::Identifier;
 use crate::dns::TxtValue;
+use crate::web::NoAnswer;
 use crate::words::rounded;
 
 /// Something that can write TXT values into zones: a vendor's API, a name server, a plugin.
@@ -400,14 +401,14 @@ fn when(retry_after: Option<Duration>) -> String {
 
 /// By what the ways to a server have to say (`web::NoAnswer` among them).
 fn unreachable_hint(detail: &str) -> &'static str {
+    if let Some(hint) = NoAnswer::hint_of_distrust(detail) {
+        return hint;
+    }
     let detail = detail.to_ascii_lowercase();
     let says = |words: &str| detail.contains(words);
     match () {
         () if says("the proxy http") || says("the proxy socks") => {
             "look at HTTPS_PROXY, and at what the proxy allows; NO_PROXY=HOST goes around it"
-        }
-        () if says("certificate is not trusted") => {
-            "`--ca-root FILE` trusts one more root, such as that of a firewall that reads HTTPS"
         }
         () if says("connection refused") => {
             "nothing listens there: is the server running, and are its address and port right?"

@@ -105,7 +105,18 @@ impl Zones {
         let rule = self.delegation.of(owner);
         let located = match rule {
             Delegation::Follow => self.discovery.locate(owner).await,
-            Delegation::Here => {
+            Delegation::To(target) if target != owner => {
+                let (location, seen) = tokio::join!(
+                    self.discovery.locate_at(owner, target),
+                    self.discovery.locate(owner)
+                );
+                if let Ok(location) = &location {
+                    doubt = compare(target, location, seen)?;
+                }
+                location
+            }
+            // Its own name as the target is no delegation, too.
+            Delegation::Here | Delegation::To(_) => {
                 let (location, alias) = tokio::join!(
                     self.discovery.locate_here(owner),
                     self.discovery.alias_at(owner)
@@ -118,17 +129,6 @@ impl Zones {
                         },
                         location,
                     )?;
-                }
-                location
-            }
-            Delegation::To(target) if target == owner => self.discovery.locate_here(owner).await,
-            Delegation::To(target) => {
-                let (location, seen) = tokio::join!(
-                    self.discovery.locate_at(owner, target),
-                    self.discovery.locate(owner)
-                );
-                if let Ok(location) = &location {
-                    doubt = compare(target, location, seen)?;
                 }
                 location
             }

@@ -78,14 +78,15 @@ impl Engine {
         provider.is_ok_and(|p| p.provider.capabilities().by_person.is_some())
     }
 
-    /// The values that a person is to set for the order of this head, with which the next run goes on; none where no order waits.
+    /// The values that a person is to set for the order of this head, with which the next run goes on; none where no order waits. One
+    /// whose key is stored waits for nobody any more.
     pub(crate) fn awaited<'h>(&self, head: &'h Head) -> Vec<&'h Published> {
         let is_alive = |order: &InFlight| {
             let age = Timestamp::now().duration_since(order.begun);
             Duration::try_from(age).map_or(true, |age| age < LONGEST_WAIT)
         };
         match &head.order {
-            Some(order) if is_alive(order) => {
+            Some(order) if order.version.is_none() && is_alive(order) => {
                 let values = head.published.iter();
                 values.filter(|value| self.is_by_hand(value)).collect()
             }

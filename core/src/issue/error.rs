@@ -359,7 +359,9 @@ impl IssueError {
             | Self::Validity { .. } => ErrorKind::Usage,
             Self::Place { source, .. } => match source {
                 PlaceError::AliasWanted { .. } => ErrorKind::Person,
-                PlaceError::Route(_) | PlaceError::Wordless { .. } => ErrorKind::Usage,
+                PlaceError::NoAlias { .. } | PlaceError::Route(_) | PlaceError::Wordless { .. } => {
+                    ErrorKind::Usage
+                }
                 PlaceError::Provider(ProviderError::RateLimited { .. }) => ErrorKind::RateLimited,
                 _ => ErrorKind::Provider,
             },

@@ -31,15 +31,7 @@ use crate::store::Published;
 use crate::store::StoredAccount;
 use crate::store::VersionFile;
 
-impl<'a> Walk<'a> {
-    /// How long giving back may take.
-    pub(super) fn limit(&self) -> Limit<'a> {
-        Limit {
-            at_most: self.request.timeouts.withdrawal,
-            cancel: self.cancel,
-        }
-    }
-
+impl Walk<'_> {
     /// After a failure: what the CA and DNS hold for us is given back, as far as the time allows.
     pub(super) async fn clean_up(&self, account: &Account, error: &IssueError, resumed: bool) {
         // Somebody is at it, and the next run goes on from here.
@@ -86,7 +78,7 @@ impl<'a> Walk<'a> {
                 refused,
                 ..How::default()
             },
-            self.limit(),
+            &self.limit,
             self.events,
         );
         if let Err(error) = withdrawal.await {
@@ -118,7 +110,7 @@ impl<'a> Walk<'a> {
     /// Deactivates what is still pending of an order that nobody will finish (RFC 8555 section 7.5.2); whether there is
     /// nothing left of it that a later try could give back.
     pub(super) async fn abandon(&self, account: &Account, order: &InFlight) -> bool {
-        abandon(account, order, self.limit(), self.events).await
+        abandon(account, order, &self.limit, self.events).await
     }
 
     /// The last of a run that failed: nobody works on the certificate any more, and one that never came to anything leaves no
@@ -177,7 +169,7 @@ impl Walk<'_> {
 pub(super) async fn abandon_as_stored(
     engine: &Engine,
     order: &InFlight,
-    limit: Limit<'_>,
+    limit: &Limit<'_>,
     events: &Events,
 ) {
     let account = async {
@@ -206,7 +198,7 @@ pub(super) async fn abandon_as_stored(
     }
 }
 
-async fn abandon(account: &Account, order: &InFlight, limit: Limit<'_>, events: &Events) -> bool {
+async fn abandon(account: &Account, order: &InFlight, limit: &Limit<'_>, events: &Events) -> bool {
     // The account of a run that is being interrupted would refuse to work.
     let account = account.with_cancel(&CancellationToken::new());
     let giving_up = async {

@@ -44,7 +44,7 @@ impl Left {
 pub(super) async fn still_served(
     engine: &Engine,
     removed: &[Published],
-    limit: Limit<'_>,
+    limit: &Limit<'_>,
     events: &Events,
 ) -> (Vec<(Published, String)>, usize) {
     let doubtful: Vec<&Published> = removed
@@ -87,7 +87,7 @@ pub(super) async fn still_served(
 pub(super) async fn set_by_hand(
     engine: &Engine,
     values: Vec<Published>,
-    limit: Limit<'_>,
+    limit: &Limit<'_>,
 ) -> (Vec<Published>, Vec<Published>) {
     if values.is_empty() {
         return (values, Vec::new());
@@ -111,7 +111,7 @@ pub(super) async fn set_by_hand(
 pub(super) async fn gone_already(
     engine: &Engine,
     failed: &[Published],
-    limit: Limit<'_>,
+    limit: &Limit<'_>,
 ) -> Vec<Published> {
     let now = Timestamp::now();
     let is_settled = |value: &Published| {
@@ -129,7 +129,7 @@ pub(super) async fn gone_already(
 }
 
 /// What the name servers say about the removal of each.
-async fn look(engine: &Engine, values: &[&Published], limit: Limit<'_>) -> Vec<Sight> {
+async fn look(engine: &Engine, values: &[&Published], limit: &Limit<'_>) -> Vec<Sight> {
     if values.is_empty() {
         return Vec::new();
     }

@@ -25,7 +25,6 @@ use crate::store::LockGuard;
 use crate::store::LockName;
 use crate::store::Published;
 use crate::store::StoreError;
-use crate::store::VersionFile;
 
 /// What became of the leftovers of one certificate.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -143,30 +142,25 @@ impl SweptValue {
 
 pub(super) async fn sweep(
     engine: &Engine,
-    ids: &[CertId],
+    id: &CertId,
     forget: bool,
     older_than: Duration,
     cancel: &CancellationToken,
-) -> Result<Vec<Swept>, IssueError> {
-    let mut swept = Vec::new();
-    for id in ids {
-        match sweep_one(engine, id, forget, older_than, cancel).await {
-            Ok(one) => swept.extend(one),
-            Err(IssueError::Store(StoreError::Locked { .. })) => swept.push(Swept {
-                busy: true,
-                ..Swept::nothing(id)
-            }),
-            // One broken record keeps nobody from the others.
-            Err(IssueError::Store(
-                error @ (StoreError::Corrupt { .. } | StoreError::Newer { .. }),
-            )) => swept.push(Swept::unusable(id, error.to_string())),
-            Err(error) => return Err(error),
+) -> Result<Option<Swept>, IssueError> {
+    match sweep_idle(engine, id, forget, older_than, cancel).await {
+        Err(IssueError::Store(StoreError::Locked { .. })) => Ok(Some(Swept {
+            busy: true,
+            ..Swept::nothing(id)
+        })),
+        // One broken record keeps nobody from the others.
+        Err(IssueError::Store(error @ (StoreError::Corrupt { .. } | StoreError::Newer { .. }))) => {
+            Ok(Some(Swept::unusable(id, error.to_string())))
         }
+        other => other,
     }
-    Ok(swept)
 }
 
-async fn sweep_one(
+async fn sweep_idle(
     engine: &Engine,
     id: &CertId,
     forget: bool,
@@ -199,9 +193,14 @@ async fn sweep_one(
         return Ok((!told.is_empty()).then(|| Swept::of(id, told)));
     }
     let swept = values.clone();
+    let given_up = head.order.clone().filter(|_| waits);
     let session = HeadSession::new(engine.store.clone(), head, Some(tag));
-    let left = withdraw(engine, &session, values, limit(cancel), &events).await?;
-    let order = session
+    let limit = limit(cancel);
+    if let Some(order) = &given_up {
+        abandon_as_stored(engine, order, &limit, &events).await;
+    }
+    let left = withdraw(engine, &session, values, &limit, &events).await?;
+    session
         .update(|head| {
             head.worker = None;
             if forget {
@@ -209,13 +208,11 @@ async fn sweep_one(
                     .retain(|p| !swept.iter().any(|s| same_value(s, p)));
             }
             // Whoever forgets what it waits for does not go on with it.
-            if waits { head.order.take() } else { None }
+            if waits {
+                head.order = None;
+            }
         })
         .await?;
-    if let Some(version) = order.and_then(|order| order.version) {
-        let key = Key::version(id, version, VersionFile::Key);
-        engine.store.delete(&key).await?;
-    }
     if session.head().await.is_empty() {
         engine.store.delete(&Key::certificate(id)).await?;
     }
@@ -247,13 +244,14 @@ pub(super) async fn delete(
         return Err(IssueError::NoSuchCertificate { id: id.clone() });
     };
     let _order_lock = lock_order_of(engine, &head, DELETE_PATIENCE, &events, cancel).await?;
+    let limit = limit(cancel);
     if let Some(order) = &head.order {
-        abandon_as_stored(engine, order, limit(cancel), &events).await;
+        abandon_as_stored(engine, order, &limit, &events).await;
     }
     let values = head.published.clone();
     if !values.is_empty() {
         let session = HeadSession::new(engine.store.clone(), head, Some(tag));
-        let left = withdraw(engine, &session, values, limit(cancel), &events)
+        let left = withdraw(engine, &session, values, &limit, &events)
             .await?
             .total();
         if left > 0 {
@@ -290,10 +288,7 @@ async fn lock_order_of(
 }
 
 fn limit(cancel: &CancellationToken) -> Limit<'_> {
-    Limit {
-        at_most: Timeouts::default().withdrawal,
-        cancel,
-    }
+    Limit::new(Timeouts::default().withdrawal, cancel)
 }
 
 /// A person waits for it.

@@ -158,26 +158,18 @@ impl Engine {
         plan::plan(self, request).await
     }
 
-    /// Withdraws the values that killed runs have left behind, as far as no living run works on the certificate, and no order waits
-    /// for a person who sets them. With `forget`, those that cannot be withdrawn are not remembered any more, nor such an order.
+    /// Withdraws the values that killed runs have left behind for a certificate, as far as no living run works on it, and no order
+    /// waits for a person who sets them. With `forget`, those that cannot be withdrawn are not remembered any more, nor such an order.
+    ///
+    /// Values that were written less than `older_than` ago stay. `None` is a certificate that has left nothing.
     pub async fn sweep(
         &self,
-        ids: &[CertId],
-        forget: bool,
-        cancel: &CancellationToken,
-    ) -> Result<Vec<Swept>, IssueError> {
-        maintain::sweep(self, ids, forget, Duration::ZERO, cancel).await
-    }
-
-    /// The same for values that were written at least so long ago.
-    pub async fn sweep_older(
-        &self,
-        ids: &[CertId],
+        id: &CertId,
         forget: bool,
         older_than: Duration,
         cancel: &CancellationToken,
-    ) -> Result<Vec<Swept>, IssueError> {
-        maintain::sweep(self, ids, forget, older_than, cancel).await
+    ) -> Result<Option<Swept>, IssueError> {
+        maintain::sweep(self, id, forget, older_than, cancel).await
     }
 
     /// Removes a certificate from the store and from this machine, after its values are out of DNS.
@@ -428,7 +420,7 @@ mod tests {
 
         sent(engine.issue(request, cancel));
         sent(engine.plan(request));
-        sent(engine.sweep(&[], false, cancel));
+        sent(engine.sweep(&request.id, false, Duration::ZERO, cancel));
         sent(engine.delete(&request.id, cancel));
     }
 }

@@ -389,8 +389,14 @@ impl Walk<'_> {
             turns: Some(&turns),
             ..How::default()
         };
-        let limit = self.limit();
-        let withdrawal = withdraw_with(self.engine, self.session, values, how, limit, self.events);
+        let withdrawal = withdraw_with(
+            self.engine,
+            self.session,
+            values,
+            how,
+            &self.limit,
+            self.events,
+        );
         if let Err(error) = withdrawal.await {
             self.events.warn(error.to_string(), error.hint());
         }
@@ -401,8 +407,15 @@ impl Walk<'_> {
             turns: Some(turns),
             ..How::default()
         };
-        let limit = self.limit();
-        withdraw_with(self.engine, self.session, values, how, limit, self.events).await
+        withdraw_with(
+            self.engine,
+            self.session,
+            values,
+            how,
+            &self.limit,
+            self.events,
+        )
+        .await
     }
 
     /// Comes back when the CA waits for no proof of the order any more.
@@ -461,7 +474,7 @@ impl Walk<'_> {
             })
         });
         if !stale.is_empty() {
-            withdraw(self.engine, self.session, stale, self.limit(), self.events).await?;
+            withdraw(self.engine, self.session, stale, &self.limit, self.events).await?;
         }
         Ok(())
     }

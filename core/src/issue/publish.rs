@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
@@ -139,14 +141,16 @@ pub(super) async fn publish(
     let mut answered = Vec::new();
     let mut handles = Vec::new();
     let mut receipts = Vec::new();
+    let (asked, mut heard) = (submissions.len(), 0);
     for (group, submission) in submissions {
         let written = tokio::select! {
             biased;
-            // A write that is given up for it has an error of its own.
-            () = cancel.cancelled() => return Err(IssueError::Cancelled),
+            // What has answered tells how it is taken out again.
             written = submission.written() => written,
+            () = cancel.cancelled() => None,
         };
-        let written = written.ok_or(IssueError::Cancelled)?;
+        let Some(written) = written else { continue };
+        heard += 1;
         receipts.push(Settling {
             owners: group
                 .iter()
@@ -179,25 +183,40 @@ pub(super) async fn publish(
             }
         })
         .await?;
+    // A write that is given up for it has an error of its own.
+    if heard < asked || cancel.is_cancelled() {
+        return Err(IssueError::Cancelled);
+    }
     match errors.is_empty() {
         true => Ok(receipts),
         false => Err(IssueError::Write { errors }),
     }
 }
 
-/// How long giving back may take; an interruption shortens it.
-#[derive(Clone, Copy, Debug)]
+/// How long each step of giving back may take; an interruption shortens what is left of all of them.
+#[derive(Debug)]
 pub(super) struct Limit<'a> {
-    pub(super) at_most: Duration,
-    pub(super) cancel: &'a CancellationToken,
+    at_most: Duration,
+    cancel: &'a CancellationToken,
+    /// Since when an interruption is known.
+    interrupted: OnceLock<Instant>,
 }
 
-impl Limit<'_> {
+impl<'a> Limit<'a> {
+    pub(super) fn new(at_most: Duration, cancel: &'a CancellationToken) -> Self {
+        Self {
+            at_most,
+            cancel,
+            interrupted: OnceLock::new(),
+        }
+    }
+
     /// Returns when the time is over.
-    pub(super) async fn over(self) {
+    pub(super) async fn over(&self) {
         let interrupted = async {
             self.cancel.cancelled().await;
-            tokio::time::sleep(AFTER_INTERRUPTION).await;
+            let since = *self.interrupted.get_or_init(Instant::now);
+            tokio::time::sleep_until(since + AFTER_INTERRUPTION).await;
         };
         tokio::select! {
             () = tokio::time::sleep(self.at_most) => {}
@@ -212,7 +231,7 @@ pub(super) async fn withdraw(
     engine: &Engine,
     session: &HeadSession,
     values: Vec<Published>,
-    limit: Limit<'_>,
+    limit: &Limit<'_>,
     events: &Events,
 ) -> Result<Left, IssueError> {
     withdraw_with(engine, session, values, How::default(), limit, events).await
@@ -235,7 +254,7 @@ pub(super) async fn withdraw_with(
     session: &HeadSession,
     values: Vec<Published>,
     how: How<'_>,
-    limit: Limit<'_>,
+    limit: &Limit<'_>,
     events: &Events,
 ) -> Result<Left, IssueError> {
     let total = values.len();
@@ -411,7 +430,7 @@ async fn in_turn(
     engine: &Engine,
     values: Vec<Published>,
     held: Option<&Turns>,
-    limit: Limit<'_>,
+    limit: &Limit<'_>,
     events: &Events,
     why: &mut Vec<(Published, String)>,
 ) -> (Vec<Published>, Option<Turns>) {

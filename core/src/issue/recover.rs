@@ -74,7 +74,7 @@ async fn clean(walk: &Walk<'_>, account: &Account, order: &InFlight) -> Result<(
         true => {
             walk.abandon(account, order).await;
         }
-        false => abandon_as_stored(walk.engine, order, walk.limit(), walk.events).await,
+        false => abandon_as_stored(walk.engine, order, &walk.limit, walk.events).await,
     }
     withdraw_now(walk).await?;
     walk.forget_order().await
@@ -84,7 +84,7 @@ async fn withdraw_now(walk: &Walk<'_>) -> Result<(), IssueError> {
     let values = walk.session.head().await.published;
     if !values.is_empty() {
         walk.events.stage(Stage::Withdraw);
-        withdraw(walk.engine, walk.session, values, walk.limit(), walk.events).await?;
+        withdraw(walk.engine, walk.session, values, &walk.limit, walk.events).await?;
     }
     Ok(())
 }

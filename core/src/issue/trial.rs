@@ -243,11 +243,8 @@ impl Engine {
             turns: Some(&turns),
             ..How::default()
         };
-        let limit = Limit {
-            at_most: REMOVAL,
-            cancel,
-        };
-        let left = withdraw_with(self, &session, published, how, limit, &events).await?;
+        let limit = Limit::new(REMOVAL, cancel);
+        let left = withdraw_with(self, &session, published, how, &limit, &events).await?;
         if session.head().await.is_empty() {
             self.store.delete(&Key::certificate(&request.id)).await?;
         }

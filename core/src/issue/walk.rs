@@ -20,6 +20,7 @@ use super::account::account;
 use super::key::KeyInTheMaking;
 use super::orphans::remove_orphans;
 use super::publish::How;
+use super::publish::Limit;
 use super::publish::withdraw;
 use super::publish::withdraw_with;
 use super::recover::Resumed;
@@ -138,6 +139,8 @@ pub(super) struct Walk<'a> {
     pub(super) cancel: &'a CancellationToken,
     pub(super) engine: &'a Engine,
     pub(super) events: &'a Events,
+    /// How long giving back may take.
+    pub(super) limit: Limit<'a>,
     pub(super) request: &'a Request,
     pub(super) session: &'a HeadSession,
     /// Seconds for which changes settle after the proof, because the CA has missed one.
@@ -170,6 +173,7 @@ impl<'a> Walk<'a> {
             cancel,
             engine,
             events,
+            limit: Limit::new(request.timeouts.withdrawal, cancel),
             ordered: Ordered::new(wanted.clone()),
             request,
             session,
@@ -185,7 +189,7 @@ impl Walk<'_> {
         if !head.published.is_empty() {
             self.events.stage(Stage::Withdraw);
             let values = head.published.clone();
-            withdraw(self.engine, self.session, values, self.limit(), self.events).await?;
+            withdraw(self.engine, self.session, values, &self.limit, self.events).await?;
         }
         self.session
             .update(|head| {
@@ -305,7 +309,7 @@ impl Walk<'_> {
                     announcement: Some(announcement),
                     ..How::default()
                 },
-                self.limit(),
+                &self.limit,
                 self.events
             ),
             self.project(&version),

@@ -38,6 +38,23 @@ impl NoAnswer {
     /// How it begins where a certificate is not trusted.
     pub(crate) const DISTRUSTED: &str = "its certificate is not trusted";
 
+    /// What to do where a text of ours says that a certificate is not trusted.
+    pub(crate) fn hint_of_distrust(text: &str) -> Option<&'static str> {
+        let says = |words: &str| text.contains(words);
+        Some(match () {
+            () if !says(Self::DISTRUSTED) => return None,
+            () if says("expired") || says("not valid yet") => {
+                "check the clock of this machine, and the certificate of the server"
+            }
+            () if says("not valid for name") => {
+                "the server's certificate is for another name: is its address right?"
+            }
+            () => {
+                "`--ca-root FILE` trusts one more root, such as that of a firewall that reads HTTPS"
+            }
+        })
+    }
+
     /// What a TLS stream means.
     pub(crate) fn of_tls(error: &io::Error) -> Self {
         match certificate_error(error) {
@@ -51,16 +68,24 @@ impl NoAnswer {
 
     /// What the client means.
     pub fn of(error: &reqwest::Error) -> Self {
-        if let Some(reason) = certificate_error(error) {
+        let proxied = || {
+            let url = error.url()?;
+            let proxy = proxy_for(url)?;
+            let fault = ProxyFault::of(error, url)?;
+            Some((fault, proxy))
+        };
+        let proxied = proxied();
+        // Before there is a connection to the proxy, it is the proxy's certificate.
+        let is_servers = !matches!(proxied, Some((ProxyFault::Down(_), _)));
+        if let Some(reason) = certificate_error(error)
+            && is_servers
+        {
             return Self::Distrusted {
                 cause: Distrust::from(&reason),
                 detail: distrust(&reason),
             };
         }
-        if let Some(url) = error.url()
-            && let Some(proxy) = proxy_for(url)
-            && let Some(fault) = ProxyFault::of(error, url)
-        {
+        if let Some((fault, proxy)) = proxied {
             return Self::Proxied { fault, proxy };
         }
         match error.is_timeout() && !error.is_connect() {

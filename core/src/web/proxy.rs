@@ -54,7 +54,7 @@ fn around_all(variable: impl Fn(&str) -> Option<OsString>) -> bool {
 /// When one cannot, which names its variable.
 pub fn check_proxies(variable: impl Fn(&str) -> Option<OsString>) -> Result<(), ProxyError> {
     // Where a program answers a web server, `HTTP_PROXY` is a header of a stranger, and the client takes no proxy at all.
-    if variable("REQUEST_METHOD").is_some() {
+    if variable("REQUEST_METHOD").is_some() || around_all(&variable) {
         return Ok(());
     }
     let first = |names: [&'static str; 2]| {
@@ -99,7 +99,9 @@ impl ProxyError {
     /// What to do about it.
     pub fn hint(&self) -> String {
         let variable = self.variable;
-        format!("write `{variable}=http://HOST:PORT`, or unset it; `NO_PROXY=HOST` goes around it")
+        format!(
+            "write `{variable}=http://HOST:PORT`, or unset it; `NO_PROXY=*` goes around every proxy"
+        )
     }
 }
 
@@ -149,6 +151,10 @@ impl ProxyFault {
             if let Some(what) = said.strip_prefix("tunnel error: ") {
                 tunnel = Some(what.to_owned());
             }
+            if said == "error resolving for socks proxy" {
+                let why = "the name does not resolve here, and `socks5h` or `socks4a` let the proxy resolve it";
+                return Some(Self::Unconnected(why.to_owned()));
+            }
             if let Some(what) = said.strip_prefix("SOCKS error: ") {
                 socks = Some(what.to_owned());
             }
@@ -189,17 +195,32 @@ impl ProxyFault {
         };
         let name = to.rsplit_once(':').map_or(to.as_str(), |(name, _)| name);
         let around = format!("or go around it with NO_PROXY={name}");
+        let variable = match url.starts_with("http://") {
+            true => "HTTP_PROXY or ALL_PROXY",
+            false => "HTTPS_PROXY or ALL_PROXY",
+        };
         match self {
             Self::Down(detail) if detail.to_ascii_lowercase().contains("connection refused") => {
-                format!("nothing listens there: is the proxy running, and are its address and port in HTTPS_PROXY right? {around}")
+                format!(
+                    "nothing listens there: is the proxy running, and are its address and port in {variable} right? {around}"
+                )
             }
-            Self::Down(_) => format!("look at the address of the proxy in HTTPS_PROXY, {around}"),
+            Self::Down(detail) if detail.contains("certificate") => {
+                format!(
+                    "`--ca-root FILE` trusts the CA that has signed the proxy's certificate; {around}"
+                )
+            }
+            Self::Down(_) => format!("look at the address of the proxy in {variable}, {around}"),
             Self::Login => {
-                "give it a user and a password: `HTTPS_PROXY=SCHEME://USER:PASSWORD@HOST:PORT`, percent-encoded".to_owned()
+                format!(
+                    "give it a user and a password in {variable}: `SCHEME://USER:PASSWORD@HOST:PORT`, percent-encoded"
+                )
             }
             Self::Refused => format!("let the proxy allow CONNECT to {to}, {around}"),
-            Self::Unconnected(_) => format!("can {to} be reached from where the proxy is? {around}"),
-            Self::Broken(_) => format!("is it an HTTP proxy at all? {around}"),
+            Self::Unconnected(_) => {
+                format!("can {to} be reached from where the proxy is? {around}")
+            }
+            Self::Broken(_) => format!("is it a proxy of that kind at all? {around}"),
         }
     }
 
@@ -219,12 +240,13 @@ impl ProxyFault {
 
 /// Ways to speak to a proxy; `socks4a` and `socks5h` let it resolve names.
 const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
-/// What the client says of the answers of RFC 1928 section 6 that are about the way behind the proxy.
-const UNCONNECTED: [&str; 5] = [
+/// What the client says of the answers of RFC 1928 section 6, and of SOCKS 4, that are about the way behind the proxy.
+const UNCONNECTED: [&str; 6] = [
     "connection refused",
     "general server failure",
     "host unreachable",
     "network unreachable",
+    "server failed to execute command",
     "ttl expired",
 ];
 
@@ -283,6 +305,8 @@ mod tests {
             let around = around_all(|name| (name == "no_proxy").then(|| list.into()));
             assert_eq!(around, wanted, "{list}");
         }
+        let unusable = [("HTTPS_PROXY", "ftp://h:1"), ("NO_PROXY", "*")];
+        assert_eq!(check(&unusable), Ok(()));
         assert!(!around_all(|_| None));
     }
 

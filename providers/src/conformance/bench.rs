@@ -4,10 +4,14 @@
 
 mod left;
 
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
 use dnseal_core::dns::Action;
+use dnseal_core::dns::Applied;
 use dnseal_core::dns::DnsProvider;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Handle;
@@ -32,6 +36,8 @@ pub(super) struct Bench<'a> {
     prefix: String,
     provider: &'a dyn DnsProvider,
     removed: Vec<(DomainName, TxtValue)>,
+    /// What calls add that have not come back.
+    under_way: Mutex<Vec<(DomainName, TxtValue)>>,
     written: Vec<(Zone, TxtChange)>,
 }
 
@@ -50,6 +56,7 @@ impl<'a> Bench<'a> {
             prefix,
             provider,
             removed: Vec::new(),
+            under_way: Mutex::default(),
             written: Vec::new(),
         }
     }
@@ -190,7 +197,7 @@ impl<'a> Bench<'a> {
         for change in changes.iter().filter(|c| c.owner != foreign) {
             self.written.push((zone.clone(), change.clone()));
         }
-        match self.provider.apply(&zone, &changes).await {
+        match self.apply(self.provider, &zone, &changes).await {
             // The zone writer finds the bad one by halves.
             Err(error) if error.is_retryable() => Err(Verdict::Fail(format!(
                 "a name that can never be written made an error that says to try again: {error}"
@@ -232,13 +239,12 @@ impl<'a> Bench<'a> {
         for [change] in &batches {
             self.written.push((zone.clone(), change.clone()));
         }
-        let provider = self.provider;
-        let zone = &zone;
+        let (bench, zone) = (&*self, &zone);
         let calls = batches.iter().map(|batch| async move {
             // A conflict is an honest answer to a race, if trying again gets through.
             let mut tries = 0;
             loop {
-                match provider.apply(zone, batch).await {
+                match bench.apply(bench.provider, zone, batch).await {
                     Err(error) if error.is_retryable() && tries < WRITERS => {
                         tries += 1;
                         let pause = error.retry_after().unwrap_or(Duration::from_millis(100));
@@ -307,7 +313,7 @@ impl<'a> Bench<'a> {
         let a = self.value("a")?;
         let change = self.change(Action::Add, &owner, &a);
         self.written.push((zone.clone(), change.clone()));
-        match impostor.apply(&zone, &[change]).await {
+        match self.apply(impostor, &zone, &[change]).await {
             Err(ProviderError::Credentials { .. }) => self.stands(&owner, &[]).await,
             other => Err(Verdict::Fail(format!("it answered {other:?}"))),
         }
@@ -359,7 +365,7 @@ impl<'a> Bench<'a> {
         };
         let a = self.value("a")?;
         let change = self.change(Action::Add, &owner, &a);
-        match provider.apply(&zone, &[change]).await {
+        match self.apply(provider, &zone, &[change]).await {
             Err(error) => Ok(error),
             Ok(applied) => Err(Verdict::Fail(format!("it answered {:?}", applied.outcomes))),
         }
@@ -430,7 +436,7 @@ impl<'a> Bench<'a> {
         for change in &changes {
             self.written.push((zone.clone(), change.clone()));
         }
-        let applied = self.provider.apply(zone, &changes).await?;
+        let applied = self.apply(self.provider, zone, &changes).await?;
         all_applied(&changes, &applied.outcomes)?;
         for (outcome, place) in applied.outcomes.iter().zip(first..) {
             self.note(place, Some(outcome));
@@ -506,7 +512,30 @@ impl<'a> Bench<'a> {
         cleaned
     }
 
+    /// Every call of a provider that may add something.
+    async fn apply(
+        &self,
+        provider: &dyn DnsProvider,
+        zone: &Zone,
+        changes: &[TxtChange],
+    ) -> Result<Applied, ProviderError> {
+        let adds = changes.iter().filter(|c| c.action == Action::Add);
+        let adds: Vec<_> = adds.map(|c| (c.owner.clone(), c.value.clone())).collect();
+        self.under_way().extend(adds.iter().cloned());
+        let applied = provider.apply(zone, changes).await;
+        self.under_way().retain(|value| !adds.contains(value));
+        applied
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, Vec<(DomainName, TxtValue)>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What one zone refuses keeps nobody from the others.
     async fn remove_written(&self) -> Played {
+        let mut ended = Ok(());
         let mut rest = self.written.as_slice();
         while let Some((zone, _)) = rest.first() {
             let count = rest.iter().take_while(|(z, _)| z == zone).count();
@@ -519,10 +548,13 @@ impl<'a> Bench<'a> {
                     ..change.clone()
                 })
                 .collect();
-            let applied = self.provider.apply(zone, &changes).await?;
-            all_applied(&changes, &applied.outcomes)?;
+            let removed = match self.provider.apply(zone, &changes).await {
+                Ok(applied) => all_applied(&changes, &applied.outcomes),
+                Err(error) => Err(error.into()),
+            };
+            ended = ended.and(removed);
         }
-        Ok(())
+        ended
     }
 }
 

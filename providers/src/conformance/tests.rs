@@ -132,6 +132,22 @@ async fn a_case_that_hangs_is_stopped_and_what_it_may_have_left_is_listed() {
     assert_eq!(*memory.values.lock().unwrap(), left);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_call_that_was_cut_off_may_still_add_is_listed() {
+    let memory = Memory {
+        flaw: Some(Flaw::HangsAdding),
+        ..Memory::default()
+    };
+    let stop = CancellationToken::new();
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stop.cancel();
+    };
+    let (results, ()) = tokio::join!(memory.conform_until(Some(&stop)), stopping);
+    assert_eq!(results[0].left.len(), 2, "{results:?}");
+    assert!(memory.values.lock().unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn who_never_answers_is_given_up() {
     let memory = Memory {
@@ -156,6 +172,7 @@ enum Flaw {
     FoldsCase,
     ForgetsOutcomes,
     Hangs,
+    HangsAdding,
     ParentZone,
     RefusesAgain,
     RemovesAll,
@@ -295,6 +312,10 @@ impl DnsProvider for Memory {
             if changes.iter().all(|change| change.action == Action::Add) {
                 let _ = changes.iter().map(|c| self.change(c)).collect::<Vec<_>>();
             }
+            std::future::pending::<()>().await;
+        }
+        let adds = changes.iter().any(|change| change.action == Action::Add);
+        if adds && self.has(Flaw::HangsAdding) {
             std::future::pending::<()>().await;
         }
         let mut outcomes: Vec<ChangeOutcome> = changes

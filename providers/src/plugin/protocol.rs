@@ -10,6 +10,7 @@ use dnseal_core::dns::Action;
 use dnseal_core::dns::Capabilities;
 use dnseal_core::dns::DomainName;
 use dnseal_core::dns::Handle;
+use dnseal_core::dns::LONGEST_SETTLE;
 use dnseal_core::dns::Outcome;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::Settlement;
@@ -226,9 +227,10 @@ impl DescribedCapabilities {
         if self.max_changes == Some(0) {
             return Err("its `max_changes` is 0, and a call is one change at least".to_owned());
         }
-        if !(0.0..=LONGEST_SETTLE).contains(&self.settle) {
+        let longest = LONGEST_SETTLE.as_secs_f64();
+        if !(0.0..=longest).contains(&self.settle) {
             return Err(format!(
-                "its `settle` is {}, and not from 0 to {LONGEST_SETTLE} seconds",
+                "its `settle` is {}, and not from 0 to {longest} seconds",
                 self.settle
             ));
         }
@@ -384,8 +386,6 @@ const INTERNAL: i64 = -32603;
 
 /// A plugin that asks to be asked again at once is not asked in a loop.
 const LEAST_PAUSE: Duration = Duration::from_millis(500);
-/// An hour: no service takes longer, and every order waits for it.
-const LONGEST_SETTLE: f64 = 3600.0;
 /// Longer than any rate limit lasts.
 const LONGEST: Duration = Duration::from_hours(24);
 

@@ -4,8 +4,13 @@
 //! key says to be one of those stays, and so does a word of everyday where nothing says that it is secret.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::net::SocketAddr;
 
+use dnseal_core::dns::DomainName;
 use serde_json::Value;
+
+use super::SHORTEST;
 
 /// The secret itself, and its parts.
 pub(super) fn of(secret: &str) -> BTreeSet<String> {
@@ -85,7 +90,11 @@ fn one_line(line: &str, parts: &mut BTreeSet<String>) {
         if secret.is_empty() {
             return;
         }
-        let long = secret.iter().filter(|value| value.len() >= VALUE);
+        let least = match announces_secret(key) {
+            true => SHORTEST,
+            false => VALUE,
+        };
+        let long = secret.iter().filter(|value| value.len() >= least);
         parts.extend(long.map(|value| (*value).to_owned()));
     } else if let Some((key, value)) = line.split_once(char::is_whitespace)
         && names_no_secret(key)
@@ -108,9 +117,10 @@ fn in_pairs(line: &str, parts: &mut BTreeSet<String>) {
     let words: Vec<&str> = line.split_whitespace().collect();
     for pair in words.windows(2) {
         if let [key, value] = pair {
-            let key = key.to_ascii_lowercase();
             let value = unquoted(value);
-            if PAIRED.iter().any(|word| key.contains(word)) && value.len() >= VALUE {
+            // Before a sign it is a key, which is read as one.
+            let is_key = key.ends_with([':', '=']) || names_no_secret(key);
+            if !is_key && announces_secret(key) && value.len() >= VALUE {
                 parts.insert(value.to_owned());
             }
         }
@@ -131,10 +141,23 @@ fn url(text: &str, parts: &mut BTreeSet<String>) -> bool {
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if let Some((user, _)) = authority.rsplit_once('@') {
-        let password = user.split_once(':').map_or(user, |(_, password)| password);
-        parts.extend([text.to_owned(), password.to_owned()]);
-    } else if rest.contains('?') {
+        // A user without a password may be a token, and is more likely `git`.
+        let (password, least) = match user.split_once(':') {
+            Some((_, password)) => (password, SHORTEST),
+            None => (user, VALUE),
+        };
+        if password.len() >= least {
+            parts.extend([text.to_owned(), password.to_owned()]);
+        }
+    }
+    if let Some((_, query)) = rest.split_once('?') {
         parts.insert(text.to_owned());
+        let query = query.split('#').next().unwrap_or_default();
+        for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            if value.len() >= VALUE && !is_harmless(key, value, parts) {
+                parts.insert(value.to_owned());
+            }
+        }
     }
     true
 }
@@ -152,7 +175,22 @@ fn unquoted(text: &str) -> &str {
 fn is_harmless(key: &str, value: &str, parts: &mut BTreeSet<String>) -> bool {
     let is_url = url(value, parts);
     let is_everyday = value.len() <= WORD && value.bytes().all(|b| b.is_ascii_lowercase());
-    names_no_secret(key) || ((is_url || is_everyday) && !names_secret(key))
+    let is_open = is_url || is_everyday || is_place(value);
+    names_no_secret(key) || (is_open && !names_secret(key))
+}
+
+/// Whether it is a name or an address of a host, as in `ns = ns1.example.com`.
+fn is_place(value: &str) -> bool {
+    let is_address = || value.parse::<IpAddr>().is_ok() || value.parse::<SocketAddr>().is_ok();
+    let host = value.strip_suffix('.').unwrap_or(value);
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+    let is_name = || {
+        let top = host.rsplit_once('.').map(|(_, top)| top);
+        host.bytes().all(is_plain)
+            && host.parse::<DomainName>().is_ok()
+            && top.is_some_and(|top| top.bytes().all(|b| b.is_ascii_lowercase()))
+    };
+    is_address() || is_name()
 }
 
 fn names_secret(key: &str) -> bool {
@@ -160,7 +198,15 @@ fn names_secret(key: &str) -> bool {
     SECRET.iter().any(|word| lower.contains(word))
         || words(key)
             .iter()
-            .any(|word| ["pin", "pw"].contains(&word.as_str()))
+            .any(|word| word.ends_with("pass") || SECRET_WORDS.contains(&word.as_str()))
+}
+
+/// Whether what stands behind this word is secret, where no sign says so.
+fn announces_secret(word: &str) -> bool {
+    let is_one = |word: &String| {
+        PAIRED_WORDS.contains(&word.as_str()) || PAIRED.iter().any(|part| word.contains(part))
+    };
+    words(word).iter().any(is_one)
 }
 
 /// Whether its last word is one for what everybody may know, such as that of `token_uri` and `clientEmail`.
@@ -173,7 +219,10 @@ fn names_no_secret(key: &str) -> bool {
     };
     match words.last().map(String::as_str) {
         Some("id") => !is_secret_id(),
-        Some(word) => OPEN.contains(&word),
+        Some(word) => {
+            let one = word.strip_suffix('s').unwrap_or(word);
+            OPEN.contains(&word) || OPEN.contains(&one)
+        }
         None => false,
     }
 }
@@ -203,12 +252,16 @@ const VALUE: usize = 6;
 const LINE: usize = 8;
 /// `production` is as long.
 const WORD: usize = 10;
-const SECRET: [&str; 10] = [
-    "auth", "cred", "hmac", "key", "pass", "private", "pwd", "salt", "secret", "token",
+const SECRET: [&str; 13] = [
+    "auth", "bearer", "cookie", "cred", "hmac", "key", "passp", "passw", "private", "pwd", "salt",
+    "secret", "token",
 ];
+/// Too short to be looked for within others.
+const SECRET_WORDS: [&str; 5] = ["basic", "jwt", "pin", "psk", "pw"];
 /// Before a blank; `key` is followed by the name of one.
-const PAIRED: [&str; 6] = ["basic", "bearer", "pass", "pwd", "secret", "token"];
-const OPEN: [&str; 28] = [
+const PAIRED: [&str; 5] = ["passphrase", "passwd", "password", "secret", "token"];
+const PAIRED_WORDS: [&str; 4] = ["basic", "bearer", "pass", "pwd"];
+const OPEN: [&str; 31] = [
     "account",
     "address",
     "dir",
@@ -223,11 +276,14 @@ const OPEN: [&str; 28] = [
     "machine",
     "mail",
     "name",
+    "nameserver",
+    "owner",
     "path",
     "port",
     "project",
     "provider",
     "region",
+    "resolver",
     "server",
     "tenant",
     "type",
@@ -289,6 +345,48 @@ mod tests {
         assert!(parts("Authorization: Bearer abc.def\n\n").contains(&"abc.def".to_owned()));
         assert_eq!(parts("abc:hunter2-secret"), ["hunter2-secret"]);
         assert_eq!(parts("QUJDREVGRw=="), [""; 0]);
+    }
+
+    #[test]
+    fn places_stay() {
+        for line in [
+            "nameserver = ns1.example.com",
+            "domains = example.com",
+            "resolver: 192.0.2.1",
+            "ns = [2001:db8::1]:53",
+            "token_uri: https://oauth2.example.com/token",
+            "password_file: /etc/dns/password",
+            "passive: example.com",
+            "passive example.com",
+        ] {
+            let parts = parts(&format!(
+                "{line}
+x\n"
+            ));
+            assert!(parts.iter().all(|part| part == line), "{parts:?}");
+        }
+        assert_eq!(
+            parts("repo = ssh://git@host.test/x\nx"),
+            ["repo = ssh://git@host.test/x"]
+        );
+    }
+
+    #[test]
+    fn what_is_called_secret_may_be_short_or_in_a_query() {
+        for (text, secret) in [
+            ("password = abc12\nx", "abc12"),
+            (r#"{ "bearer": "abc.def", "x": 1 }"#, "abc.def"),
+            (r#"{ "psk": "abcdefg" }"#, "abcdefg"),
+            (
+                "url = https://h.test/?key=S3CR3T9&zone=example.test\nx",
+                "S3CR3T9",
+            ),
+            ("http://me:pw12@h.test/\nx", "pw12"),
+        ] {
+            let parts = parts(text);
+            assert!(parts.iter().any(|part| part == secret), "{parts:?}");
+            assert!(parts.iter().all(|part| part != "example.test"), "{parts:?}");
+        }
     }
 
     #[test]

@@ -108,6 +108,7 @@ pub(super) async fn import(app: &App, args: &ImportArgs) -> Result<Report, CliEr
         None => AccountId::for_directory(&ca.url),
     };
     let roots = roots_for(app, &args.reach.ca_root, ca.url.as_str());
+    app.places.check_keys()?;
     let work = Work::begin(app)?;
     let store = app.places.open()?;
     let thumbprint = foreign.key.thumbprint();

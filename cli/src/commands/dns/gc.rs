@@ -8,7 +8,7 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::fmt::Display;
 use std::time::Duration;
 
 use dnseal_core::dns::Action;
@@ -26,6 +26,7 @@ use dnseal_core::store::Head;
 use dnseal_core::store::StoreError;
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::json;
 
 use super::place;
@@ -39,6 +40,7 @@ use crate::commands::work::Engines;
 use crate::commands::work::Work;
 use crate::error::CliError;
 use crate::exit_code::ExitCode;
+use crate::render::Printer;
 use crate::render::Report;
 use crate::settings::Recipes;
 
@@ -60,35 +62,24 @@ pub(super) async fn run(app: &App, args: &GcArgs) -> Result<Report, CliError> {
         None => BTreeSet::new(),
     };
     if left.is_empty() && names.is_empty() {
-        return Ok(report(swept, Vec::new(), None));
+        return Ok(report(swept, Vec::new(), Failures::new(app.printer), None));
     }
+    let groups = by_provider(app, &args.zone, &heads, &left)?;
     let work = Work::begin(app)?;
-    let mut sweeping = Ok(());
-    for (told, ids) in by_provider(app, &args.zone, &heads, &left)? {
-        match sweep(app, args, &work, &told, &ids).await {
-            Ok(more) => swept.extend(more),
-            Err(error) => {
-                sweeping = Err(error);
-                break;
-            }
-        }
+    let mut failures = Failures::new(app.printer);
+    for (told, ids) in groups {
+        swept.extend(sweep(app, args, &work, &told, &ids, &mut failures).await);
     }
-    let found = match (&sweeping, args.older_than) {
-        (Ok(()), Some(older_than)) => {
-            let zones = zones(app, &work, &args.zone)?;
-            search(app, &work, &zones, &names, older_than).await
+    let found = match args.older_than {
+        Some(older_than) if !work.cancel().is_cancelled() => {
+            search(app, &work, &args.zone, &names, older_than, &mut failures).await
         }
-        _ => Ok(Vec::new()),
+        _ => Vec::new(),
     };
     let interrupted = work.interrupted();
     let stats = work.finish().await;
-    sweeping?;
-    let found = match (found, interrupted) {
-        (Err(_), Some(code)) => return Err(CliError::Interrupted(code)),
-        (found, _) => found?,
-    };
     swept.sort_by(|a, b| a.id.cmp(&b.id));
-    let mut report = report(swept, found, interrupted);
+    let mut report = report(swept, found, failures, interrupted);
     if let Some(json) = report.json.as_object_mut() {
         json.insert("stats".into(), stats.json());
         json.insert("warnings".into(), json!(stats.warnings()));
@@ -104,27 +95,90 @@ async fn sweep(
     work: &Work,
     told: &ZoneArgs,
     ids: &[CertId],
-) -> Result<Vec<Swept>, CliError> {
-    let zones = zones(app, work, told)?;
-    let engine = Engines::new(app, work, zones)?.trusting(&[])?;
+    failures: &mut Failures,
+) -> Vec<Swept> {
+    let engine = zones(app, work, told)
+        .and_then(|zones| Engines::new(app, work, zones))
+        .and_then(|mut engines| engines.trusting(&[]));
+    let engine = match engine {
+        Ok(engine) => engine,
+        Err(error) => {
+            let words: Vec<&str> = ids.iter().map(CertId::as_str).collect();
+            failures.add(&words.join(", "), &error);
+            let problem = error.to_string();
+            return ids
+                .iter()
+                .map(|id| Swept::unusable(id, problem.as_str()))
+                .collect();
+        }
+    };
     let older_than = args.older_than.unwrap_or_default();
-    let sweeping = engine.sweep_older(ids, args.forget, older_than, work.cancel());
-    let swept = sweeping.await;
-    swept.map_err(|error| CliError::issue(error, work.interrupted()))
+    let mut swept = Vec::new();
+    for id in ids {
+        if work.cancel().is_cancelled() {
+            swept.push(Swept::unusable(id, "it was not tried"));
+            continue;
+        }
+        let one = engine.sweep(id, args.forget, older_than, work.cancel());
+        match one.await {
+            Ok(one) => swept.extend(one),
+            Err(error) => {
+                let error = CliError::issue(error, work.interrupted());
+                failures.add(id, &error);
+                swept.push(Swept::unusable(id, error.to_string()));
+            }
+        }
+    }
+    swept
 }
 
-fn report(swept: Vec<Swept>, found: Vec<Found>, interrupted: Option<ExitCode>) -> Report {
+/// What could not be done, and keeps nobody from the rest.
+struct Failures {
+    documents: Vec<Value>,
+    /// Of the first.
+    exit: Option<ExitCode>,
+    printer: Printer,
+}
+
+impl Failures {
+    fn new(printer: Printer) -> Self {
+        Self {
+            documents: Vec::new(),
+            exit: None,
+            printer,
+        }
+    }
+
+    fn add(&mut self, about: &dyn Display, error: &CliError) {
+        self.printer.failed(about, error);
+        let mut document = self.printer.error_document(error);
+        if let Some(members) = document.as_object_mut() {
+            members.insert("about".into(), about.to_string().into());
+        }
+        self.documents.push(document);
+        self.exit.get_or_insert(error.exit_code());
+    }
+}
+
+fn report(
+    swept: Vec<Swept>,
+    found: Vec<Found>,
+    failures: Failures,
+    interrupted: Option<ExitCode>,
+) -> Report {
     let is_damaged = swept.iter().any(|s| s.problem.is_some());
     let failed = is_damaged
+        || failures.exit.is_some()
         || swept.iter().any(|s| s.left > 0)
         || found.iter().any(|value| value.problem.is_some());
     Report {
         text: text::of(&swept, &found),
-        json: json!({ "certificates": swept, "values": found }),
-        exit: match interrupted {
-            Some(exit) if failed => exit,
-            None if is_damaged => ExitCode::USAGE,
-            None if failed => ExitCode::PROVIDER,
+        json: json!({ "certificates": swept, "values": found, "failures": failures.documents }),
+        exit: match (interrupted, failures.exit) {
+            (Some(exit), _) if failed => exit,
+            (None, Some(exit)) => exit,
+            (None, None) if is_damaged => ExitCode::USAGE,
+            (None, None) if failed => ExitCode::PROVIDER,
             _ => ExitCode::DONE,
         },
     }
@@ -237,6 +291,13 @@ fn names(app: &App, args: &GcArgs, heads: &Heads) -> Result<BTreeSet<Identifier>
     }
     let mut names = BTreeSet::new();
     for name in &args.names {
+        // Whose record is damaged is named by it, and nobody knows its names.
+        let is_damaged = heads
+            .iter()
+            .any(|(id, head)| id.as_str() == name && head.is_err());
+        if is_damaged {
+            continue;
+        }
         let configured = configured.iter().filter(|c| c.id.as_str() == name);
         let configured = configured.flat_map(|c| &c.names);
         let stored = stored.clone().filter(|head| head.id.as_str() == name);
@@ -253,18 +314,35 @@ fn names(app: &App, args: &GcArgs, heads: &Heads) -> Result<BTreeSet<Identifier>
 async fn search(
     app: &App,
     work: &Work,
-    zones: &Arc<Zones>,
+    told: &ZoneArgs,
     names: &BTreeSet<Identifier>,
     older_than: Duration,
-) -> Result<Vec<Found>, CliError> {
+    failures: &mut Failures,
+) -> Vec<Found> {
+    let begun = match zones(app, work, told) {
+        Ok(zones) => list::heads(app).await.map(|heads| (zones, heads)),
+        Err(error) => Err(error),
+    };
+    let (zones, heads) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            failures.add(&"the search in DNS", &error);
+            return Vec::new();
+        }
+    };
     let mut places: Vec<Place> = Vec::new();
     let owners: BTreeSet<DomainName> = names.iter().map(Identifier::challenge_owner).collect();
     for owner in owners {
-        places.push(place(zones, work, owner).await?);
+        match place(&zones, work, owner.clone()).await {
+            Ok(place) => places.push(place),
+            Err(error) => failures.add(&owner, &error),
+        }
+        if work.cancel().is_cancelled() {
+            return Vec::new();
+        }
     }
     // What a head still knows of is the business of its runs.
-    let known: BTreeSet<(DomainName, TxtValue)> = list::heads(app)
-        .await?
+    let known: BTreeSet<(DomainName, TxtValue)> = heads
         .into_iter()
         .filter_map(|(_, head)| head.ok())
         .flat_map(|head| head.published)
@@ -276,22 +354,27 @@ async fn search(
     for place in &places {
         let provider = &place.provider.provider;
         if searched.insert((place.provider.name.clone(), place.zone.name.clone())) {
-            let marked = provider
-                .marked(&place.zone)
-                .await
-                .map_err(|source| of(place, source))?;
+            let marked = match provider.marked(&place.zone).await {
+                Ok(marked) => marked.unwrap_or_default(),
+                Err(source) => {
+                    failures.add(&place.zone.name, &of(place, source));
+                    continue;
+                }
+            };
             let marked: Vec<Marked> = marked
-                .unwrap_or_default()
                 .into_iter()
                 .filter(|m| !known.contains(&(m.owner.clone(), m.value.clone())))
                 .collect();
-            found.extend(sweep_marked(zones, work, place, marked, older_than).await);
+            found.extend(sweep_marked(&zones, work, place, marked, older_than).await);
         }
         let owner = &place.location.owner;
         let values = match provider.values(&place.zone, owner).await {
             Ok(values) => values.unwrap_or_default(),
             Err(ProviderError::Unsupported { .. }) => Vec::new(),
-            Err(source) => return Err(of(place, source)),
+            Err(source) => {
+                failures.add(owner, &of(place, source));
+                continue;
+            }
         };
         for value in values {
             let is_new = !known.contains(&(owner.clone(), value.clone()))
@@ -309,7 +392,7 @@ async fn search(
         }
     }
     found.sort_by(|a, b| (&a.owner, &a.value).cmp(&(&b.owner, &b.value)));
-    Ok(found)
+    found
 }
 
 fn of(place: &Place, source: ProviderError) -> CliError {

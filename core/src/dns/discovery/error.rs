@@ -114,12 +114,9 @@ impl DiscoveryError {
                 "point the alias to a zone that exists, or remove it; {target} has to be in a zone that a configured provider serves"
             )),
             Self::Blind { tried, .. } | Self::ResolverSilent { tried, .. }
-                if tried.iter().any(Tried::is_distrusted) =>
+                if distrust(tried).is_some() =>
             {
-                Some(
-                    "`--ca-root FILE` trusts the CA that has signed the resolver's certificate"
-                        .to_owned(),
-                )
+                distrust(tried).map(str::to_owned)
             }
             Self::Blind { .. } => Some(
                 "open port 53 or HTTPS to a resolver (`--doh URL`, `HTTPS_PROXY`), or name servers that can be reached with `--nameserver`"
@@ -191,11 +188,15 @@ pub struct Tried {
     pub intercepted: bool,
 }
 
-impl Tried {
-    fn is_distrusted(&self) -> bool {
-        self.problem.contains(NoAnswer::DISTRUSTED)
-    }
+/// What to do where a resolver's certificate is not trusted.
+fn distrust(tried: &[Tried]) -> Option<&'static str> {
+    let mut hints = tried
+        .iter()
+        .map(|one| NoAnswer::hint_of_distrust(&one.problem));
+    hints.find_map(|hint| hint)
+}
 
+impl Tried {
     pub(super) fn is_nxdomain(&self) -> bool {
         self.problem == "NXDOMAIN"
     }

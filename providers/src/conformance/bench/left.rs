@@ -55,7 +55,8 @@ impl Bench<'_> {
         Ok(pairs.collect())
     }
 
-    /// Takes out what was written, in a hurry; what may be left where the time is too short to know.
+    /// Takes out what was written, in a hurry; what may be left where the time is too short to know, or where a call that was cut off
+    /// may still add it.
     pub(in crate::conformance) async fn leave(
         &mut self,
         at_most: Duration,
@@ -63,6 +64,7 @@ impl Bench<'_> {
         if self.written.is_empty() && self.removed.is_empty() {
             return Vec::new();
         }
+        let cut_off = self.under_way().clone();
         let leaving = async {
             // What cannot be removed is found by looking.
             let _ = self.clean().await;
@@ -70,7 +72,10 @@ impl Bench<'_> {
         };
         let left = tokio::time::timeout(at_most, leaving).await;
         match left {
-            Ok(Ok(left)) => left,
+            Ok(Ok(left)) => {
+                let all: BTreeSet<_> = left.into_iter().chain(cut_off).collect();
+                all.into_iter().collect()
+            }
             _ => {
                 let written = self.written.iter();
                 let written = written.map(|(_, c)| (c.owner.clone(), c.value.clone()));
