@@ -230,7 +230,7 @@ async fn issue_with(
     let order = account.await_ready(&order.url, &wait()).await.unwrap();
     let certificate_key = CertificateKey::generate(KeyType::EcdsaP256).unwrap();
     let csr = certificate_key.csr(identifiers).unwrap();
-    let order = account.finalize(&order, &csr).await.unwrap();
+    let order = account.finalize(&order, &csr).await.unwrap().order;
     let order = account
         .await_certificate(&order.url, &wait())
         .await

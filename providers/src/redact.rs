@@ -128,8 +128,14 @@ impl Pattern {
     fn new(text: String, is_core: bool) -> Self {
         // The first line of several may be harmless; where it is not, it is a pattern by itself.
         let first_line = text.chars().position(|c| c == '\n');
+        // And so may the first word of several, such as `secret` in a key file.
+        let is_harmless = |c: &char| c.is_ascii_lowercase() || " \t\"'=:".contains(*c);
+        let first_words = match text.contains(char::is_whitespace) {
+            true => text.chars().take_while(is_harmless).count(),
+            false => 0,
+        };
         Self {
-            cut: first_line.unwrap_or_default() + CUT,
+            cut: first_line.unwrap_or(first_words) + CUT,
             text: text.into(),
             is_core,
         }
@@ -411,6 +417,13 @@ mod tests {
         assert_eq!(secrets.scrub("it is S3CR3T-01…"), "it is [redacted]…");
         assert_eq!(secrets.scrub("it is S3CR3T-01"), "it is [redacted]");
         assert_eq!(secrets.scrub("it is S3CR"), "it is S3CR");
+        let secrets = self::secrets("key \"k\" {\n  secret \"QUJDREVGR0g=\";\n};\n");
+        let words = "the server signs with another secret";
+        assert_eq!(secrets.scrub(words), words);
+        assert_eq!(
+            secrets.scrub("it has secret \"QUJDREVG"),
+            "it has [redacted]"
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dnseal_core::acme::KeyType;
 use dnseal_core::event::What;
-use dnseal_core::issue::Checkpoint;
+use dnseal_core::issue::{Checkpoint, IssueError};
 use dnseal_core::store::CertId;
 use dnseal_sandbox::ca::{Ca, OrderStatus, Resource};
 use dnseal_tests::{CaSettings, HoldAt, Sandbox, issue, kill_at};
@@ -187,6 +187,17 @@ async fn sweeping_alone_cleans_the_zone() {
         sandbox.issue(&NAMES).await.unwrap();
         assert_eq!(sandbox.leftovers().await, [""; 0], "after {}", point.name());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_orders_nothing_for_what_was_deleted_meanwhile() {
+    let sandbox = Sandbox::start().await;
+    let mut request = sandbox.request(&NAMES);
+    request.renewal.only_stored = true;
+    let error = sandbox.run(&request).await.unwrap_err();
+    let is_gone = matches!(error, IssueError::NoSuchCertificate { .. });
+    assert!(is_gone, "{error}");
+    assert_eq!(sandbox.ca.orders().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,7 +123,7 @@ async fn values_written_elsewhere_are_not_taken_for_withdrawn() {
 async fn a_broken_head_is_named() {
     let sandbox = Sandbox::start().await;
     let junk = sandbox.workbench.home().join("store/certificates/junk");
-    fs::create_dir(&junk).unwrap();
+    fs::create_dir_all(&junk).unwrap();
     fs::write(junk.join("head.json"), "{").unwrap();
     let never = CancellationToken::new();
     let junk = "junk".parse().unwrap();

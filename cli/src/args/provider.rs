@@ -1,6 +1,7 @@
 //! Flags about the DNS side: which provider, and how to see that a value is served.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -27,6 +28,11 @@ pub(crate) struct ProviderArgs {
     /// Files that hold settings which are secrets, by the setting's key; written down where a certificate is renewed from.
     #[arg(skip)]
     pub(crate) secret_files: BTreeMap<String, PathBuf>,
+
+    /// Settings that were given and may be secrets, and that no variable gives; written down by name where a certificate is renewed from.
+    #[arg(skip)]
+    pub(crate) withheld: BTreeSet<String>,
+
     /// Write values to TARGET, to which a CNAME leads from the challenge name; of all names, or of NAME and what is below it (repeatable)
     #[arg(
         long, value_name = "[NAME=]TARGET", value_delimiter = ',',

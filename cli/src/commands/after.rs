@@ -83,8 +83,13 @@ fn next_steps(first: &Issued, count: usize, again: &Again) -> String {
     servers.row(["HAProxy".to_owned(), "in a crt-store section:".to_owned()]);
     servers.row([String::new(), format!("load crt {full} key {key}")]);
     format!(
-        "In the web server{all}:\n{}\n`dnseal renew` renews {them}, as asked for now: let a timer or cron run it every few hours; it says nothing while nothing is due.\n{}",
+        "In the web server{all}:\n{}\n`dnseal renew` renews {them}, as asked for now: let a timer or cron run it every few hours; it says nothing while nothing is due.{}\n{}",
         servers.render("  "),
+        match again.by_person {
+            true =>
+                " It ends with 10 then and prints the records that a person has to set; the run after that goes on.",
+            false => "",
+        },
         again.text(),
     )
 }

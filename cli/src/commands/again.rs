@@ -8,20 +8,24 @@ use std::path::Path;
 use dnseal_providers::Form;
 use dnseal_providers::Kind;
 
+use crate::args::ProviderArgs;
 use crate::config::Config;
 use crate::config::Secret;
 use crate::env_vars;
+use crate::settings::kind_for;
 
 /// A line for cron, and what it lacks.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Again {
+    /// Whether a person has to set values each time.
+    pub(super) by_person: bool,
     line: String,
     needed: Vec<String>,
 }
 
 impl Again {
-    /// This process's command; `provider` is what `--provider` or its variable says.
-    pub(super) fn of_this_process(provider: Option<&str>, config: &Config) -> Self {
+    /// This process's command; `args` is what it says about the provider.
+    pub(super) fn of_this_process(args: &ProviderArgs, config: &Config) -> Self {
         let program = std::env::current_exe()
             .ok()
             .map_or_else(|| "dnseal".to_owned(), |path| path.display().to_string());
@@ -29,7 +33,8 @@ impl Again {
             &program,
             std::env::args().skip(1),
             &env_vars::get,
-            &kinds(provider, config),
+            &kinds(args, config),
+            args.provider.as_deref(),
             config,
         )
     }
@@ -39,10 +44,12 @@ impl Again {
         arguments: impl Iterator<Item = String>,
         variable: &dyn Fn(&str) -> Option<String>,
         kinds: &[&'static Kind],
+        provider: Option<&str>,
         config: &Config,
     ) -> Self {
         let mut maker = Maker {
             kinds,
+            provider: provider.unwrap_or_default(),
             needed: Vec::new(),
             relative: false,
             words: vec![quoted(program)],
@@ -69,6 +76,7 @@ impl Again {
             _ => String::new(),
         };
         Self {
+            by_person: kinds.iter().any(|kind| kind.kind == BY_PERSON),
             line: format!("17 */6 * * *  {here}{variables}{}", maker.words.join(" ")),
             needed: maker.needed,
         }
@@ -91,6 +99,8 @@ impl Again {
 struct Maker<'a> {
     kinds: &'a [&'static Kind],
     needed: Vec<String>,
+    /// What it is called.
+    provider: &'a str,
     relative: bool,
     words: Vec<String>,
 }
@@ -136,7 +146,10 @@ impl Maker<'_> {
         {
             match known.env.first() {
                 Some(variable) => self.need_file(variable),
-                None => self.need(format!("`{key}`, in the configuration file")),
+                None => self.need(format!(
+                    "`{key}`, in the configuration file, for a provider called `{}`",
+                    self.provider
+                )),
             }
         }
     }
@@ -201,12 +214,9 @@ impl Maker<'_> {
 }
 
 /// The kinds of provider that were used.
-fn kinds(provider: Option<&str>, config: &Config) -> Vec<&'static Kind> {
-    match provider.filter(|name| !name.is_empty()) {
-        Some(name) => match config.provider(name) {
-            Some(configured) => vec![configured.kind],
-            None => dnseal_providers::kind(name).into_iter().collect(),
-        },
+fn kinds(args: &ProviderArgs, config: &Config) -> Vec<&'static Kind> {
+    match args.provider.as_deref().filter(|name| !name.is_empty()) {
+        Some(name) => kind_for(name, &args.set, config).into_iter().collect(),
         None => config.providers.iter().map(|p| p.kind).collect(),
     }
 }
@@ -220,6 +230,8 @@ fn quoted(word: &str) -> String {
         false => format!("'{}'", word.replace('%', "\\%").replace('\'', "'\\''")),
     }
 }
+
+const BY_PERSON: &str = "manual";
 
 /// Flags that say where things are, which is all that is not in the store.
 const PLACES: &[&str] = &["--config", "--dir", "--live", "--log-file", "--store"];
@@ -251,7 +263,11 @@ mod tests {
     use super::*;
 
     fn again(words: &[&str], variables: &[(&str, &str)]) -> Again {
-        let kinds = kinds(Some("rfc2136"), &Config::default());
+        let provider = ProviderArgs {
+            provider: Some("rfc2136".to_owned()),
+            ..ProviderArgs::default()
+        };
+        let kinds = kinds(&provider, &Config::default());
         Again::new(
             "/bin/dnseal",
             words.iter().map(|w| (*w).to_owned()),
@@ -260,6 +276,7 @@ mod tests {
                 found.map(|(_, value)| (*value).to_owned())
             },
             &kinds,
+            Some("rfc2136"),
             &Config::default(),
         )
     }

@@ -13,6 +13,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use dnseal_core::dns::Identifier;
 use dnseal_core::issue::Engine;
+use dnseal_core::issue::IssueError;
 use dnseal_core::issue::Issued;
 use dnseal_core::issue::Request;
 use dnseal_core::notify::Notice;
@@ -116,14 +117,15 @@ impl Batch {
             let outcome = {
                 // Never closed; and without a place it would only be early.
                 let _place = places.acquire().await.ok();
-                one(job, work).await
+                one(job, work).await?
             };
             for observer in &self.observers {
                 observer.ended(&outcome).await;
             }
-            outcome
+            Some(outcome)
         });
         let outcomes = join_all(running).await;
+        let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
         let mut remarks = Vec::new();
         for observer in &self.observers {
             let remark = observer.finish(&outcomes, &remarks).await;
@@ -133,13 +135,18 @@ impl Batch {
     }
 }
 
-async fn one(job: Job, work: &Work) -> Outcome {
+/// The end of one; `None` where somebody has deleted it meanwhile.
+async fn one(job: Job, work: &Work) -> Option<Outcome> {
     let begun = Instant::now();
     let result = match job.ready {
-        Ok((engine, request)) => engine
-            .issue(&request, work.cancel())
-            .await
-            .map_err(|error| CliError::issue(error, work.interrupted())),
+        Ok((engine, request)) => match engine.issue(&request, work.cancel()).await {
+            Err(IssueError::NoSuchCertificate { id }) => {
+                let message = "it was deleted meanwhile, and is left alone".to_owned();
+                work.events.for_certificate(&id).warn(message, None);
+                return None;
+            }
+            result => result.map_err(|error| CliError::issue(error, work.interrupted())),
+        },
         Err(error) => Err(error),
     };
     let outcome = Outcome {
@@ -155,7 +162,7 @@ async fn one(job: Job, work: &Work) -> Outcome {
         took = ?outcome.took,
         "came to an end"
     );
-    outcome
+    Some(outcome)
 }
 
 /// What came of a batch.

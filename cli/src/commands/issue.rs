@@ -108,7 +108,7 @@ pub(super) async fn run(app: &App, args: &IssueArgs) -> Result<Report, CliError>
             let ended = batch.run(jobs, &work).await?;
             let interrupted = work.interrupted();
             let stats = work.finish().await;
-            let again = Again::of_this_process(args.provider.provider.as_deref(), &app.config);
+            let again = Again::of_this_process(&args.provider, &app.config);
             batch::report(app, ended, interrupted, &stats, Some(&again))
         }
     }

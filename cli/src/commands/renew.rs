@@ -296,6 +296,8 @@ pub(super) fn jobs(
             order.request.replace_names = true;
             // What stands in the list does not leave it by failing.
             order.request.renewal.lasting = true;
+            order.request.renewal.only_stored =
+                head.is_some() && app.config.certificate(id).is_none();
             order
         });
         let order = match args.dry_run {

@@ -33,6 +33,7 @@ impl Frame {
             Some(block) if SHOWN_BLOCKS.contains(&block) && !leads_to_secrets(text, line) => None,
             _ => cut(original),
         };
+        let cut = cut.into_iter().chain(credentials(original)).min();
         let (text, span) = match cut {
             Some(cut) if start >= cut => (
                 format!("{}{REDACTED}", &original[..cut]),
@@ -51,6 +52,19 @@ impl Frame {
             span,
         })
     }
+}
+
+/// Where the user and the password begin of a URL that has any.
+fn credentials(line: &str) -> Option<usize> {
+    let begins = line.match_indices("://").map(|(at, sign)| at + sign.len());
+    let has_any = |at: &usize| {
+        let ends = |c: char| c.is_whitespace() || "/?#'\"".contains(c);
+        line[*at..]
+            .split(ends)
+            .next()
+            .is_some_and(|a| a.contains('@'))
+    };
+    begins.into_iter().find(has_any)
 }
 
 /// The top-level key that a line belongs to.
@@ -298,6 +312,18 @@ mod tests {
         assert_eq!(framed("secret: { file: x }", 1, 1).0, "secret: { file: x }");
         // A space of several octets.
         assert_eq!(framed("\u{2000}ca: x", 1, 0).0, "\u{2000}ca: x");
+    }
+
+    #[test]
+    fn the_password_of_a_url_is_not_shown() {
+        let (text, _) = framed(
+            "propagation: { doh: ['https://u:hunter2@dns.test/q'] }",
+            1,
+            22,
+        );
+        assert!(!text.contains("hunter2"), "{text}");
+        let (text, _) = framed("propagation: { doh: ['https://dns.test/q@x'] }", 1, 22);
+        assert!(text.contains("dns.test/q@x"), "{text}");
     }
 
     #[test]

@@ -43,6 +43,14 @@ pub(crate) fn ca(
     key_type: KeyType,
     secrets: Secrets,
 ) -> Result<ChosenCa, CliError> {
+    if let Some(text) = args.ca.as_deref().filter(|text| !text.is_empty())
+        && text.split(',').all(|ca| ca.trim().is_empty())
+    {
+        return Err(CliError::usage(
+            format!("`{text}` names no CA"),
+            "write a name such as letsencrypt, or the URL of a directory",
+        ));
+    }
     let wanted = wanted(args, of_certificate, config);
     let first = wanted.into_iter().next().unwrap_or(WantedCa {
         configured: None,

@@ -333,7 +333,7 @@ certificates:
         let config = Config::of(text).unwrap();
         let misspelt = |word: &str| misspelt(&[word.to_owned()], &config);
         let hint = misspelt("thre").unwrap().hint().unwrap();
-        assert_eq!(hint, "did you mean `three`?");
+        assert_eq!(hint, "did you mean `three`? `-d thre` orders it as a name");
         for word in ["three", "localhost", "thre.test"] {
             assert!(misspelt(word).is_none(), "{word}");
         }

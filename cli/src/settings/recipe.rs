@@ -77,7 +77,11 @@ fn of_provider(
         let setting = kind.setting(&key);
         known.push(setting.map_or_else(|| key.clone(), |s| s.key.to_owned()));
         match setting.map_or(Form::Secret, |s| s.form) {
-            Form::Secret => {}
+            Form::Secret => {
+                if setting.is_none_or(|setting| setting.env.is_empty()) {
+                    kept.withheld.insert(key);
+                }
+            }
             Form::File => kept
                 .set
                 .push(format!("{key}={}", absolute(Path::new(&text)).display())),

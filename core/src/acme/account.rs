@@ -156,11 +156,11 @@ impl Account {
             .await
     }
 
-    /// Sends the CSR of a ready order; the order as it stands then, mostly processing.
+    /// Sends the CSR of a ready order.
     ///
     /// Where the answer is lost, the order is looked at, and the CSR is sent again only to an order that still waits
     /// for one.
-    pub async fn finalize(&self, order: &Order, csr_der: &[u8]) -> Result<Order, OrderError> {
+    pub async fn finalize(&self, order: &Order, csr_der: &[u8]) -> Result<Finalized, OrderError> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -169,10 +169,10 @@ impl Account {
                 .await
             {
                 Ok(answer) => {
-                    return Ok(Order::from_raw(
-                        order.url.clone(),
-                        answer.json::<RawOrder>()?,
-                    ));
+                    return Ok(Finalized {
+                        order: Order::from_raw(order.url.clone(), answer.json::<RawOrder>()?),
+                        accepted: true,
+                    });
                 }
                 Err(error) => error,
             };
@@ -185,7 +185,12 @@ impl Account {
 
             let current = self.order(&order.url).await?;
             match current.status {
-                OrderStatus::Processing | OrderStatus::Valid => return Ok(current),
+                OrderStatus::Processing | OrderStatus::Valid => {
+                    return Ok(Finalized {
+                        order: current,
+                        accepted: false,
+                    });
+                }
                 OrderStatus::Invalid => return Err(self.why_invalid(current).await),
                 _ if tries == FINALIZE_TRIES => return Err(error.into()),
                 OrderStatus::Ready | OrderStatus::Pending | OrderStatus::Other(_) => {
@@ -357,6 +362,16 @@ impl Account {
             result = work => result,
         }
     }
+}
+
+/// An order after its CSR was sent.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Finalized {
+    /// The order as it stands now, mostly processing.
+    pub order: Order,
+    /// Whether the CA has said that it took this CSR. Else the answer was lost, or the order had got another one already.
+    pub accepted: bool,
 }
 
 /// What a certificate URL gave.

@@ -40,6 +40,7 @@ mod transport;
 
 pub use account::Account;
 pub use account::Download;
+pub use account::Finalized;
 pub use ari::RenewalInfo;
 pub use authorization::Authorization;
 pub use authorization::AuthorizationStatus;

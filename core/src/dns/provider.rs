@@ -410,6 +410,9 @@ fn unreachable_hint(detail: &str) -> &'static str {
         () if says("the proxy http") || says("the proxy socks") => {
             "look at HTTPS_PROXY, and at what the proxy allows; NO_PROXY=HOST goes around it"
         }
+        () if says("servfail") => {
+            "the log of the server says why: often a zone file or journal that it cannot write, or more values at a name than it allows (`max-records-per-type` of BIND)"
+        }
         () if says("connection refused") => {
             "nothing listens there: is the server running, and are its address and port right?"
         }

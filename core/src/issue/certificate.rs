@@ -38,14 +38,15 @@ impl Walk<'_> {
         let (number, key) = key.stored(self).await?;
         let ordered = self.ordered();
         let deadline = Deadline::of(&order, self.events);
-        let order = match order.status {
-            OrderStatus::Processing | OrderStatus::Valid => order,
+        let (order, accepted) = match order.status {
+            OrderStatus::Processing | OrderStatus::Valid => (order, false),
             _ => {
                 self.engine.reached(Checkpoint::BeforeFinalize).await;
                 let csr = key
                     .csr(&ordered.names, ordered.spec.must_staple)
                     .map_err(IssueError::Key)?;
-                account.finalize(&order, &csr).await?
+                let finalized = account.finalize(&order, &csr).await?;
+                (finalized.order, finalized.accepted)
             }
         };
         self.engine.reached(Checkpoint::Finalized).await;
@@ -60,7 +61,15 @@ impl Walk<'_> {
                 deadline.names(account.await_certificate(&order.url, &wait).await)?
             }
         };
-        let chain = self.chain(account, &order, &key, &ordered).await?;
+        let chain = self.chain(account, &order, &key, &ordered).await;
+        let chain = chain.map_err(|error| match error {
+            IssueError::Chain { source, url, .. } => IssueError::Chain {
+                source,
+                url,
+                accepted,
+            },
+            other => other,
+        })?;
         self.engine.reached(Checkpoint::BeforeStore).await;
 
         self.events.stage(Stage::Store);
@@ -110,6 +119,7 @@ impl Walk<'_> {
                 IssueError::Chain {
                     source,
                     url: url.to_owned(),
+                    accepted: false,
                 }
             })
         };

@@ -98,6 +98,8 @@ pub enum IssueError {
         source: ChainError,
         /// Where it came from.
         url: String,
+        /// Whether the CA had said that it took our CSR.
+        accepted: bool,
     },
     /// A signing request asks for other names.
     #[error(
@@ -577,7 +579,10 @@ impl IssueError {
     /// certificate for its own key, or gave the order up.
     pub(super) fn is_taken_by_another(&self) -> bool {
         match self {
-            Self::Chain { source, .. } => matches!(source, ChainError::OtherKey),
+            // Where the CA took our CSR it took nobody else's: what it made then is its own mistake.
+            Self::Chain {
+                source, accepted, ..
+            } => matches!(source, ChainError::OtherKey) && !accepted,
             Self::Authorization { status, .. } => *status == DEACTIVATED,
             Self::Order(OrderError::Validation { failures, .. })
             | Self::Validation {

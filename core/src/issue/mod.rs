@@ -318,6 +318,8 @@ pub struct Renewing {
     pub recipe: Option<serde_json::Value>,
     /// Whether it stays wanted when its first order fails, as what a configuration names does: the failure is remembered then.
     pub lasting: bool,
+    /// Whether it is renewed because the store has it, so that nothing is ordered where somebody has deleted it meanwhile.
+    pub only_stored: bool,
     /// Whether every name is to be proven again, also where the CA still believes an earlier proof.
     pub prove_again: bool,
 }

@@ -76,6 +76,10 @@ pub(super) async fn issue(
     let wanted = request.wanted();
     let (head, tag) = match Head::load(&*engine.store, &request.id).await? {
         Some((head, tag)) => (head, Some(tag)),
+        None if request.renewal.only_stored => {
+            let id = request.id.clone();
+            return Err(IssueError::NoSuchCertificate { id });
+        }
         None => (Head::new(request.id.clone(), wanted.clone()), None),
     };
     remove_orphans(&*engine.store, &head).await?;

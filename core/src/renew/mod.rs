@@ -12,6 +12,7 @@ mod listing;
 use std::fmt;
 
 use aws_lc_rs::digest;
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -134,7 +135,10 @@ pub fn due(head: &Head, wanted: &Wanted, now: Timestamp, policy: &Policy) -> Due
     Due {
         at,
         reason,
-        held: held.filter(|failure| wanted.same_names(&failure.names)),
+        // What has failed in the future has failed by a clock that was wrong.
+        held: held.filter(|failure| {
+            wanted.same_names(&failure.names) && failure.last.duration_since(now) < CLOCKS_DIFFER
+        }),
         passed_over: policy.before.filter(|before| {
             let version = head.current.as_ref();
             version.is_some_and(|version| before.of(version.lifetime()).is_none())
@@ -200,6 +204,9 @@ fn draw(words: &[&str]) -> f64 {
         .fold(0_u32, |number, octet| number << 8 | u32::from(*octet));
     f64::from(number) / (f64::from(u32::MAX) + 1.0)
 }
+
+/// So much two clocks may differ that have both been set.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(5);
 
 #[cfg(test)]
 mod tests;

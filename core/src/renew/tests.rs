@@ -175,6 +175,13 @@ fn a_failure_holds_the_same_names_back() {
     head.renewal.failure = Some(fail(wanted().names));
     let when = |head: &Head| due(head, &wanted(), day(5), &Policy::default()).next();
     assert_eq!(when(&head), day(6));
+    // By a clock that was ahead.
+    head.renewal.failure = Some(Failure {
+        last: day(300),
+        again: day(301),
+        ..fail(wanted().names)
+    });
+    assert!(when(&head) < day(5));
     head.renewal.failure = Some(fail(vec!["b.test".parse().unwrap()]));
     assert!(when(&head) < day(5));
 }

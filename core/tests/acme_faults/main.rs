@@ -110,7 +110,7 @@ async fn a_lost_answer_to_finalize_is_looked_up_and_not_repeated() {
     let account = ca.account().await;
     let order = new_order(&account).await.unwrap();
     assert_eq!(order.status, OrderStatus::Ready);
-    let order = account.finalize(&order, &csr()).await.unwrap();
+    let order = account.finalize(&order, &csr()).await.unwrap().order;
     assert_eq!(order.status, OrderStatus::Processing);
     assert_eq!(order.url, ca.url("order"));
     assert_eq!((ca.count("/finalize"), ca.count("/order")), (1, 1));
@@ -128,7 +128,7 @@ async fn finalize_is_sent_again_to_an_order_that_still_waits() {
     .await;
     let account = ca.account().await;
     let order = new_order(&account).await.unwrap();
-    let order = account.finalize(&order, &csr()).await.unwrap();
+    let order = account.finalize(&order, &csr()).await.unwrap().order;
     assert_eq!(order.status, OrderStatus::Valid);
     assert_eq!(ca.count("/finalize"), 3);
 }
@@ -431,7 +431,7 @@ async fn futures_may_move_between_threads() {
     let task = tokio::spawn(async move {
         let order = new_order(&account).await?;
         match account.finalize(&order, b"csr").await {
-            Ok(order) => account.download(&order).await.map(drop),
+            Ok(finalized) => account.download(&finalized.order).await.map(drop),
             Err(error) => Err(error),
         }
     });

@@ -126,9 +126,7 @@ impl Asked<'_> {
                 hint: Some("correct `zone`, or leave it out".to_owned()),
             },
             ResponseCode::ServFail => ProviderError::Unreachable {
-                detail: format!(
-                    "it failed to update {zone} (SERVFAIL); its log says why, often a zone file or journal it cannot write"
-                ),
+                detail: format!("it says that it could not update {zone} (SERVFAIL)"),
                 endpoint,
             },
             ResponseCode::FormErr => ProviderError::Refused {

@@ -55,7 +55,7 @@ async fn every_refusal_has_its_own_sentence() {
         ),
         (
             ResponseCode::ServFail,
-            "failed to update example.test (SERVFAIL)",
+            "it could not update example.test (SERVFAIL)",
             "",
         ),
         (

@@ -241,8 +241,16 @@ pub(super) enum KeyError {
     Gss,
     #[error("hmac-md5 must not be used for TSIG any more (RFC 8945 section 6)")]
     Md5,
-    #[error("`{0}` is no name of a TSIG key")]
+    #[error("{} is no name of a TSIG key", shown(.0))]
     Name(String),
+}
+
+/// What may stand where the name should; where it may be the secret, not even that.
+fn shown(name: &str) -> String {
+    match name.contains(['=', '+', '/']) {
+        true => "what is given, which looks like a secret,".to_owned(),
+        false => format!("`{name}`"),
+    }
 }
 
 impl KeyError {

@@ -69,7 +69,7 @@ async fn what_carries_our_mark_is_removed_when_it_is_old_enough() {
 #[test]
 fn elsewhere_only_what_the_store_knows_is_ours() {
     let Some(shop) = Shop::open() else { return };
-    let dns = |words: &str| {
+    let run = |words: &str| {
         shop.command(&format!("dns {words}"))
             .args([
                 "--provider",
@@ -82,9 +82,8 @@ fn elsewhere_only_what_the_store_knows_is_ours() {
             .env("RFC2136_TSIG_KEY", &shop.key.name)
             .env("RFC2136_TSIG_SECRET", &shop.key.secret_base64)
             .run()
-            .success()
-            .json()
     };
+    let dns = |words: &str| run(words).success().json();
     dns(&format!("set {OWNER} somebodys"));
     // A run that is killed with its values in DNS, and the store that it leaves.
     let running = shop
@@ -106,6 +105,13 @@ fn elsewhere_only_what_the_store_knows_is_ours() {
     assert_eq!(young["values"][0]["removed"], false);
     let old = dns("gc --older-than 0s");
     assert_eq!(old["certificates"][0]["withdrawn"], 1, "{old:#}");
+    // What cannot be looked for keeps nobody from the rest.
+    let both = run("gc --older-than 0s a.elsewhere.test example.test").expect_code(4);
+    let both = both.json();
+    assert_eq!(both["values"][0]["value"], "somebodys", "{both:#}");
+    let failures = both["failures"].as_array().unwrap();
+    assert_eq!(failures.len(), 1, "{both:#}");
+    assert_eq!(failures[0]["about"], "_acme-challenge.a.elsewhere.test");
     let left = dns(&format!("list {OWNER}"));
     assert_eq!(left["values"], serde_json::json!(["somebodys"]), "{left:#}");
 }

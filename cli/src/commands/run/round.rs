@@ -266,11 +266,13 @@ async fn settle(
                 &format!("next try {}", in_seconds(at.max(now))),
             );
         } else if let (true, Some(version)) = (tried.issued.contains(id), version) {
+            // The CA may be asked again before.
+            let renewal = standing.as_ref().map_or(at, |s| s.due.next());
             let achieved = format!(
                 "version {} is stored, valid until {}; next renewal {}",
                 version.number,
                 in_seconds(version.not_after),
-                in_seconds(at.max(now))
+                in_seconds(renewal.max(now))
             );
             say(app, work, id, &achieved);
         }

@@ -67,6 +67,24 @@ impl Providers {
     }
 }
 
+/// What `issue` was given and the store may not have has to come from elsewhere: without it a script might write to another place.
+fn nothing_withheld(
+    args: &ProviderArgs,
+    named: &str,
+    set: &[(String, String)],
+) -> Result<(), CliError> {
+    let is_given = |key: &&String| set.iter().any(|(given, _)| given == *key);
+    match args.withheld.iter().find(|key| !is_given(key)) {
+        None => Ok(()),
+        Some(key) => Err(CliError::usage(
+            format!(
+                "`{key}` was given when the certificate was issued, and is not in the store, because it may be a secret"
+            ),
+            format!("write it into the configuration file, for a provider called `{named}`"),
+        )),
+    }
+}
+
 /// Makes the providers that flags, environment and configuration name.
 ///
 /// `--provider` serves everything. Without it the zones of the configuration say who serves what, and a single provider
@@ -91,6 +109,7 @@ pub(crate) fn providers(
             )?,
             None => {
                 let kind = kind_named(config, named, &set)?;
+                nothing_withheld(args, named, &set)?;
                 build(named, kind, None, set, context, &mut warnings)?
             }
         };

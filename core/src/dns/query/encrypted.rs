@@ -82,6 +82,8 @@ impl FromStr for EncryptedEndpoint {
             {
                 Ok(Self::Https { url, get })
             }
+            // That would stand in every message, and DNS over HTTPS has no use for it.
+            _ if text.contains('@') => Err(EndpointError::Credentials),
             _ => Err(EndpointError::Https(text.to_owned())),
         }
     }
@@ -111,6 +113,9 @@ impl fmt::Display for EncryptedEndpoint {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
+    /// The URL has a user in it.
+    #[error("the URL of a resolver holds a user or a password, which it may not")]
+    Credentials,
     /// Not a URL of DNS over HTTPS.
     #[error("`{0}` is no URL of a resolver, such as https://dns.example/dns-query")]
     Https(String),

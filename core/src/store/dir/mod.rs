@@ -99,6 +99,8 @@ pub enum FileError {
         path: PathBuf,
         /// By whom and how.
         detail: String,
+        /// Whether it belongs to another user.
+        is_foreign: bool,
     },
 }
 
@@ -128,6 +130,14 @@ impl FileError {
             },
             Self::Link { path } => Some(format!(
                 "remove {}, or choose another `--dir`",
+                path.display()
+            )),
+            Self::Unsafe {
+                path,
+                is_foreign: true,
+                ..
+            } => Some(format!(
+                "`chown` {} to the user who runs dnseal, or run it as that user",
                 path.display()
             )),
             Self::Unsafe { path, .. } => Some(format!("`chmod go-w {}`", path.display())),

@@ -542,17 +542,18 @@ fn check_stat(
     trusted: Option<u32>,
 ) -> Result<(), FileError> {
     let me = rustix::process::geteuid().as_raw();
-    let unsafe_because = |detail: String| {
+    let unsafe_because = |detail: String, is_foreign: bool| {
         Err(FileError::Unsafe {
             path: path.to_owned(),
             detail,
+            is_foreign,
         })
     };
     if owner != me && owner != 0 && Some(owner) != trusted {
-        return unsafe_because(format!("user {owner} owns it"));
+        return unsafe_because(format!("user {owner} owns it"), true);
     }
     if mode & 0o022 != 0 && !sticky {
-        return unsafe_because(format!("its mode is {:04o}", mode & 0o7777));
+        return unsafe_because(format!("its mode is {:04o}", mode & 0o7777), false);
     }
     Ok(())
 }
