@@ -42,7 +42,7 @@ pub async fn run_with(
     peculiar: &Peculiar<'_>,
     tell: impl FnMut(&CaseResult) -> ControlFlow<()>,
 ) -> Vec<CaseResult> {
-    let cases: Vec<Case> = Case::ALL.into_iter().chain(Case::OF_FAILURE).collect();
+    let cases: Vec<Case> = Case::every().collect();
     play(provider, options, peculiar, &cases, tell).await
 }
 
@@ -55,9 +55,11 @@ async fn play(
 ) -> Vec<CaseResult> {
     let mut results = Vec::with_capacity(cases.len());
     let mut silence = Silence::default();
+    let mut loses_values = false;
     for &case in cases {
         let began = Instant::now();
-        let (outcome, left) = match silence.is_over() {
+        let risk = (case == Case::Apex && loses_values).then(|| AT_RISK.to_owned());
+        let (outcome, left) = match silence.is_over().or(risk) {
             Some(why) => (Outcome::NotTried(why), Vec::new()),
             None => {
                 let mut bench = Bench::new(provider, options, peculiar, case);
@@ -69,6 +71,7 @@ async fn play(
                 match ended {
                     Some((verdict, left)) => {
                         silence.hear(&verdict);
+                        loses_values |= case.is_about_values() && is_failure(&verdict);
                         (verdict.into(), left)
                     }
                     None => {
@@ -145,6 +148,13 @@ impl Silence {
     }
 }
 
+fn is_failure(verdict: &Played) -> bool {
+    matches!(verdict, Err(Verdict::Fail(_) | Verdict::NoAnswer(_)))
+}
+
+/// Why nothing is written where others have values.
+const AT_RISK: &str =
+    "other cases have failed, and at the apex it might take values of others with it";
 /// Cases without an answer, from the first.
 const GIVEN_UP: usize = 2;
 /// What is left of the time when somebody has asked to stop.
@@ -152,10 +162,7 @@ const LAST_MINUTE: Duration = Duration::from_secs(5);
 
 /// The names of all cases, in the order they run.
 pub fn cases() -> impl Iterator<Item = &'static str> {
-    Case::ALL
-        .into_iter()
-        .chain(Case::OF_FAILURE)
-        .map(Case::name)
+    Case::every().map(Case::name)
 }
 
 /// Where to write, and how to look.
@@ -191,6 +198,8 @@ impl fmt::Debug for Options<'_> {
 /// What is peculiar to a provider, or to where it is tried.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Peculiar<'a> {
+    /// Whether its contract is about challenges, whose values are 43 characters long, so that it may refuse others.
+    pub challenges_only: bool,
     /// The one name that it writes, where it writes no other.
     pub only: Option<&'a DomainName>,
     /// The same provider at a service that never answers.
@@ -227,13 +236,13 @@ pub enum Outcome {
     Fail(String),
     /// It says that it cannot, or the options lack what the case needs.
     NotSupported(String),
-    /// The case was stopped, or nothing has had an answer before.
+    /// The case was stopped, nothing has had an answer before, or it might do harm.
     NotTried(String),
     /// It does.
     Pass,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Case {
     AddTwice,
     Apex,
@@ -254,7 +263,7 @@ enum Case {
 }
 
 impl Case {
-    /// In the order they run: what others build on comes first.
+    /// In the order they run: what others build on comes first, and what could hurt others last.
     const ALL: [Self; 14] = [
         Self::TwoValues,
         Self::AddTwice,
@@ -262,7 +271,6 @@ impl Case {
         Self::RemoveAbsent,
         Self::Capitals,
         Self::LongValues,
-        Self::Apex,
         Self::ManyNames,
         Self::OneRefused,
         Self::SixteenWriters,
@@ -270,10 +278,39 @@ impl Case {
         Self::DeepestZone,
         Self::UnknownZone,
         Self::BadCredentials,
+        Self::Apex,
     ];
 
     /// What a service has to be made to fail for.
     const OF_FAILURE: [Self; 2] = [Self::RateLimit, Self::TimeOut];
+
+    /// All of both, with that at the apex still the last.
+    fn every() -> impl Iterator<Item = Self> {
+        let ordinary = Self::ALL.into_iter().filter(|case| *case != Self::Apex);
+        ordinary.chain(Self::OF_FAILURE).chain([Self::Apex])
+    }
+
+    /// Whether a failure may mean that values get lost.
+    fn is_about_values(self) -> bool {
+        match self {
+            Self::AddTwice
+            | Self::Apex
+            | Self::Capitals
+            | Self::LongValues
+            | Self::ManyNames
+            | Self::OneRefused
+            | Self::OwnWord
+            | Self::RemoveAbsent
+            | Self::RemoveOneOfTwo
+            | Self::SixteenWriters
+            | Self::TwoValues => true,
+            Self::BadCredentials
+            | Self::DeepestZone
+            | Self::RateLimit
+            | Self::TimeOut
+            | Self::UnknownZone => false,
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {

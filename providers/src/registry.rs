@@ -24,6 +24,7 @@ use crate::cloudflare;
 use crate::hosted;
 use crate::manual;
 use crate::plugin;
+use crate::plugin::Plugins;
 use crate::redact::Redacted;
 use crate::rfc2136;
 #[cfg(feature = "route53")]
@@ -45,8 +46,9 @@ pub fn kind(kind: &str) -> Result<&'static Kind, UnknownKind> {
         .find(|k| k.kind == kind)
         .ok_or_else(|| UnknownKind {
             kind: kind.to_owned(),
-            nearest: nearest(kind, KINDS.iter().map(|k| k.kind)),
+            nearest: nearest(kind, KINDS.iter().map(|k| k.kind)).map(str::to_owned),
             not_served: not_served(kind),
+            searched: None,
         })
 }
 
@@ -340,17 +342,37 @@ impl BuildError {
 #[error("there is no provider of kind `{kind}`")]
 pub struct UnknownKind {
     kind: String,
-    nearest: Option<&'static str>,
+    nearest: Option<String>,
     not_served: Option<String>,
+    /// What is said of plugins, where they were looked for.
+    searched: Option<String>,
 }
 
 impl UnknownKind {
+    /// The same where none of these is it either.
+    #[must_use]
+    pub fn among(self, plugins: &Plugins) -> Self {
+        let installed = plugins.list();
+        let kinds = KINDS.iter().map(|k| k.kind);
+        let all = kinds.chain(installed.iter().map(|(name, _)| name.as_str()));
+        Self {
+            nearest: nearest(&self.kind, all).map(str::to_owned),
+            searched: Some(plugins.searched(&self.kind)),
+            ..self
+        }
+    }
+
     /// Why it is none although it could be one, the near miss, or where to look.
     pub fn hint(&self) -> String {
-        match (&self.not_served, self.nearest) {
-            (Some(why), _) => why.clone(),
+        let hint = match (&self.not_served, &self.nearest) {
+            (Some(why), _) => return why.clone(),
             (None, Some(nearest)) => format!("did you mean `{nearest}`?"),
             (None, None) => "`dnseal provider list` has the kinds there are".to_owned(),
+        };
+        match &self.searched {
+            Some(searched) if hint.ends_with('?') => format!("{hint} Otherwise {searched}"),
+            Some(searched) => format!("{hint}; {searched}"),
+            None => hint,
         }
     }
 }

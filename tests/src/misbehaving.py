@@ -43,6 +43,8 @@ def describe(params):
     ]
     if mode == "takes-my-key":
         settings.append({"key": "command", "type": "text"})
+    if mode == "underscore":
+        settings.append({"key": "key_file", "type": "text"})
     return {
         "protocol": 9 if mode == "v9" else 1,
         "title": "a plugin\x1b[31m that misbehaves",
@@ -72,6 +74,16 @@ def configure(params):
 
 
 def zone_of(params):
+    if mode == "unsupported":
+        return error(7, "not today")
+    if mode == "parent-zone":
+        return {"result": {"zone": {"name": "test"}}}
+    if mode == "sloppy":
+        return {"result": {"zone": {"name": "Example.test."}}, "error": None}
+    if mode == "string-code" and not params["owner"].endswith("example.test"):
+        return error("zone-not-found", "no such zone")
+    if mode == "ends-well":
+        sys.exit(0)
     if mode == "other-zone":
         return {"result": {"zone": {"id": "1", "name": "elsewhere.test"}}}
     if mode == "errors":
@@ -82,6 +94,8 @@ def zone_of(params):
 
 
 def apply(params):
+    if mode == "unsupported":
+        return error(7, "not today")
     if mode == "never" or mode == "late" and first_time("late"):
         time.sleep(3 if mode == "late" else 1000)
     if mode == "dies-during" and first_time("died"):
@@ -106,6 +120,8 @@ def apply(params):
     outcomes = [{"status": "applied", "handle": f"h-{c['value']}"} for c in params["changes"]]
     if mode == "forgets-one":
         outcomes.pop()
+    if mode == "number-handle":
+        outcomes[0]["handle"] = 17
     if mode == "odd-status":
         outcomes = [{"status": "odd"} for _ in outcomes]
     if mode == "small-batches":
@@ -122,7 +138,7 @@ def values(params):
     for line in held():
         owner, value = line.split(" ", 1)
         if owner in at:
-            at[owner].append(value)
+            at[owner].append(f'"{value}"' if mode == "quotes" else value)
     return {"result": {"values": at}}
 
 
@@ -148,10 +164,14 @@ for line in sys.stdin:
             time.sleep(1000)
         break
     answer = {"jsonrpc": "1.0" if mode == "old-rpc" else "2.0", "id": request["id"]}
-    if method == "describe":
+    if mode == f"no-{method}" and method != "values":
+        answer |= error(-32601, "no such method")
+    elif method == "describe":
         answer["result"] = describe(request["params"])
     else:
         answer |= globals()[method](request["params"])
+        if mode == "repeats" and method == "apply":
+            answer["id"] = 1
         if mode == "other-id":
             answer["id"] += 41
         if mode == "empty":

@@ -162,7 +162,8 @@ impl Misbehaving {
         fs::read_to_string(path).unwrap_or_default().lines().count()
     }
 
-    fn state(&self) -> PathBuf {
+    /// The file with those lines.
+    pub fn state(&self) -> PathBuf {
         self.dir.path().join("state")
     }
 }

@@ -3,6 +3,7 @@
 //! Whatever is about to be written is noted first, so that the cleaning after a failed case misses nothing.
 
 mod left;
+mod words;
 
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -28,6 +29,7 @@ use crate::conformance::Options;
 use crate::conformance::Peculiar;
 use crate::conformance::Played;
 use crate::conformance::Verdict;
+use crate::plugin::is_breach;
 
 /// One case with what it wrote.
 pub(super) struct Bench<'a> {
@@ -141,7 +143,18 @@ impl<'a> Bench<'a> {
             let value = self.value(&"x".repeat(octets))?;
             let text = value.to_string();
             let value = parse_value(text.get(..octets).unwrap_or(&text))?;
-            self.add(&zone, &[(&owner, &value)]).await?;
+            match self.add(&zone, &[(&owner, &value)]).await {
+                Err(Verdict::Fail(reason)) if self.peculiar.challenges_only => {
+                    // Where that is taken, it is the length that is refused.
+                    let ordinary = self.value("ordinary")?;
+                    self.add(&zone, &[(&owner, &ordinary)]).await?;
+                    self.remove(&zone, &owner, &ordinary).await?;
+                    return Err(Verdict::NotSupported(format!(
+                        "this contract is about challenges, whose values are shorter: {reason}"
+                    )));
+                }
+                added => added?,
+            }
             self.stands(&owner, &[&value]).await?;
             self.remove(&zone, &owner, &value).await?;
             self.stands(&owner, &[]).await?;
@@ -154,6 +167,8 @@ impl<'a> Bench<'a> {
         let (zone, _) = self.place().await?;
         let owner = zone.name.clone();
         let before = self.read(&owner).await?;
+        // Others' values there would make room for ours.
+        self.needs_values(before.len() + 1)?;
         let a = self.value("a")?;
         self.add(&zone, &[(&owner, &a)]).await?;
         let with: Vec<&TxtValue> = before.iter().chain([&a]).collect();
@@ -202,6 +217,8 @@ impl<'a> Bench<'a> {
             Err(error) if error.is_retryable() => Err(Verdict::Fail(format!(
                 "a name that can never be written made an error that says to try again: {error}"
             ))),
+            Err(error) if is_breach(&error) => Err(error.into()),
+            Err(error @ ProviderError::Unsupported { .. }) => Err(error.into()),
             Err(_) => Ok(()),
             Ok(applied) => match applied.outcomes.as_slice() {
                 [
@@ -213,7 +230,8 @@ impl<'a> Bench<'a> {
                     self.stands(&right, &[&a]).await
                 }
                 other => Err(Verdict::Fail(format!(
-                    "the outcomes for good, bad and good were {other:?}"
+                    "a good, a bad and a good change were {}",
+                    words::outcomes(other)
                 ))),
             },
         }
@@ -269,8 +287,12 @@ impl<'a> Bench<'a> {
             None => Err(Verdict::NotSupported(
                 "it does not tell the values at a name".to_owned(),
             )),
-            Some(values) if values == [a] => Ok(()),
-            Some(values) => Err(Verdict::Fail(format!("it tells {values:?}"))),
+            Some(values) if values == [a.clone()] => Ok(()),
+            Some(values) => Err(Verdict::Fail(format!(
+                "it should tell {}, and tells {}",
+                words::values(&[a]),
+                words::values(&values)
+            ))),
         }
     }
 
@@ -294,6 +316,7 @@ impl<'a> Bench<'a> {
 
     async fn unknown_zone(&mut self) -> Played {
         match self.provider.zone_of(&self.options.foreign).await {
+            Err(error) if is_breach(&error) => Err(error.into()),
             Err(ProviderError::ZoneNotFound { .. } | ProviderError::Misconfigured { .. }) => Ok(()),
             Err(error @ ProviderError::Unsupported { .. }) => Err(error.into()),
             Err(error) => Err(Verdict::Fail(format!(
@@ -315,7 +338,14 @@ impl<'a> Bench<'a> {
         self.written.push((zone.clone(), change.clone()));
         match self.apply(impostor, &zone, &[change]).await {
             Err(ProviderError::Credentials { .. }) => self.stands(&owner, &[]).await,
-            other => Err(Verdict::Fail(format!("it answered {other:?}"))),
+            Err(error @ ProviderError::Unsupported { .. }) => Err(error.into()),
+            Err(error) => Err(Verdict::Fail(format!(
+                "bad credentials made another error: {error}"
+            ))),
+            Ok(applied) => Err(Verdict::Fail(format!(
+                "with bad credentials, the change was {}",
+                words::outcomes(&applied.outcomes)
+            ))),
         }
     }
 
@@ -367,7 +397,10 @@ impl<'a> Bench<'a> {
         let change = self.change(Action::Add, &owner, &a);
         match self.apply(provider, &zone, &[change]).await {
             Err(error) => Ok(error),
-            Ok(applied) => Err(Verdict::Fail(format!("it answered {:?}", applied.outcomes))),
+            Ok(applied) => Err(Verdict::Fail(format!(
+                "the change was {}",
+                words::outcomes(&applied.outcomes)
+            ))),
         }
     }
 
@@ -493,7 +526,8 @@ impl<'a> Bench<'a> {
             }
             if began.elapsed() >= self.options.patience {
                 return Err(Verdict::Fail(format!(
-                    "{owner} should hold {wanted:?}, and holds {seen:?}"
+                    "{owner} {}",
+                    words::difference(&wanted, &seen)
                 )));
             }
             tokio::time::sleep(pause).await;

@@ -80,6 +80,66 @@ async fn flaws_are_found() {
     }
 }
 
+/// Where a provider has been seen to lose values, those of others stay out of its reach.
+#[tokio::test]
+async fn nothing_is_written_at_the_apex_once_values_were_lost() {
+    for flaw in [Flaw::ReplacesOthers, Flaw::RemovesAll, Flaw::FoldsCase] {
+        let memory = Memory {
+            flaw: Some(flaw),
+            ..Memory::default()
+        };
+        let foreign: (DomainName, TxtValue) =
+            (name("example.test"), "v=spf1 -all".parse().unwrap());
+        memory.values.lock().unwrap().insert(foreign.clone());
+        let results = memory.conform().await;
+        let last = results.last().unwrap();
+        assert_eq!(last.name, "apex-as-owner");
+        assert_eq!(last.outcome, Outcome::NotTried(AT_RISK.to_owned()));
+        assert!(memory.values.lock().unwrap().contains(&foreign), "{flaw:?}");
+    }
+    assert_eq!(cases().last(), Some("apex-as-owner"));
+    assert_eq!(cases().count(), Case::ALL.len() + Case::OF_FAILURE.len());
+}
+
+#[tokio::test]
+async fn values_that_would_push_others_out_are_not_written() {
+    let memory = Memory {
+        max_values: Some(2),
+        ..Memory::default()
+    };
+    for text in ["one", "two"] {
+        let foreign = (name("example.test"), text.parse().unwrap());
+        memory.values.lock().unwrap().insert(foreign);
+    }
+    let results = memory.conform().await;
+    let last = results.last().unwrap();
+    assert!(matches!(last.outcome, Outcome::NotSupported(_)), "{last:?}");
+    assert_eq!(memory.values.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_contract_about_challenges_may_refuse_other_values() {
+    for (challenges_only, flaw) in [
+        (true, Flaw::RefusesLong),
+        (false, Flaw::RefusesLong),
+        (true, Flaw::CutsValues),
+    ] {
+        let memory = Memory {
+            challenges_only,
+            flaw: Some(flaw),
+            ..Memory::default()
+        };
+        let results = memory.conform().await;
+        let long = results.iter().find(|r| r.name.starts_with("values-of-255"));
+        let long = long.unwrap();
+        match challenges_only && flaw == Flaw::RefusesLong {
+            true => assert!(matches!(long.outcome, Outcome::NotSupported(_)), "{long:?}"),
+            false => assert!(matches!(long.outcome, Outcome::Fail(_)), "{long:?}"),
+        }
+        assert_eq!(long.left, [], "{long:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_left_is_listed() {
     let memory = Memory {
@@ -175,6 +235,7 @@ enum Flaw {
     HangsAdding,
     ParentZone,
     RefusesAgain,
+    RefusesLong,
     RemovesAll,
     RemovesNothing,
     ReplacesOthers,
@@ -184,6 +245,7 @@ enum Flaw {
 
 #[derive(Clone, Debug, Default)]
 struct Memory {
+    challenges_only: bool,
     flaw: Option<Flaw>,
     impostor: bool,
     max_values: Option<usize>,
@@ -217,6 +279,7 @@ impl Memory {
             zone: None,
         };
         let peculiar = Peculiar {
+            challenges_only: self.challenges_only,
             stop,
             ..Peculiar::default()
         };
@@ -241,6 +304,11 @@ impl Memory {
             Action::Add if self.has(Flaw::RefusesAgain) && values.contains(&entry) => {
                 return ChangeOutcome::Refused {
                     reason: "it is there".to_owned(),
+                };
+            }
+            _ if self.has(Flaw::RefusesLong) && text.len() > 43 => {
+                return ChangeOutcome::Refused {
+                    reason: "too long".to_owned(),
                 };
             }
             Action::Add => {

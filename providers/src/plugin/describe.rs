@@ -4,7 +4,7 @@
 //! program is asked once in the life of this process; what it says is kept that long, as the registry's own constants are.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -14,6 +14,9 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::plugin;
+use crate::plugin::PluginError;
+use crate::plugin::fit;
+use crate::plugin::problem::Problem;
 use crate::plugin::protocol::DescribedCapabilities;
 use crate::plugin::protocol::DescribedSetting;
 use crate::plugin::protocol::Description;
@@ -22,7 +25,6 @@ use crate::plugin::protocol::SettingType;
 use crate::plugin::session::CallError;
 use crate::plugin::session::Session;
 use crate::program::Log;
-use crate::program::TrustError;
 use crate::redact::Secrets;
 use crate::registry::Form;
 use crate::registry::Integration;
@@ -43,6 +45,11 @@ impl About {
         &self.command
     }
 
+    /// The programs among its words, to name it by.
+    pub fn programs(&self) -> String {
+        programs(&self.command)
+    }
+
     /// The version that the plugin has by its own word; may be empty.
     pub fn version(&self) -> &str {
         self.version
@@ -61,14 +68,16 @@ pub fn describe(name: &str, command: Vec<String>) -> Result<&'static Kind, Plugi
         return Ok(kind);
     }
     let log = Log::new(name, Events::silent(), Secrets::default());
-    let description = ask(&command, &log).map_err(|problem| PluginError {
-        name: name.to_owned(),
-        problem,
-    })?;
-    let kind = leak(name, &command, description, &log).map_err(|what| PluginError {
-        name: name.to_owned(),
-        problem: Problem::Unfit(what),
-    })?;
+    let cannot = |problem| {
+        let who = match name == plugin::KIND.kind {
+            true => programs(&command),
+            false => format!("`{name}`"),
+        };
+        PluginError::new(who, problem)
+    };
+    let description = ask(&command, &log).map_err(cannot)?;
+    let kind =
+        leak(name, &command, description, &log).map_err(|what| cannot(Problem::Unfit(what)))?;
     known.push(kind);
     Ok(kind)
 }
@@ -79,9 +88,9 @@ fn ask(command: &[String], log: &Log) -> Result<Description, Problem> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| Problem::Call(CallError::NotStarted(error)))?;
+            .map_err(|source| Problem::start(CallError::NotStarted { hint: None, source }))?;
         runtime.block_on(async {
-            let mut session = Session::start(command, log.clone()).map_err(Problem::Call)?;
+            let mut session = Session::start(command, log.clone()).map_err(Problem::start)?;
             introduce(&mut session).await
         })
     };
@@ -98,14 +107,18 @@ pub(super) async fn introduce(session: &mut Session) -> Result<Description, Prob
     let answer = session
         .call("describe", &params, INTRODUCTION)
         .await
-        .map_err(Problem::Call)?;
+        .map_err(|error| Problem::Call {
+            error,
+            method: "describe",
+        })?;
     // A version that is not ours may be described in ways that are not ours.
     match answer.get("protocol").and_then(Value::as_u64) {
         Some(version) if version == u64::from(PROTOCOL) => {}
         Some(version) => return Err(Problem::Protocol(version)),
         None => return Err(Problem::Unfit("it does not say its `protocol`".to_owned())),
     }
-    let description: Description = serde_json::from_value(answer).map_err(|error| {
+    let description: Description = fit::read(&answer).map_err(|error| {
+        let error = session.words(&error);
         Problem::Unfit(format!("what it says about itself does not fit: {error}"))
     })?;
     match description.protocol {
@@ -114,71 +127,14 @@ pub(super) async fn introduce(session: &mut Session) -> Result<Description, Prob
     }
 }
 
-/// Why a plugin cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("the plugin `{name}` cannot be used: {problem}")]
-pub struct PluginError {
-    name: String,
-    problem: Problem,
-}
-
-impl PluginError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        self.problem.hint()
-    }
-
-    /// The same about a plugin that is called so in the configuration.
-    #[must_use]
-    pub fn called(self, name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            ..self
-        }
-    }
-
-    pub(super) fn untrusted(name: &str, error: TrustError) -> Self {
-        Self {
-            name: name.to_owned(),
-            problem: Problem::Call(CallError::Untrusted(error)),
-        }
-    }
-
-    pub(super) fn several(name: &str, path: PathBuf) -> Self {
-        Self {
-            name: name.to_owned(),
-            problem: Problem::Reserved(path),
-        }
-    }
-}
-
-/// What is wrong with it.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Problem {
-    #[error("{0}")]
-    Call(CallError),
-    #[error("it speaks version {0} of the plugin protocol, and this program speaks {PROTOCOL}")]
-    Protocol(u64),
-    #[error("{} has the name of a provider that is built in", .0.display())]
-    Reserved(PathBuf),
-    #[error("{0}")]
-    Unfit(String),
-}
-
-impl Problem {
-    pub(super) fn hint(&self) -> Option<String> {
-        match self {
-            Self::Call(error) => error.hint(),
-            Self::Protocol(version) if *version > u64::from(PROTOCOL) => {
-                Some("update dnseal, or install an older version of the plugin".to_owned())
-            }
-            Self::Protocol(_) => Some("install a newer version of the plugin".to_owned()),
-            Self::Reserved(_) => Some("give it another name".to_owned()),
-            Self::Unfit(_) => {
-                Some("tell its author; docs/plugin-protocol.md has what it should say".to_owned())
-            }
-        }
-    }
+/// The programs of a command. An interpreter says little without its script, and what comes after that may be a secret.
+fn programs(command: &[String]) -> String {
+    let is_script = |word: &&&str| Path::new(word).is_absolute() && Path::new(word).is_file();
+    let words: Vec<&str> = command.iter().map(String::as_str).collect();
+    let (program, arguments) = words.split_at(words.len().min(1));
+    let scripts = arguments.iter().take(2).filter(is_script);
+    let programs: Vec<&str> = program.iter().chain(scripts).copied().collect();
+    programs.join(" ")
 }
 
 /// Makes the registry's words of the plugin's. They are never freed: there are as many as programs were asked.
@@ -210,7 +166,7 @@ fn leak(
         for key in setting.aliases.iter().chain([&setting.key]) {
             if !is_key(key) {
                 return Err(format!(
-                    "it has a setting `{}`",
+                    "it has a setting `{}`, and a key is made of `a-z`, `0-9` and `-`, begins with a letter, and has dots between words only",
                     log.excerpt(key.as_bytes())
                 ));
             }
@@ -222,7 +178,9 @@ fn leak(
         }
         if let Some(bad) = setting.env.iter().find(|name| !is_variable(name)) {
             let bad = log.excerpt(bad.as_bytes());
-            return Err(format!("it names an environment variable `{bad}`"));
+            return Err(format!(
+                "it names an environment variable `{bad}`, and one is made of `A-Z`, `0-9` and `_`"
+            ));
         }
         settings.push(leak_setting(setting, log));
     }

@@ -53,6 +53,19 @@ impl Plugins {
         describe(name, vec![path.display().to_string()])
     }
 
+    /// Where a plugin that is not there was looked for, and what its program would be called.
+    pub(crate) fn searched(&self, name: &str) -> String {
+        let dirs: Vec<String> = self.dirs.iter().map(|d| d.display().to_string()).collect();
+        match (dirs.as_slice(), is_name(name)) {
+            ([], _) => "no directory is searched for plugins".to_owned(),
+            (dirs, true) => format!("a plugin would be `{PREFIX}{name}` in {}", dirs.join(", ")),
+            (dirs, false) => format!(
+                "a plugin would be `{PREFIX}NAME`, where NAME is made of `a-z`, `0-9` and `-`, in {}",
+                dirs.join(", ")
+            ),
+        }
+    }
+
     /// Every plugin by its name, with its program.
     pub fn list(&self) -> Vec<(String, PathBuf)> {
         let mut found = BTreeMap::new();

@@ -7,6 +7,9 @@
 
 mod describe;
 mod find;
+mod first_line;
+mod fit;
+mod problem;
 mod protocol;
 mod session;
 
@@ -15,6 +18,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex as SyncMutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,11 +44,12 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 pub use describe::About;
-pub use describe::PluginError;
 pub use describe::describe;
 pub use find::Plugins;
+pub use problem::PluginError;
+pub(crate) use problem::is_breach;
 
-use crate::plugin::describe::Problem;
+use crate::plugin::problem::Problem;
 use crate::plugin::protocol::ApplyAnswer;
 use crate::plugin::protocol::SettledAnswer;
 use crate::plugin::protocol::ValuesAnswer;
@@ -127,17 +133,22 @@ pub(crate) fn build(
     }
     let configure = serde_json::to_string(&json!({ "settings": told }))
         .map_err(|error| SettingsError::malformed(COMMAND, error.to_string()))?;
-    // One that is given by its command has no name but the one it is configured under.
-    let name = match kind.kind == KIND.kind {
-        true => settings.name(),
-        false => kind.kind,
+    // One that is given by its command has no name but the one it is configured under, if it is.
+    let (name, endpoint) = match (kind.kind == KIND.kind, settings.name()) {
+        (true, name) if name == KIND.kind => {
+            let programs = about.programs();
+            (programs.clone(), format!("the plugin {programs}"))
+        }
+        (true, name) => (name.to_owned(), format!("the plugin `{name}`")),
+        (false, _) => (kind.kind.to_owned(), format!("the plugin `{}`", kind.kind)),
     };
     Ok(Arc::new(Plugin {
         about,
         configure: configure.into(),
-        endpoint: format!("the plugin `{name}`"),
-        log: Log::new(name, context.events().clone(), settings.secrets()),
+        endpoint,
+        log: Log::new(&name, context.events().clone(), settings.secrets()),
         name_servers: SyncMutex::default(),
+        noted: AtomicBool::new(false),
         session: Mutex::default(),
         timeout: settings.duration(TIMEOUT)?.unwrap_or(DEFAULT_TIMEOUT),
     }))
@@ -177,6 +188,8 @@ struct Plugin {
     endpoint: String,
     log: Log,
     name_servers: SyncMutex<BTreeMap<DomainName, Vec<DomainName>>>,
+    /// Whether it was told that its names are not as they should be.
+    noted: AtomicBool,
     /// One request at a time, so that a plugin can be a loop over lines.
     session: Mutex<Option<Session>>,
     timeout: Duration,
@@ -197,7 +210,15 @@ impl DnsProvider for Plugin {
 
     async fn zone_of(&self, owner: &DomainName) -> Result<Zone, ProviderError> {
         let params = json!({ "owner": owner });
-        let answer: ZoneAnswer = self.ask("zone_of", &params, Some(owner)).await?;
+        let answer = self.answer("zone_of", &params, Some(owner)).await?;
+        let as_sent = answer.pointer("/zone/name").and_then(Value::as_str);
+        let as_sent = as_sent.map(str::to_owned);
+        let answer: ZoneAnswer = self.read("zone_of", &answer)?;
+        let as_it_is = Some(answer.zone.name.as_str());
+        if as_sent.as_deref() != as_it_is && !self.noted.swap(true, Ordering::Relaxed) {
+            self.log
+                .note("names are in lower case, in A-labels, without a final dot");
+        }
         if !owner.is_within(&answer.zone.name) {
             return Err(self.broken(&format!(
                 "it says that {owner} is in the zone {}",
@@ -338,10 +359,13 @@ impl Plugin {
             let reason = match (action, is_there) {
                 (Action::Add, true) | (Action::Remove, false) => continue,
                 (Action::Add, false) => format!(
-                    "it says that it added the value at {owner}, and does not tell it among the values there"
+                    "it says that it added {} at {owner}, and tells {} there",
+                    self.shown(value),
+                    self.told(value, seen.get(owner).map_or(&[], Vec::as_slice))
                 ),
                 (Action::Remove, true) => format!(
-                    "it says that it removed the value at {owner}, and tells it among the values there"
+                    "it says that it removed {} at {owner}, and tells it among the values there",
+                    self.shown(value)
                 ),
             };
             if let Some(outcome) = outcomes.get_mut(at) {
@@ -349,6 +373,25 @@ impl Plugin {
             }
         }
         Ok(())
+    }
+
+    /// The values that it tells where `missed` is not among them: first those that may be meant for it.
+    fn told(&self, missed: &TxtValue, values: &[TxtValue]) -> String {
+        let missed = missed.to_string().to_lowercase();
+        let is_other = |value: &&TxtValue| !value.to_string().to_lowercase().contains(&missed);
+        let mut values: Vec<&TxtValue> = values.iter().collect();
+        values.sort_by_key(is_other);
+        let (shown, more) = values.split_at(values.len().min(SHOWN));
+        let shown: Vec<String> = shown.iter().map(|value| self.shown(value)).collect();
+        match (shown.join(", "), more.len()) {
+            (_, 0) if shown.is_empty() => "no value".to_owned(),
+            (shown, 0) => format!("only {shown}"),
+            (shown, more) => format!("only {shown} and {more} more"),
+        }
+    }
+
+    fn shown(&self, value: &TxtValue) -> String {
+        format!("`{}`", self.log.excerpt(value.to_string().as_bytes()))
     }
 
     async fn values_at(
@@ -367,35 +410,46 @@ impl Plugin {
     /// Calls, and reads the result; `about` is the name or zone that an error would be about.
     async fn ask<T: DeserializeOwned>(
         &self,
-        method: &str,
+        method: &'static str,
         params: &Value,
         about: Option<&DomainName>,
     ) -> Result<T, ProviderError> {
-        let result = self
-            .call(method, params)
-            .await
-            .map_err(|problem| self.error(method, problem, about))?;
-        serde_json::from_value(result).map_err(|error| {
-            self.broken(&format!("its answer to `{method}` does not fit: {error}"))
-        })
+        let answer = self.answer(method, params, about).await?;
+        self.read(method, &answer)
+    }
+
+    async fn answer(
+        &self,
+        method: &'static str,
+        params: &Value,
+        about: Option<&DomainName>,
+    ) -> Result<Value, ProviderError> {
+        let answer = self.call(method, params).await;
+        answer.map_err(|problem| problem.into_provider_error(self.endpoint(), about))
+    }
+
+    fn read<T: DeserializeOwned>(&self, method: &str, answer: &Value) -> Result<T, ProviderError> {
+        fit::read(answer)
+            .map_err(|error| self.broken(&format!("in its answer to `{method}` {error}")))
     }
 
     /// Calls; a process that has died is started again, once.
-    async fn call(&self, method: &str, params: &Value) -> Result<Value, Problem> {
+    async fn call(&self, method: &'static str, params: &Value) -> Result<Value, Problem> {
+        let of_call = |error| Problem::Call { error, method };
         let mut held = self.session.lock().await;
         let mut session = match held.take() {
             Some(mut session) => match session.is_usable() {
                 true => match session.call(method, params, self.timeout).await {
                     // It died between two calls, or of this one: which of the two, a new process shows.
-                    Err(CallError::Ended { how, said }) => {
+                    Err(CallError::Ended { how, said, .. }) => {
                         tracing::debug!(plugin = %self.endpoint, how, said, "starting it again");
                         self.start().await?
                     }
                     Err(error @ CallError::Answered(_)) => {
                         *held = Some(session);
-                        return Err(Problem::Call(error));
+                        return Err(of_call(error));
                     }
-                    Err(error) => return Err(Problem::Call(error)),
+                    Err(error) => return Err(of_call(error)),
                     Ok(result) => {
                         *held = Some(session);
                         return Ok(result);
@@ -409,92 +463,25 @@ impl Plugin {
         if matches!(result, Ok(_) | Err(CallError::Answered(_))) {
             *held = Some(session);
         }
-        result.map_err(Problem::Call)
+        result.map_err(of_call)
     }
 
     async fn start(&self) -> Result<Session, Problem> {
         let mut session =
-            Session::start(&self.about.command, self.log.afresh()).map_err(Problem::Call)?;
+            Session::start(&self.about.command, self.log.afresh()).map_err(Problem::start)?;
         describe::introduce(&mut session).await?;
         session
             .call_secretly("configure", &self.configure, self.timeout)
             .await
-            .map_err(Problem::Call)?;
+            .map_err(|error| Problem::Call {
+                error,
+                method: "configure",
+            })?;
         Ok(session)
     }
 
-    fn error(&self, method: &str, problem: Problem, about: Option<&DomainName>) -> ProviderError {
-        let endpoint = self.endpoint.clone();
-        match problem {
-            Problem::Call(CallError::Answered(error)) => error.into_provider_error(endpoint, about),
-            Problem::Call(CallError::Ended { how, said }) => ProviderError::Failed {
-                detail: match said {
-                    Some(said) => {
-                        format!("{how} when it was asked to `{method}`, and last said: {said}")
-                    }
-                    None => format!("{how} when it was asked to `{method}`"),
-                },
-                endpoint,
-                hint: Some("`-v` shows everything that it says; tell its author".to_owned()),
-            },
-            Problem::Call(CallError::TimedOut(patience)) => ProviderError::Failed {
-                detail: format!(
-                    "no answer to `{method}` within {}s; it was stopped",
-                    patience.as_secs_f64()
-                ),
-                endpoint,
-                hint: Some(format!(
-                    "`-v` shows what it says meanwhile; `{TIMEOUT}` gives it more time"
-                )),
-            },
-            problem => ProviderError::Misconfigured {
-                hint: problem.hint(),
-                detail: format!("{endpoint} cannot be used: {problem}"),
-            },
-        }
-    }
-
     fn broken(&self, what: &str) -> ProviderError {
-        self.error("", Problem::Unfit(self.log.words(what)), None)
-    }
-}
-
-impl CallError {
-    /// What to do about it.
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Broken(_) => Some(
-                "a plugin writes one answer a line to standard output, and everything else to standard error; tell its author".to_owned(),
-            ),
-            Self::Untrusted(error) => error.hint(),
-            Self::NotStarted(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Some("is the interpreter in its first line installed?".to_owned())
-            }
-            Self::Answered(_) | Self::Ended { .. } | Self::NotStarted(_) | Self::TimedOut(_) => {
-                None
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for CallError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Answered(error) => {
-                write!(f, "it answered error {}: {}", error.code, error.message)
-            }
-            Self::Broken(what) => f.write_str(what),
-            Self::Ended { how, said: None } => f.write_str(how),
-            Self::Ended {
-                how,
-                said: Some(said),
-            } => write!(f, "{how}, and last said: {said}"),
-            Self::NotStarted(error) => write!(f, "it cannot be started: {error}"),
-            Self::TimedOut(patience) => {
-                write!(f, "it gave no answer within {}s", patience.as_secs_f64())
-            }
-            Self::Untrusted(error) => error.fmt(f),
-        }
+        Problem::Unfit(self.log.words(what)).into_provider_error(self.endpoint(), None)
     }
 }
 
@@ -502,5 +489,7 @@ pub(crate) const COMMAND: &str = "command";
 pub(crate) const TIMEOUT: &str = "plugin-timeout";
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Values that a message has.
+const SHOWN: usize = 3;
 /// So that a batch is a line of a size that anybody can read.
 const MOST_CHANGES: usize = 1000;

@@ -78,9 +78,15 @@ impl ErrorObject {
         }
     }
 
+    /// Whether it says that the plugin knows no such method.
+    pub(super) fn is_unknown_method(&self) -> bool {
+        self.code == METHOD_NOT_FOUND
+    }
+
     /// The error of the trait that the code stands for; `about` is the name or zone of the call.
     pub(super) fn into_provider_error(
         self,
+        method: &str,
         endpoint: String,
         about: Option<&DomainName>,
     ) -> ProviderError {
@@ -117,7 +123,7 @@ impl ErrorObject {
                 owner: owner.clone(),
             },
             (INTERNAL, _) => ProviderError::Refused {
-                detail: format!("an error inside the plugin: {detail}"),
+                detail: format!("an error inside the plugin at `{method}`: {detail}"),
                 endpoint,
                 hint: data
                     .hint
@@ -264,58 +270,64 @@ pub(super) struct ApplyAnswer {
 
 /// What became of one change.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "status", rename_all = "kebab-case")]
-pub(super) enum AnsweredOutcome {
-    Applied {
-        #[serde(default)]
-        handle: Option<Handle>,
-    },
-    Refused {
-        #[serde(default)]
-        reason: String,
-    },
-    Unknown {
-        #[serde(default)]
-        reason: String,
-    },
+pub(super) struct AnsweredOutcome {
+    status: OutcomeStatus,
+    #[serde(default)]
+    handle: Option<Handle>,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OutcomeStatus {
+    Applied,
+    Refused,
+    Unknown,
 }
 
 impl From<AnsweredOutcome> for Outcome {
     fn from(outcome: AnsweredOutcome) -> Self {
-        match outcome {
-            AnsweredOutcome::Applied { handle } => Self::Applied { handle },
-            AnsweredOutcome::Refused { reason } => Self::Refused { reason },
-            AnsweredOutcome::Unknown { reason } => Self::Unknown { reason },
+        let reason = outcome.reason.unwrap_or_default();
+        match outcome.status {
+            OutcomeStatus::Applied => Self::Applied {
+                handle: outcome.handle,
+            },
+            OutcomeStatus::Refused => Self::Refused { reason },
+            OutcomeStatus::Unknown => Self::Unknown { reason },
         }
     }
 }
 
 /// The answer to `settled`.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "status", rename_all = "kebab-case")]
-pub(super) enum SettledAnswer {
-    AwaitsPerson {
-        #[serde(default)]
-        what: String,
-    },
-    Pending {
-        #[serde(default)]
-        again_in: Option<f64>,
-    },
+pub(super) struct SettledAnswer {
+    status: SettledStatus,
+    #[serde(default)]
+    again_in: Option<f64>,
+    #[serde(default)]
+    what: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SettledStatus {
+    AwaitsPerson,
+    Pending,
     Settled,
     Unknown,
 }
 
 impl From<SettledAnswer> for Settlement {
     fn from(answer: SettledAnswer) -> Self {
-        match answer {
-            SettledAnswer::AwaitsPerson { what } => Self::AwaitsPerson(what),
-            SettledAnswer::Pending { again_in } => {
-                let asked = again_in.and_then(seconds).unwrap_or(LEAST_PAUSE);
+        match answer.status {
+            SettledStatus::AwaitsPerson => Self::AwaitsPerson(answer.what.unwrap_or_default()),
+            SettledStatus::Pending => {
+                let asked = answer.again_in.and_then(seconds).unwrap_or(LEAST_PAUSE);
                 Self::Pending(asked.max(LEAST_PAUSE))
             }
-            SettledAnswer::Settled => Self::Settled,
-            SettledAnswer::Unknown => Self::Unknown,
+            SettledStatus::Settled => Self::Settled,
+            SettledStatus::Unknown => Self::Unknown,
         }
     }
 }

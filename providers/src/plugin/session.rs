@@ -4,6 +4,8 @@
 //! request at a time. What it writes to standard error is its log. It starts with a clean environment, in a process group of its
 //! own, so that Ctrl-C at the terminal does not reach it in the middle of a write. It is asked to end when the session is dropped.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
@@ -21,6 +23,8 @@ use tokio::process::ChildStdin;
 use tokio::process::ChildStdout;
 use tokio::process::Command;
 
+use crate::plugin::first_line;
+use crate::plugin::fit;
 use crate::plugin::protocol::Answer;
 use crate::plugin::protocol::ErrorObject;
 use crate::plugin::protocol::Request;
@@ -37,12 +41,25 @@ pub(super) struct Session {
     /// Whether a request is without its answer; a session that was left in that state is of no use any more.
     busy: bool,
     child: Child,
+    heard: Heard,
     log: Log,
     next_id: u64,
     /// Until it has ended well.
     processes: Option<Processes>,
+    program: PathBuf,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
+}
+
+/// What has come from a plugin so far.
+#[derive(Debug, Default)]
+struct Heard {
+    /// The request that it has answered again since it was last asked.
+    again: Option<u64>,
+    /// Whether it has ever answered.
+    anything: bool,
+    /// Small breaches that were told already.
+    told: BTreeSet<&'static str>,
     warned: bool,
 }
 
@@ -53,12 +70,27 @@ pub(super) enum CallError {
     Answered(ErrorObject),
     /// What it sent is not the protocol.
     Broken(String),
-    /// It ended, with these last words.
-    Ended { how: String, said: Option<String> },
+    /// It ended, with these last words, if it had any.
+    Ended {
+        hint: Option<String>,
+        how: String,
+        said: Option<String>,
+        /// Whether it has ended as if all were done.
+        well: bool,
+    },
     /// It could not be started.
-    NotStarted(std::io::Error),
+    NotStarted {
+        hint: Option<String>,
+        source: std::io::Error,
+    },
     /// No answer for so long.
-    TimedOut(Duration),
+    TimedOut {
+        /// What it has answered instead, a second time.
+        again: Option<u64>,
+        /// Whether it has never answered anything.
+        mute: bool,
+        patience: Duration,
+    },
     /// It must not be started.
     Untrusted(TrustError),
 }
@@ -67,10 +99,15 @@ impl Session {
     /// Starts the process.
     pub(super) fn start(command: &[String], log: Log) -> Result<Self, CallError> {
         trust::check_command(command).map_err(CallError::Untrusted)?;
-        let (program, arguments) = command.split_first().ok_or_else(|| {
-            CallError::NotStarted(std::io::Error::other("the command has no program"))
-        })?;
-        let mut command = Command::new(program);
+        let cannot = |why: &str| CallError::NotStarted {
+            hint: None,
+            source: std::io::Error::other(why),
+        };
+        let (program, arguments) = command
+            .split_first()
+            .ok_or_else(|| cannot("the command has no program"))?;
+        let program = PathBuf::from(program);
+        let mut command = Command::new(&program);
         command
             .args(arguments)
             .stdin(Stdio::piped())
@@ -80,26 +117,32 @@ impl Session {
         let mark = Mark::of_this_run();
         let (name, value) = mark.variable();
         command.env(name, value);
-        let mut child = command.spawn().map_err(CallError::NotStarted)?;
+        let mut child = command
+            .spawn()
+            .map_err(|source| CallError::not_started(&program, source))?;
         let processes = Some(Processes::of(&child, mark));
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
-            return Err(CallError::NotStarted(std::io::Error::other(
-                "it has no standard streams",
-            )));
+            return Err(cannot("it has no standard streams"));
         };
         tokio::spawn(log.clone().follow(BufReader::new(stderr)));
         Ok(Self {
             busy: false,
             child,
+            heard: Heard::default(),
             log,
             next_id: 1,
             processes,
+            program,
             stdin: Some(stdin),
             stdout: BufReader::new(stdout),
-            warned: false,
         })
+    }
+
+    /// Words of the plugin, as they may be shown.
+    pub(super) fn words(&self, text: &str) -> String {
+        self.log.words(text)
     }
 
     /// Whether requests can be sent.
@@ -147,6 +190,7 @@ impl Session {
         let id = self.next_id;
         self.next_id += 1;
         self.busy = true;
+        self.heard.again = None;
         line.push(b'\n');
         let Some(stdin) = self.stdin.as_mut() else {
             return Err(CallError::Broken("its standard input is closed".to_owned()));
@@ -159,7 +203,7 @@ impl Session {
             }
             std::future::pending::<()>().await;
         };
-        let read = read_answer(&mut self.stdout, id, &self.log, &mut self.warned);
+        let read = read_answer(&mut self.stdout, id, &self.log, &mut self.heard);
         // A plugin that talks before it has listened fills no pipe that way.
         let answer = tokio::time::timeout(patience, async {
             tokio::select! {
@@ -169,7 +213,11 @@ impl Session {
         })
         .await;
         let answer = match answer {
-            Err(_) => Err(CallError::TimedOut(patience)),
+            Err(_) => Err(CallError::TimedOut {
+                again: self.heard.again,
+                mute: !self.heard.anything,
+                patience,
+            }),
             Ok(Ok(Some(_))) if !written => Err(CallError::Broken(
                 "it answered before it had read the request".to_owned(),
             )),
@@ -198,15 +246,22 @@ impl Session {
 
     /// How it ended, with the last line of its log, which may come a little later than the end.
     async fn ended(&mut self) -> CallError {
-        let how = match tokio::time::timeout(LAST_WORDS, self.child.wait()).await {
-            Ok(Ok(status)) => format!("it ended with {status}"),
-            Ok(Err(error)) => format!("it ended: {error}"),
-            Err(_) => "it closed its standard output".to_owned(),
+        let (how, well) = match tokio::time::timeout(LAST_WORDS, self.child.wait()).await {
+            Ok(Ok(status)) => (format!("it ended with {status}"), status.success()),
+            Ok(Err(error)) => (format!("it ended: {error}"), false),
+            Err(_) => ("it closed its standard output".to_owned(), false),
         };
         let said = tokio::time::timeout(LAST_WORDS, self.log.finished()).await;
+        let hint = match self.heard.anything {
+            true => None,
+            // `env` starts, and finds no interpreter of that name.
+            false => first_line::is_crlf(&self.program),
+        };
         CallError::Ended {
+            hint,
             how,
             said: said.ok().flatten().or_else(|| self.log.last()),
+            well,
         }
     }
 
@@ -255,7 +310,7 @@ async fn read_answer(
     stdout: &mut BufReader<ChildStdout>,
     id: u64,
     log: &Log,
-    warned: &mut bool,
+    heard: &mut Heard,
 ) -> Result<Option<Answer>, CallError> {
     loop {
         let line = match read_line(stdout, MAX_LINE).await {
@@ -270,12 +325,15 @@ async fn read_answer(
             }
             Err(error) => return Err(CallError::Broken(error.to_string())),
         };
-        let answer: Answer = serde_json::from_slice(&line).map_err(|error| {
+        let no_answer = |why: String| {
+            let (line, why) = (log.excerpt(&line), log.words(&why));
             CallError::Broken(format!(
-                "it wrote a line that is no answer: `{}` ({error})",
-                log.excerpt(&line)
+                "it wrote a line that is no answer: `{line}` ({why})"
             ))
-        })?;
+        };
+        let value: Value = serde_json::from_slice(&line)
+            .map_err(|error| no_answer(format!("no JSON: {error}")))?;
+        let answer: Answer = fit::read(&value).map_err(no_answer)?;
         if answer.jsonrpc != "2.0" {
             return Err(CallError::Broken(format!(
                 "its answer has `jsonrpc` \"{}\" and not \"2.0\"",
@@ -283,10 +341,19 @@ async fn read_answer(
             )));
         }
         match answer.id.as_u64() {
-            Some(answered) if answered == id => return Ok(Some(answer)),
+            Some(answered) if answered == id => {
+                heard.anything = true;
+                if let Some(breach) = small_breach(&value)
+                    && heard.told.insert(breach)
+                {
+                    log.note(breach);
+                }
+                return Ok(Some(answer));
+            }
             Some(answered) if answered > 0 && answered < id => {
-                if !*warned {
-                    *warned = true;
+                heard.again = Some(answered);
+                if !heard.warned {
+                    heard.warned = true;
                     log.warn(format!("it answered request {answered} again"));
                 }
             }
@@ -297,6 +364,19 @@ async fn read_answer(
                 )));
             }
         }
+    }
+}
+
+/// What is not as the protocol has it, and can be understood all the same.
+fn small_breach(answer: &Value) -> Option<&'static str> {
+    match (answer.get("result"), answer.get("error")) {
+        (Some(_), Some(Value::Null)) => {
+            Some("an answer has either `result` or `error`, and not `error: null` beside `result`")
+        }
+        (_, Some(Value::Object(error))) if !error.contains_key("message") => {
+            Some("an error has a `message`")
+        }
+        _ => None,
     }
 }
 

@@ -117,8 +117,17 @@ impl Log {
     pub(crate) fn warn(&self, message: String) {
         self.events.warn(
             format!("the plugin `{}` is broken: {message}", self.name),
-            Some("tell its author".to_owned()),
+            Some("the plugin has to be mended".to_owned()),
         );
+    }
+
+    /// Something small that is wrong with the plugin and hinders nobody, for who listens to its log.
+    pub(crate) fn note(&self, message: &str) {
+        tracing::debug!(plugin = %self.name, "{message}");
+        self.events.emit(What::ProviderLog {
+            provider: self.name.to_string(),
+            line: format!("(dnseal: {message})"),
+        });
     }
 
     pub(crate) fn last(&self) -> Option<String> {

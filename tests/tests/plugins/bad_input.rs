@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use dnseal_core::dns::{
-    Applied, DnsProvider, Handle, NamedProvider, Outcome, ProviderError, Receipt, Settlement,
-    TxtChange, Zone, ZoneWriters,
+    Applied, DnsProvider, DomainName, Handle, NamedProvider, Outcome, ProviderError, Receipt,
+    Settlement, TxtChange, Zone, ZoneWriters,
 };
 use dnseal_core::event::{Events, What};
+use dnseal_providers::conformance::{self, CaseResult, Outcome as Verdict, Reading};
 use dnseal_providers::{Context, plugin::describe};
 use dnseal_tests::{Misbehaving, added, name, removed, value, wait_until};
 use tokio_util::sync::CancellationToken;
@@ -54,6 +55,17 @@ fn what_cannot_be_started_says_why() {
         ("no-values", &["`max_values` is 0"]),
         ("no-changes", &["`max_changes` is 0"]),
         ("settled-before", &["`settle` is -1"]),
+        (
+            "underscore",
+            &["`key_file`", "made of `a-z`, `0-9` and `-`"],
+        ),
+        (
+            "no-describe",
+            &[
+                "answered `describe` with error -32601",
+                "misbehaving.py cannot",
+            ],
+        ),
     ] {
         let error = Misbehaving::new(mode).kind().unwrap_err();
         for part in parts {
@@ -88,7 +100,16 @@ async fn broken_answers_are_errors_that_trying_again_does_not_mend() {
         ("garbage", "`Traceback (most recent call last): [redacted]`"),
         ("floods", "more than 4 MiB"),
         ("forgets-one", "2 changes with 1 outcomes"),
-        ("odd-status", "unknown variant `odd`"),
+        (
+            "odd-status",
+            "`outcomes[0].status` is the string \"odd\", and has to be one of",
+        ),
+        (
+            "number-handle",
+            "in its answer to `apply` `outcomes[0].handle` is the number 17, and has to be a string",
+        ),
+        ("no-configure", "does not know `configure`, which every"),
+        ("no-apply", "does not know `apply`, which every"),
         ("empty", "neither `result` nor `error`"),
     ] {
         let plugin = Misbehaving::new(mode);
@@ -102,7 +123,7 @@ async fn broken_answers_are_errors_that_trying_again_does_not_mend() {
         assert!(!error.is_retryable());
         assert!(error.to_string().contains(part), "{mode}: {error}");
         assert!(
-            error.hint().unwrap().contains("author"),
+            error.hint().unwrap().contains("has to be mended"),
             "{mode}: {error:?}"
         );
     }
@@ -206,6 +227,76 @@ async fn an_answer_that_does_not_come_is_retryable_and_the_next_process_does_it(
     let hint = error.hint().unwrap();
     assert!(hint.contains("`plugin-timeout`"), "{hint}");
     assert!(began.elapsed() < Duration::from_secs(20));
+
+    let plugin = Misbehaving::new("repeats");
+    let repeats = plugin.provider(&[("plugin-timeout", "1")]);
+    let error = apply(&*repeats, &[added(OWNER, "a")]).await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("it answered request 1 again in the meantime"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_ends_after_a_request_is_told_how_long_to_stay() {
+    let plugin = Misbehaving::new("ends-well");
+    let error = plugin.provider(&[]).zone_of(&name(OWNER)).await;
+    let error = error.unwrap_err();
+    assert!(error.to_string().contains("exit status: 0"), "{error}");
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("one request after the other"), "{hint}");
+}
+
+/// Nobody knows what such an answer means, so that it is not the error that a case wants.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_breach_of_the_protocol_passes_no_case() {
+    for mode in ["string-code", "no-zone_of", "no-configure"] {
+        let plugin = Misbehaving::new(mode);
+        let provider = plugin.provider(&[]);
+        let results = conform(&plugin, &*provider).await;
+        let of = |case| results.iter().find(|r| r.name == case).unwrap();
+        let unknown = &of("unknown-zone").outcome;
+        let Some(reason) = failure(unknown) else {
+            panic!("{mode}: {unknown:?}");
+        };
+        assert!(reason.contains("breaks the plugin protocol"), "{reason}");
+        let expected = match mode {
+            "string-code" => "`error.code` is the string \"zone-not-found\"",
+            "no-zone_of" => "does not know `zone_of`",
+            _ => "does not know `configure`",
+        };
+        assert!(reason.contains(expected), "{mode}: {reason}");
+        if mode != "string-code" {
+            let supported = |r: &CaseResult| matches!(r.outcome, Verdict::NotSupported(_));
+            let excused: Vec<_> = results.iter().filter(|r| supported(r)).collect();
+            // What was not given, and nothing that the plugin could say.
+            assert_eq!(excused.len(), 2, "{excused:?}");
+        }
+    }
+}
+
+/// What can be understood is, and who listens hears of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_breaches_are_forgiven_and_noted_once() {
+    let (events, mut told) = Events::channel();
+    let plugin = Misbehaving::new("sloppy");
+    let provider = plugin.provider_in(&[], &Context::default().with_events(events));
+    for _ in 0..2 {
+        assert_eq!(provider.zone_of(&name(OWNER)).await.unwrap(), zone());
+    }
+    drop(provider);
+    let mut notes = Vec::new();
+    while let Ok(event) = told.try_recv() {
+        if let What::ProviderLog { line, .. } = event.what
+            && line.starts_with("(dnseal: ")
+        {
+            notes.push(line);
+        }
+    }
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(notes[0].contains("`error: null`"), "{notes:?}");
+    assert!(notes[1].contains("without a final dot"), "{notes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -273,6 +364,19 @@ async fn a_success_that_is_none_is_found() {
         panic!("{applied:?}");
     };
     assert!(reason.contains(OWNER), "{reason}");
+    assert!(reason.contains("added `a`"), "{reason}");
+    assert!(reason.contains("tells no value there"), "{reason}");
+
+    let plugin = Misbehaving::new("quotes");
+    let provider = plugin.provider(&[]);
+    let values = ["b", "c", "d", "e"].map(|text| added(OWNER, text));
+    apply(&*provider, &values).await.unwrap();
+    let applied = apply(&*provider, &[added(OWNER, "a")]).await.unwrap();
+    let [Outcome::Unknown { reason }] = applied.outcomes.as_slice() else {
+        panic!("{applied:?}");
+    };
+    let told = "tells only `\"a\"`, `\"b\"`, `\"c\"` and 2 more there";
+    assert!(reason.contains(told), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -335,6 +439,34 @@ async fn it_is_asked_to_end_and_ended_if_it_does_not() {
                 .is_empty()),
             "{mode}"
         );
+    }
+}
+
+async fn conform(plugin: &Misbehaving, provider: &dyn DnsProvider) -> Vec<CaseResult> {
+    let held = plugin.state();
+    let read = move |owner: DomainName| -> Reading {
+        let text = std::fs::read_to_string(&held).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        let values = lines.filter(|(at, _)| *at == owner.as_str());
+        let values: Vec<_> = values.map(|(_, text)| value(text)).collect();
+        Box::pin(std::future::ready(Ok(values)))
+    };
+    let options = conformance::Options {
+        base: name("base.example.test"),
+        deeper_zone: None,
+        foreign: name("_acme-challenge.elsewhere.invalid"),
+        impostor: None,
+        patience: Duration::ZERO,
+        read: &read,
+        zone: None,
+    };
+    conformance::run(provider, &options).await
+}
+
+fn failure(verdict: &Verdict) -> Option<&str> {
+    match verdict {
+        Verdict::Fail(reason) => Some(reason),
+        _ => None,
     }
 }
 

@@ -211,6 +211,57 @@ fn providers_are_listed_shown_and_tested() {
     assert_eq!(run.stderr.matches("401").count(), 1, "{run:?}");
 }
 
+/// What an author is told who tries a plugin that is not there yet.
+#[test]
+fn a_plugin_that_cannot_work_fails_the_test_of_it() {
+    let key = TsigKey::random("acme-key");
+    let zone = ZoneSpec::new(ZONE).updated_by(&key);
+    let Some(bind) = Bind::start(BindOptions::new([zone], [key])) else {
+        return;
+    };
+    let desk = Desk::new("");
+    fs::write(desk.config(), "").unwrap();
+    for (mode, zone, parts) in [
+        (
+            "no-configure",
+            ZONE,
+            &["does not know `configure`, which every plugin has to"][..],
+        ),
+        (
+            "parent-zone",
+            ZONE,
+            &["in its zone test, but DNS serves it from example.test"],
+        ),
+        (
+            "unsupported",
+            ZONE,
+            &["0 passed, 0 failed", "no case has passed"],
+        ),
+    ] {
+        let plugin = Misbehaving::new(mode);
+        let command = serde_json::to_string(&plugin.command()).unwrap();
+        let run = desk
+            .command("provider test plugin --zone")
+            .args([zone, "--nameserver", &bind.addr().to_string()])
+            .args([
+                "--set",
+                &format!("command={command}"),
+                "--set",
+                "token=t0ken-t0ken",
+            ])
+            .run();
+        assert_eq!(run.code(), 4, "{mode}: {run:?}");
+        let said = format!("{}{}", run.stdout, run.stderr);
+        for part in parts {
+            assert!(said.contains(part), "{mode}: {part}: {said}");
+        }
+        assert!(said.contains("misbehaving.py"), "{said}");
+        for part in ["the plugin `plugin`", "author"] {
+            assert!(!said.contains(part), "{mode}: {part}: {said}");
+        }
+    }
+}
+
 #[test]
 fn mistakes_in_the_configuration_have_a_place() {
     let plugin = Misbehaving::new("v9");
@@ -218,7 +269,12 @@ fn mistakes_in_the_configuration_have_a_place() {
     for (config, parts) in [
         (
             "  corp: { kind: powerdns-htpt }\n",
-            &["there is no provider of kind", "3:"][..],
+            &[
+                "there is no provider of kind",
+                "3:",
+                "did you mean `powerdns-http`?",
+                "a plugin would be `dnseal-provider-powerdns-htpt` in",
+            ][..],
         ),
         (
             "  corp: { kind: powerdns-http, urll: a }\n",

@@ -81,7 +81,18 @@ fn what_is_no_program_is_not_run() {
     assert!(error.to_string().contains("built in"), "{error}");
     plugins.put("dnseal-provider-nowhere", "#!/nowhere/interpreter\n");
     let error = plugins.kind("nowhere").unwrap_err();
-    assert!(error.hint().unwrap().contains("interpreter"), "{error:?}");
+    assert!(error.hint().unwrap().contains("installed"), "{error:?}");
+    let scripts = [
+        ("#!/bin/sh\r\nexit 0\r\n", "CR LF"),
+        ("#!/usr/bin/env sh\r\nexit 0\r\n", "CR LF"),
+        ("import json\n", "begins with `#!`"),
+    ];
+    for (script, part) in scripts {
+        plugins.put("dnseal-provider-script", script);
+        let error = plugins.kind("script").unwrap_err();
+        let hint = error.hint().unwrap_or_default();
+        assert!(hint.contains(part), "{error}: {hint}");
+    }
 }
 
 #[test]

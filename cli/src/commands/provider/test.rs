@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dnseal_core::dns::Asker;
 use dnseal_core::dns::DomainName;
+use dnseal_core::dns::PlaceError;
 use dnseal_core::dns::ProviderError;
 use dnseal_core::dns::RecordType;
 use dnseal_core::dns::TxtValue;
@@ -83,7 +84,7 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
         zone = tested.provider.zone_of(owner) => zone,
         () = work.cancel().cancelled() => return Err(interrupted()),
     };
-    match zone_of {
+    let held = match zone_of {
         // Every case would fail for it.
         Err(source) if is_final(&source) => {
             return Err(CliError::Provider {
@@ -92,12 +93,25 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
                 source,
             });
         }
-        _ => {}
-    }
+        Err(_) => None,
+        Ok(held) => Some(held.name),
+    };
+    // Everything is written beside that name, and nothing where an alias there may lead to.
     let found = tokio::select! {
-        found = discovery.locate(owner) => found?,
+        found = discovery.locate_here(owner) => found?,
         () = work.cancel().cancelled() => return Err(interrupted()),
     };
+    if let Some(held) = held.filter(|held| *held != found.zone.zone) {
+        return Err(CliError::Place {
+            owner: owner.clone(),
+            source: PlaceError::ZoneMismatch {
+                endpoint: tested.provider.endpoint(),
+                held,
+                owner: owner.clone(),
+                served: found.zone.zone.clone(),
+            },
+        });
+    }
     let written = match only {
         Some(_) => found.zone.zone.clone(),
         None => zone.clone(),
@@ -130,6 +144,7 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
         zone: Some(written),
     };
     let peculiar = conformance::Peculiar {
+        challenges_only: matches!(tested.kind.integration, Integration::Hosted),
         only: only.as_ref(),
         silent: tested.silent.as_ref().map(|(provider, _)| &**provider),
         stop: Some(work.cancel()),
@@ -144,7 +159,7 @@ pub(crate) async fn run(app: &App, args: &TestArgs) -> Result<Report, CliError> 
     .await;
     let interrupted = work.interrupted();
     work.finish().await;
-    Ok(report(&zone, &tested, &results, interrupted))
+    Ok(report(&zone, &args.kind, &tested, &results, interrupted))
 }
 
 /// The values that every server has; waits until they agree.
@@ -228,6 +243,7 @@ fn words(outcome: &Outcome) -> (&'static str, Option<&str>) {
 
 fn report(
     zone: &DomainName,
+    named: &str,
     tested: &Tested,
     results: &[CaseResult],
     interrupted: Option<ExitCode>,
@@ -257,13 +273,17 @@ fn report(
         .collect();
     Report {
         text: format!(
-            "{} in the zone {zone}, through {endpoint}: {passed} passed, {failed} failed, {not_supported} not supported{}\n{}",
+            "{} in the zone {zone}, through {endpoint}: {passed} passed, {failed} failed, {not_supported} not supported{}\n{}{}",
             tested.kind.kind,
             match not_tried {
                 0 => String::new(),
                 count => format!(", {count} not tried"),
             },
-            left_text(results, interrupted.is_some()),
+            match passed {
+                0 => "no case has passed, and nothing shows that it works\n",
+                _ => "",
+            },
+            left_text(results, named, interrupted.is_some()),
         ),
         json: json!({
             "kind": tested.kind.kind,
@@ -278,7 +298,7 @@ fn report(
         }),
         exit: match (interrupted, failed) {
             (Some(code), _) if !complete => code,
-            (_, 0) => ExitCode::DONE,
+            (_, 0) if passed > 0 => ExitCode::DONE,
             _ => ExitCode::PROVIDER,
         },
     }
@@ -288,13 +308,7 @@ fn report(
 fn endpoint(tested: &Tested) -> String {
     match tested.kind.integration {
         Integration::Plugin(about) if tested.kind.kind == any_plugin().kind => {
-            let words = about.command().iter();
-            // An interpreter says little without its script, and what comes after that may be a secret.
-            let (programs, _): (Vec<&str>, Vec<&str>) = words
-                .map(String::as_str)
-                .take(2)
-                .partition(|word| word.starts_with('/'));
-            format!("the plugin {}", programs.join(" "))
+            format!("the plugin {}", about.programs())
         }
         _ => tested.provider.endpoint(),
     }
@@ -314,7 +328,7 @@ fn left_json((owner, value): &(DomainName, TxtValue)) -> Value {
 }
 
 /// What the test has left for a person to remove.
-fn left_text(results: &[CaseResult], interrupted: bool) -> String {
+fn left_text(results: &[CaseResult], named: &str, interrupted: bool) -> String {
     let left: Vec<_> = results.iter().flat_map(|result| &result.left).collect();
     if left.is_empty() {
         return String::new();
@@ -324,18 +338,16 @@ fn left_text(results: &[CaseResult], interrupted: bool) -> String {
         false => "are still there",
     };
     let mut text = format!("\nvalues that the test has written and that {are}:\n");
-    for (owner, value) in left.iter().take(LISTED) {
+    // All of them: their names are made up for each run, and nobody could find the others.
+    for (owner, value) in left {
         text.push_str(&format!("  {owner} TXT {value}\n"));
     }
-    if left.len() > LISTED {
-        let more = left.len() - LISTED;
-        text.push_str(&format!("  and {more} more, which `--output json` lists\n"));
-    }
+    text.push_str(&format!(
+        "\n`dnseal dns unset OWNER VALUE --provider {named}`, with the same `--set`, removes one\n"
+    ));
     text
 }
 
-/// Values that are still there, for people; programs get all of them.
-const LISTED: usize = 20;
 /// A name that no account holds (RFC 2606 section 2).
 const FOREIGN: &str = "_acme-challenge.dnseal-conformance.invalid";
 
@@ -359,5 +371,23 @@ mod tests {
             seen([&["a"], &["b", "a"]]).unwrap(),
             "192.0.2.1:53 lacks b, which 192.0.2.2:53 has"
         );
+    }
+
+    #[test]
+    fn all_that_is_left_is_listed() {
+        let value = |n: u32| {
+            let owner = format!("n{n}.example.test").parse().unwrap();
+            (owner, format!("v{n}").parse().unwrap())
+        };
+        let result = CaseResult {
+            name: "many-names-in-one-call",
+            left: (0..250).map(value).collect(),
+            outcome: Outcome::Pass,
+            took: Duration::ZERO,
+        };
+        let text = left_text(&[result], "corp", false);
+        assert_eq!(text.matches(" TXT ").count(), 250, "{text}");
+        let removal = "`dnseal dns unset OWNER VALUE --provider corp`";
+        assert!(text.contains(removal), "{text}");
     }
 }

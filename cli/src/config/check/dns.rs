@@ -72,7 +72,7 @@ impl Checker<'_> {
             (Err(e), None) => {
                 return Err(self
                     .error(&place.at("kind"), e.to_string())
-                    .with_hint(e.hint()));
+                    .with_hint(e.among(plugins).hint()));
             }
         };
         let mut settings = Vec::new();

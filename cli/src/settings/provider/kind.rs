@@ -67,7 +67,7 @@ pub(super) fn kind_named(
         Ok(kind) => Ok(kind),
         Err(unknown) => match config.plugins.kind(named) {
             Some(kind) => Ok(kind?),
-            None => Err(unknown.into()),
+            None => Err(unknown.among(&config.plugins).into()),
         },
     }
 }
