@@ -77,6 +77,10 @@ pub(super) async fn run(app: &App, args: &GcArgs) -> Result<Report, CliError> {
         _ => Vec::new(),
     };
     let interrupted = work.interrupted();
+    // Not everything was looked for.
+    if args.older_than.is_some() && failures.exit.is_none() {
+        failures.exit = interrupted;
+    }
     let stats = work.finish().await;
     swept.sort_by(|a, b| a.id.cmp(&b.id));
     let mut report = report(swept, found, failures, interrupted);

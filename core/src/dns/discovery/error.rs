@@ -197,6 +197,10 @@ fn distrust(tried: &[Tried]) -> Option<&'static str> {
 }
 
 impl Tried {
+    pub(super) fn is_servfail(&self) -> bool {
+        self.problem == "SERVFAIL"
+    }
+
     pub(super) fn is_nxdomain(&self) -> bool {
         self.problem == "NXDOMAIN"
     }

@@ -331,6 +331,18 @@ async fn a_failing_server_is_an_error_and_no_missing_alias() {
     assert!(error.to_string().contains("SERVFAIL"), "{error}");
     assert!(error.is_retryable());
 
+    // What passes within a second is waited for.
+    let owner = challenge("c.example.test");
+    let recovering = async {
+        while !net.server(3).asked_for(owner.as_str()) {
+            tokio::task::yield_now().await;
+        }
+        net.server(3).behave(Manner::Good);
+    };
+    let (found, ()) = tokio::join!(discovery.locate(&owner), recovering);
+    found.unwrap();
+    net.server(3).behave(Manner::Rcode(ResponseCode::ServFail));
+
     // One that works is enough.
     net.server(4).behave(Manner::Good);
     discovery

@@ -8,6 +8,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RData;
 use hickory_proto::rr::RecordType;
 use tokio::time::Instant;
+use tokio::time::sleep;
 
 use super::Discovery;
 use super::error::DiscoveryError;
@@ -141,7 +142,7 @@ impl Discovery {
         addresses.retain(|address| {
             known.given || (family.allows(address.ip()) && own.allows(address.ip()))
         });
-        let asked = race(&addresses, pace, |address| async move {
+        let ask = |address| async move {
             let reply = self.inner.asker.ask(address, name, rtype).await;
             let reply = reply.map_err(|error| Tried::silent(address, &error))?;
             if reply.authoritative || reply.rcode == ResponseCode::NoError {
@@ -149,8 +150,15 @@ impl Discovery {
             }
             let answer = judge(reply, known, name, port, family)?;
             Ok((address, answer))
-        })
-        .await;
+        };
+        let mut pauses = PAUSES.iter();
+        let asked = loop {
+            let asked = race(&addresses, pace, ask).await;
+            match (&asked, pauses.next()) {
+                (Err(tried), Some(pause)) if may_pass(tried) => sleep(*pause).await,
+                _ => break asked,
+            }
+        };
         match asked {
             Ok((address, answer)) => {
                 known.prefer(address);
@@ -401,6 +409,14 @@ impl Discovery {
         Ok(known)
     }
 }
+
+/// Whether every server has answered, and one of them that it is in trouble.
+fn may_pass(tried: &[Tried]) -> bool {
+    tried.iter().all(|one| !one.silent) && tried.iter().any(Tried::is_servfail)
+}
+
+/// Before a server in trouble is asked again.
+const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(750)];
 
 /// What a reply of a server that was thought to be an authority for `known` is worth.
 fn judge(
